@@ -1,0 +1,49 @@
+//! What a process executed, recorded when it did so and kept with the process.
+
+use crate::{identity::FileId, limits};
+
+/// The executable as it was at exec. `mm->exe_file` can be changed later by an unprivileged process
+/// (`prctl(PR_SET_MM_MAP)` in a user namespace of its own), so identity is taken from `bprm->file` at
+/// `sched_process_exec` and inherited over `sched_process_fork`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExecImage {
+    /// `task->start_boottime` of the process, nanoseconds: an entry that a reused pid left behind does not match it.
+    pub start: u64,
+    /// The file that was executed (for a script, its interpreter, as the kernel has it).
+    pub file: FileId,
+    /// `inode->i_ctime`, whole seconds: it changes when the file is overwritten in place.
+    pub ctime: u64,
+    /// Owner (`inode->i_uid`, initial user namespace).
+    pub uid: u32,
+    /// Group (`inode->i_gid`).
+    pub gid: u32,
+    /// `inode->i_mode`.
+    pub mode: u32,
+    /// `inode->i_nlink`: 0 for a memfd or a deleted file.
+    pub nlink: u32,
+    /// Mount namespace at exec (`nsproxy->mnt_ns->ns.inum`): a path below means something only there.
+    pub mnt_ns: u32,
+    /// One of [`source`].
+    pub source: u32,
+    /// Bytes used in `path`, without a NUL.
+    pub path_len: u32,
+    /// Explicit padding, always zero.
+    pub pad: u32,
+    /// `bprm->filename`, the path that `execve` was given: for a script, the script. Text, not identity.
+    pub path: [u8; limits::EXEC_PATH],
+}
+
+const _: () = assert!(size_of::<ExecImage>() == 64 + limits::EXEC_PATH);
+
+/// How an [`ExecImage`] came to be known.
+pub mod source {
+    /// Nothing is known.
+    pub const NONE: u32 = 0;
+    /// Recorded by `sched_process_exec`.
+    pub const EXEC: u32 = 1;
+    /// Read from `mm->exe_file` when the watch started, for a process older than the watch.
+    pub const OLDER_THAN_WATCH: u32 = 2;
+    /// Read from `mm->exe_file` at the access, because nothing was recorded (the process table was full).
+    pub const AT_ACCESS: u32 = 3;
+}

@@ -1,0 +1,39 @@
+//! Sizes and capacities that both sides must agree on, each with the reason for its value.
+
+/// Ancestors kept with an access. Eight reaches from a shell's child through sshd to init with room to spare.
+pub const ANCESTORS: usize = 8;
+/// `TASK_COMM_LEN` (`include/linux/sched.h`).
+pub const COMM: usize = 16;
+/// Path components kept, leaf first. A deeper path is cut at the root end and marked so; the decision never uses it.
+pub const PATH_DEPTH: usize = 24;
+/// Bytes for one path: components, each followed by a NUL.
+pub const PATH_BYTES: usize = 1024;
+/// `NAME_MAX` and its NUL (`include/uapi/linux/limits.h`).
+pub const NAME: usize = 256;
+/// Bytes of command line kept, from the start (`mm->arg_start`).
+pub const ARGS: usize = 768;
+/// Levels of the cgroup path kept, innermost first. Kubernetes nests five deep.
+pub const CGROUP_DEPTH: usize = 8;
+/// Bytes for the names of those levels, each followed by a NUL.
+pub const CGROUP_BYTES: usize = 512;
+/// Bytes kept of the path that `execve` was given (`bprm->filename`).
+pub const EXEC_PATH: usize = 128;
+
+/// Keys, and files born in watched folders, at once.
+pub const WATCHED_FILES: u32 = 16_384;
+/// Folders and parents of keys at once.
+pub const WATCHED_DIRS: u32 = 4_096;
+/// Names awaited in parents of keys.
+pub const WATCHED_NAMES: u32 = 16_384;
+/// Executables of expected signers.
+pub const SIGNERS: u32 = 1_024;
+/// Live processes whose executable is remembered from exec. 32,768 is the kernel's default `pid_max`; beyond it the
+/// identity falls back to `mm->exe_file` and the record says so.
+pub const PROCESSES: u32 = 32_768;
+/// (process, key) pairs remembered, so that data access after an own open is not reported a second time.
+pub const SEEN: u32 = 16_384;
+
+/// Bytes of the ring for accesses by anybody who is not running a signer's executable.
+pub const STRANGER_RING: u32 = 16 << 20;
+/// Bytes of the ring for accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.
+pub const SIGNER_RING: u32 = 8 << 20;

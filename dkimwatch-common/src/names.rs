@@ -1,0 +1,101 @@
+//! Names of maps, programs and globals, once. A test opens the built object and checks them both ways.
+
+/// Maps.
+pub mod maps {
+    /// Watched files: `FileId` → `FileWatch`.
+    pub const FILES: &str = "FILES";
+    /// Watched folders: `FileId` → `DirWatch`.
+    pub const DIRS: &str = "DIRS";
+    /// Awaited names: `NestName` → tag.
+    pub const NAMES: &str = "NAMES";
+    /// One bit per watched inode number.
+    pub const FILTER: &str = "FILTER";
+    /// Executables of signers: `FileId` → 1.
+    pub const SIGNERS: &str = "SIGNERS";
+    /// The process table: tgid → `ExecImage`.
+    pub const PROCESSES: &str = "PROCESSES";
+    /// `SeenBy` → start time of the process.
+    pub const SEEN: &str = "SEEN";
+    /// Per-CPU counters, see [`crate::tally`].
+    pub const TALLY: &str = "TALLY";
+    /// Per-CPU, per-ring sequence numbers.
+    pub const SEQUENCE: &str = "SEQUENCE";
+    /// Accesses by strangers.
+    pub const STRANGER_RING: &str = "STRANGER_RING";
+    /// Accesses by processes that run a signer's executable.
+    pub const SIGNER_RING: &str = "SIGNER_RING";
+    /// All of them.
+    pub const ALL: [&str; 11] =
+        [FILES, DIRS, NAMES, FILTER, SIGNERS, PROCESSES, SEEN, TALLY, SEQUENCE, STRANGER_RING, SIGNER_RING];
+}
+
+/// Read-only globals.
+pub mod globals {
+    /// [`crate::offsets::Offsets`].
+    pub const OFFSETS: &str = "OFFSETS";
+    /// [`crate::settings::HookSettings`].
+    pub const SETTINGS: &str = "SETTINGS";
+    /// aya-log's level.
+    pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
+}
+
+/// Programs.
+pub mod programs {
+    /// `lsm/file_open`.
+    pub const LSM_FILE_OPEN: &str = "lsm_file_open";
+    /// `lsm/d_instantiate`.
+    pub const LSM_D_INSTANTIATE: &str = "lsm_d_instantiate";
+    /// `lsm/inode_rename`.
+    pub const LSM_INODE_RENAME: &str = "lsm_inode_rename";
+    /// `fexit/security_file_open`.
+    pub const FEXIT_FILE_OPEN: &str = "fexit_file_open";
+    /// `fentry/security_d_instantiate`.
+    pub const FENTRY_D_INSTANTIATE: &str = "fentry_d_instantiate";
+    /// `fentry/security_inode_rename`.
+    pub const FENTRY_INODE_RENAME: &str = "fentry_inode_rename";
+    /// `tracepoint/syscalls/sys_exit_*` of the open family: one program, attached to each.
+    pub const SYS_EXIT_OPEN: &str = "sys_exit_open";
+    /// `tp_btf/mm_filemap_get_pages`.
+    pub const FILEMAP_GET_PAGES: &str = "mm_filemap_get_pages";
+    /// `tp_btf/mm_filemap_map_pages`.
+    pub const FILEMAP_MAP_PAGES: &str = "mm_filemap_map_pages";
+    /// `tp_btf/mm_filemap_fault`.
+    pub const FILEMAP_FAULT: &str = "mm_filemap_fault";
+    /// `tp_btf/sched_process_exec`.
+    pub const PROCESS_EXEC: &str = "sched_process_exec";
+    /// `tp_btf/sched_process_fork`.
+    pub const PROCESS_FORK: &str = "sched_process_fork";
+    /// `tp_btf/sched_process_exit`.
+    pub const PROCESS_EXIT: &str = "sched_process_exit";
+    /// `iter/task`: reads the executables of processes older than the watch.
+    pub const ITER_PROCESSES: &str = "iter_processes";
+    /// `iter/task_file`: says what a file of the watcher is to the kernel.
+    pub const ITER_IDENTIFY: &str = "iter_identify";
+    /// `lsm/file_open`, empty: the floor that the benchmark measures against.
+    pub const EMPTY_LSM: &str = "empty_lsm_file_open";
+    /// `fexit/security_file_open`, empty.
+    pub const EMPTY_FEXIT: &str = "empty_fexit_file_open";
+    /// `tracepoint/syscalls/sys_exit_*`, empty.
+    pub const EMPTY_SYS_EXIT: &str = "empty_sys_exit_open";
+    /// All of them.
+    pub const ALL: [&str; 18] = [
+        LSM_FILE_OPEN,
+        LSM_D_INSTANTIATE,
+        LSM_INODE_RENAME,
+        FEXIT_FILE_OPEN,
+        FENTRY_D_INSTANTIATE,
+        FENTRY_INODE_RENAME,
+        SYS_EXIT_OPEN,
+        FILEMAP_GET_PAGES,
+        FILEMAP_MAP_PAGES,
+        FILEMAP_FAULT,
+        PROCESS_EXEC,
+        PROCESS_FORK,
+        PROCESS_EXIT,
+        ITER_PROCESSES,
+        ITER_IDENTIFY,
+        EMPTY_LSM,
+        EMPTY_FEXIT,
+        EMPTY_SYS_EXIT,
+    ];
+}

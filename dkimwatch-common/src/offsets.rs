@@ -1,0 +1,230 @@
+//! Every kernel field that the kernel side reads, in one list.
+//!
+//! aya emits no CO-RE relocations, and an offset baked in at build time is silently wrong on another kernel. So the loader
+//! resolves each field from the running kernel's BTF and passes the offsets as a read-only global, which the verifier
+//! treats as constants: `file + OFFSETS.file_f_inode` stays a trusted pointer.
+
+/// The value of a field that this kernel does not have (for instance the login uid without `CONFIG_AUDIT`).
+pub const ABSENT: u32 = u32::MAX;
+
+/// How a field's absence is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Without it there is no identity: refuse to start and say so.
+    Required,
+    /// Its fact is marked as not asked.
+    Optional,
+}
+
+/// A kernel field: where it is to be found, under the names it has had.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Index of the offset in [`Offsets`], by name.
+    pub name: &'static str,
+    /// `struct.member[.member…]` in the order to try; a newer kernel's name first.
+    pub paths: &'static [&'static str],
+    /// How its absence is taken.
+    pub need: Need,
+}
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $name:ident: $need:ident [$($path:literal),+];)+) => {
+        /// Offsets in bytes, one for each [`Field`] and in the same order.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Offsets {
+            $($(#[$doc])* pub $name: u32,)+
+        }
+
+        impl Offsets {
+            /// The fields, in the struct's order.
+            pub const FIELDS: &'static [Field] = &[
+                $(Field { name: stringify!($name), paths: &[$($path),+], need: Need::$need },)+
+            ];
+
+            /// Offsets from a resolver, which answers `None` for a field that this kernel does not have.
+            pub fn resolve(mut offset_of: impl FnMut(&Field) -> Option<u32>) -> Self {
+                let mut fields = Self::FIELDS.iter();
+                Self {
+                    $($name: match fields.next() {
+                        Some(field) => offset_of(field).unwrap_or(ABSENT),
+                        None => ABSENT,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+offsets! {
+    /// `file->f_inode`.
+    file_f_inode: Required ["file.f_inode"];
+    /// `file->f_path.dentry`.
+    file_dentry: Required ["file.f_path.dentry"];
+    /// `file->f_path.mnt`.
+    file_mnt: Required ["file.f_path.mnt"];
+    /// `file->f_flags`.
+    file_f_flags: Required ["file.f_flags"];
+    /// `file->f_mode`.
+    file_f_mode: Required ["file.f_mode"];
+
+    /// `inode->i_ino`.
+    inode_i_ino: Required ["inode.i_ino"];
+    /// `inode->i_sb`.
+    inode_i_sb: Required ["inode.i_sb"];
+    /// `inode->i_mode`.
+    inode_i_mode: Required ["inode.i_mode"];
+    /// `inode->i_uid`.
+    inode_i_uid: Required ["inode.i_uid"];
+    /// `inode->i_gid`.
+    inode_i_gid: Required ["inode.i_gid"];
+    /// `inode->i_nlink`.
+    inode_i_nlink: Required ["inode.i_nlink"];
+    /// `inode->i_generation`.
+    inode_i_generation: Optional ["inode.i_generation"];
+    /// `inode->i_ctime`, whole seconds (a `timespec64` until 6.10, two members since).
+    inode_i_ctime: Optional ["inode.i_ctime_sec", "inode.__i_ctime", "inode.i_ctime"];
+    /// `super_block->s_dev`.
+    super_s_dev: Required ["super_block.s_dev"];
+
+    /// `dentry->d_parent`.
+    dentry_d_parent: Required ["dentry.d_parent"];
+    /// `dentry->d_inode`.
+    dentry_d_inode: Required ["dentry.d_inode"];
+    /// `dentry->d_name.name`.
+    dentry_name: Required ["dentry.d_name.name", "dentry.__d_name.name"];
+    /// `dentry->d_hash.pprev`: null once the name is gone.
+    dentry_hash_pprev: Optional ["dentry.d_hash.pprev"];
+
+    /// `mount->mnt`: from a `vfsmount` back to its `mount`.
+    mount_mnt: Required ["mount.mnt"];
+    /// `vfsmount->mnt_root`.
+    vfsmount_mnt_root: Required ["vfsmount.mnt_root"];
+    /// `mount->mnt_parent`.
+    mount_mnt_parent: Required ["mount.mnt_parent"];
+    /// `mount->mnt_mountpoint`.
+    mount_mnt_mountpoint: Required ["mount.mnt_mountpoint"];
+
+    /// `address_space->host`.
+    mapping_host: Required ["address_space.host"];
+
+    /// `task->tgid`.
+    task_tgid: Required ["task_struct.tgid"];
+    /// `task->pid`.
+    task_pid: Required ["task_struct.pid"];
+    /// `task->group_leader`.
+    task_group_leader: Required ["task_struct.group_leader"];
+    /// `task->real_parent`.
+    task_real_parent: Required ["task_struct.real_parent"];
+    /// `task->start_boottime`, nanoseconds.
+    task_start: Required ["task_struct.start_boottime", "task_struct.real_start_time"];
+    /// `task->comm`.
+    task_comm: Required ["task_struct.comm"];
+    /// `task->flags`.
+    task_flags: Required ["task_struct.flags"];
+    /// `task->mm`.
+    task_mm: Required ["task_struct.mm"];
+    /// `task->files`.
+    task_files: Required ["task_struct.files"];
+    /// `task->real_cred`.
+    task_real_cred: Required ["task_struct.real_cred"];
+    /// `task->nsproxy`.
+    task_nsproxy: Required ["task_struct.nsproxy"];
+    /// `task->cgroups`.
+    task_cgroups: Required ["task_struct.cgroups"];
+    /// `task->signal`.
+    task_signal: Required ["task_struct.signal"];
+    /// `task->thread_pid`.
+    task_thread_pid: Optional ["task_struct.thread_pid"];
+    /// `task->loginuid` (`CONFIG_AUDIT`).
+    task_loginuid: Optional ["task_struct.loginuid"];
+    /// `task->sessionid` (`CONFIG_AUDIT`).
+    task_sessionid: Optional ["task_struct.sessionid"];
+
+    /// `signal->live`: threads that have not exited yet.
+    signal_live: Required ["signal_struct.live"];
+    /// `pid->level`.
+    pid_level: Optional ["pid.level"];
+    /// `pid->numbers`.
+    pid_numbers: Optional ["pid.numbers"];
+    /// `upid->nr`.
+    upid_nr: Optional ["upid.nr"];
+
+    /// `mm->exe_file`.
+    mm_exe_file: Required ["mm_struct.exe_file"];
+    /// `mm->arg_start`.
+    mm_arg_start: Required ["mm_struct.arg_start"];
+    /// `mm->arg_end`.
+    mm_arg_end: Required ["mm_struct.arg_end"];
+
+    /// `files->fdt`.
+    files_fdt: Required ["files_struct.fdt"];
+    /// `fdtable->fd`.
+    fdtable_fd: Required ["fdtable.fd"];
+    /// `fdtable->max_fds`.
+    fdtable_max_fds: Required ["fdtable.max_fds"];
+
+    /// `cred->uid`.
+    cred_uid: Required ["cred.uid"];
+    /// `cred->gid`.
+    cred_gid: Required ["cred.gid"];
+    /// `cred->suid`.
+    cred_suid: Required ["cred.suid"];
+    /// `cred->sgid`.
+    cred_sgid: Required ["cred.sgid"];
+    /// `cred->euid`.
+    cred_euid: Required ["cred.euid"];
+    /// `cred->egid`.
+    cred_egid: Required ["cred.egid"];
+    /// `cred->fsuid`.
+    cred_fsuid: Required ["cred.fsuid"];
+    /// `cred->fsgid`.
+    cred_fsgid: Required ["cred.fsgid"];
+    /// `cred->cap_effective`.
+    cred_cap_effective: Required ["cred.cap_effective"];
+    /// `cred->user_ns`.
+    cred_user_ns: Required ["cred.user_ns"];
+    /// `user_namespace->ns.inum`.
+    user_ns_inum: Required ["user_namespace.ns.inum"];
+
+    /// `nsproxy->mnt_ns`.
+    nsproxy_mnt: Required ["nsproxy.mnt_ns"];
+    /// `nsproxy->pid_ns_for_children`.
+    nsproxy_pid: Required ["nsproxy.pid_ns_for_children"];
+    /// `nsproxy->net_ns`.
+    nsproxy_net: Required ["nsproxy.net_ns"];
+    /// `nsproxy->uts_ns`.
+    nsproxy_uts: Required ["nsproxy.uts_ns"];
+    /// `nsproxy->ipc_ns`.
+    nsproxy_ipc: Required ["nsproxy.ipc_ns"];
+    /// `nsproxy->cgroup_ns`.
+    nsproxy_cgroup: Required ["nsproxy.cgroup_ns"];
+    /// `mnt_namespace->ns.inum`.
+    mnt_ns_inum: Required ["mnt_namespace.ns.inum"];
+    /// `pid_namespace->ns.inum`.
+    pid_ns_inum: Required ["pid_namespace.ns.inum"];
+    /// `net->ns.inum`.
+    net_ns_inum: Required ["net.ns.inum"];
+    /// `uts_namespace->ns.inum`.
+    uts_ns_inum: Required ["uts_namespace.ns.inum"];
+    /// `ipc_namespace->ns.inum`.
+    ipc_ns_inum: Optional ["ipc_namespace.ns.inum"];
+    /// `cgroup_namespace->ns.inum`.
+    cgroup_ns_inum: Optional ["cgroup_namespace.ns.inum"];
+
+    /// `css_set->dfl_cgrp`: the task's cgroup in the unified hierarchy.
+    css_set_dfl_cgrp: Required ["css_set.dfl_cgrp"];
+    /// `cgroup->kn`.
+    cgroup_kn: Required ["cgroup.kn"];
+    /// `kernfs_node->name`.
+    kernfs_name: Required ["kernfs_node.name"];
+    /// `kernfs_node->parent` (`__parent` since 6.15).
+    kernfs_parent: Required ["kernfs_node.__parent", "kernfs_node.parent"];
+    /// `kernfs_node->id`.
+    kernfs_id: Required ["kernfs_node.id"];
+
+    /// `linux_binprm->file`.
+    bprm_file: Required ["linux_binprm.file"];
+    /// `linux_binprm->filename`.
+    bprm_filename: Required ["linux_binprm.filename"];
+}

@@ -1,0 +1,70 @@
+//! What is watched: files by identity, folders by identity, and names awaited in a key's parent folder.
+
+use crate::identity::FileId;
+
+/// A tag names an entry of userspace's watch list; the kernel only hands it back.
+pub type Tag = u32;
+
+/// The value of a watched file: why it is watched.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileWatch {
+    /// The watch list's entry.
+    pub tag: Tag,
+    /// One of [`file_watch`].
+    pub kind: u32,
+}
+
+/// Why a file is watched.
+pub mod file_watch {
+    /// Armed by userspace: the file at a key's path.
+    pub const ARMED: u32 = 1;
+    /// Enrolled by a hook: it was first seen in a watched folder, or under an awaited name.
+    pub const BORN: u32 = 2;
+    /// The canary that proves a backend live.
+    pub const CANARY: u32 = 3;
+}
+
+/// The value of a watched folder.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirWatch {
+    /// The watch list's entry.
+    pub tag: Tag,
+    /// One of [`dir_watch`].
+    pub kind: u32,
+}
+
+/// Why a folder is watched.
+pub mod dir_watch {
+    /// The folder as a whole: every regular file in it and below, now and later.
+    pub const FOLDER: u32 = 1;
+    /// A key's parent: only the names awaited in it ([`super::NestName`]).
+    pub const NEST: u32 = 2;
+}
+
+/// A name awaited in a folder: the key's own, which a rotation by rename gives to another inode.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NestName {
+    /// The folder.
+    pub dir: FileId,
+    /// [`crate::filter::name_hash`] of the name.
+    pub name: u64,
+}
+
+const _: () = assert!(size_of::<NestName>() == 24);
+
+/// Who touched which file: the key of the map that keeps data access after an own open from being reported twice.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SeenBy {
+    /// The file.
+    pub file: FileId,
+    /// The process (`task->tgid`, initial pid namespace).
+    pub tgid: u32,
+    /// Explicit padding, always zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<SeenBy>() == 24);

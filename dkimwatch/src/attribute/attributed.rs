@@ -1,0 +1,57 @@
+//! The noun of the second stage: an access with the names that people use.
+
+use crate::decode::Access;
+
+/// An access, and what the numbers in it mean on this host.
+#[derive(Clone, Debug)]
+pub struct AttributedAccess {
+    /// The access.
+    pub access: Access,
+    /// Names of the ids, where passwd(5) and group(5) know them.
+    pub names: Names,
+    /// The container it ran in, read from its cgroup's names.
+    pub container: Option<Container>,
+    /// The innermost systemd unit (`.service`, `.scope`, …) of its cgroup path.
+    pub unit: Option<String>,
+    /// The executable, as a person would name it.
+    pub executable: Executable,
+    /// Executables of the ancestors, in their order, where `/proc` still knew them.
+    pub ancestor_executables: Vec<Option<std::path::PathBuf>>,
+    /// Wall-clock time of the access (`boot_ns` plus the boot time), nanoseconds since the Unix epoch.
+    pub unix_ns: i128,
+    /// Wall-clock start of the process, nanoseconds since the Unix epoch.
+    pub process_start_unix_ns: i128,
+}
+
+/// Names of user and group ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Of the real uid.
+    pub real_user: Option<String>,
+    /// Of the effective uid.
+    pub user: Option<String>,
+    /// Of the effective gid.
+    pub group: Option<String>,
+    /// Of the login uid.
+    pub login_user: Option<String>,
+}
+
+/// A container, as its cgroup's name tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id, as long as the cgroup's name gives it.
+    pub id: String,
+    /// `docker`, `podman`, `containerd`, `cri-o`, `lxc`, `systemd-nspawn`.
+    pub runtime: &'static str,
+}
+
+/// The executable, as a person would name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Executable {
+    /// Its path: the kernel's, when what `mm->exe_file` claims is what was executed; else the path given to `execve`.
+    pub path: Option<Vec<u8>>,
+    /// `mm->exe_file` is not the file that was executed: the process has changed what `/proc/PID/exe` says.
+    pub claim_differs: bool,
+    /// The package that owns the path (dpkg(1) or rpm(8)).
+    pub package: Option<String>,
+}

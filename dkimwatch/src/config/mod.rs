@@ -1,0 +1,5 @@
+//! The configuration: as typed ([`schema`](self)) → validated → as meant ([`Settings`]).
+
+mod settings;
+
+pub use settings::*;

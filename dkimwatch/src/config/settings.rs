@@ -1,0 +1,46 @@
+//! The configuration as meant: no `Option` left that has a default.
+
+use std::path::PathBuf;
+
+/// Everything that the configuration decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Which keys are watched.
+    pub keys: KeySettings,
+    /// Expected signers: the configured ones first, then the built-in profiles that they do not override by name.
+    pub signers: Vec<Signer>,
+    /// Declared maintenance.
+    pub maintenance: Vec<Signer>,
+}
+
+/// Which keys are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySettings {
+    /// Ask the signers on this host.
+    pub discover: bool,
+    /// Files, globs, and folders as a whole.
+    pub paths: Vec<String>,
+    /// Names beside the keys that anyone may read (globs on the file name).
+    pub public: Vec<String>,
+}
+
+/// An expected reader, as configured or built in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// Its name.
+    pub name: String,
+    /// Its executable (for an interpreted one, the interpreter).
+    pub executable: PathBuf,
+    /// For an interpreted one: the script.
+    pub script: Option<PathBuf>,
+    /// Names or numbers of the users it may run as: the real uid at the access. Empty: any.
+    pub users: Vec<String>,
+    /// systemd units. Empty: any.
+    pub units: Vec<String>,
+    /// Container ids (or unambiguous prefixes). Empty: none is asked for.
+    pub containers: Vec<String>,
+    /// Keys or folders it may read. Empty: all.
+    pub keys: Vec<PathBuf>,
+    /// From the built-in profiles, not from the configuration.
+    pub built_in: bool,
+}

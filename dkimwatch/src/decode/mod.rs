@@ -1,0 +1,5 @@
+//! Ring bytes → [`Access`]. Promise: total on any bytes, no `unsafe`, no panic.
+
+mod access;
+
+pub use access::*;

@@ -1,0 +1,83 @@
+//! The noun of the third stage: an access with its verdict.
+
+use crate::attribute::AttributedAccess;
+
+/// Was it the expected signer?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// A signer that the policy expects at this key.
+    Expected,
+    /// A declared backup, integrity checker or rotation tool.
+    Maintenance,
+    /// Anybody else.
+    Unexpected,
+}
+
+impl Verdict {
+    /// The word in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::Maintenance => "maintenance",
+            Self::Unexpected => "unexpected",
+        }
+    }
+}
+
+/// What was done (`event.action`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the variant is the event's name")]
+pub enum Action {
+    KeyOpened,
+    KeyRead,
+    KeyOpenDenied,
+    KeyModified,
+    KeyCreated,
+}
+
+impl Action {
+    /// The word in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KeyOpened => "key-opened",
+            Self::KeyRead => "key-read",
+            Self::KeyOpenDenied => "key-open-denied",
+            Self::KeyModified => "key-modified",
+            Self::KeyCreated => "key-created",
+        }
+    }
+}
+
+/// An access, judged.
+#[derive(Clone, Debug)]
+pub struct JudgedAccess {
+    /// The access.
+    pub attributed: AttributedAccess,
+    /// What was done.
+    pub action: Action,
+    /// The key, as the watch list knows it.
+    pub key: JudgedKey,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The rule that decided (`rule.id`), for instance `signer/opendkim` or `stranger/executable`.
+    pub rule: String,
+    /// A sentence a person can act on (`event.reason`).
+    pub reason: String,
+    /// 0 (nothing) to 100 (a stranger has the key) (`event.severity`).
+    pub severity: u8,
+}
+
+/// The key that was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JudgedKey {
+    /// Its path as watched; for a file born in a watched folder, the path it was opened by.
+    pub path: std::path::PathBuf,
+    /// Signing domain (RFC 6376 `d=`), where known.
+    pub domain: Option<String>,
+    /// Selector (RFC 6376 `s=`), where known.
+    pub selector: Option<String>,
+    /// The signer that is configured to use it, where known.
+    pub signer: Option<String>,
+}

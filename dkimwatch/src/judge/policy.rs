@@ -1,0 +1,83 @@
+//! What the judge judges by: the settings, with every name resolved to what the kernel reports.
+
+use std::path::PathBuf;
+
+use dkimwatch_common::{identity::FileId, watch::Tag};
+
+use super::JudgedKey;
+
+/// The policy: who may read which key.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Signers and maintenance tools, in the order they are asked.
+    pub readers: Vec<Reader>,
+    /// The watch list, by tag.
+    pub watched: Vec<Watched>,
+    /// Names of files beside the keys that anyone may read (glob patterns, `keys.public`), matched against the file's own name.
+    pub public: Vec<String>,
+    /// Mount namespace of the watcher: a path means something only in its own.
+    pub host_mnt_ns: u32,
+    /// systemd runs this host (`/run/systemd/system` exists), so that a service's process is in its unit's cgroup.
+    pub systemd: bool,
+}
+
+/// Which kind of reader is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Signs mail with the key.
+    Signer,
+    /// Reads it for a declared reason.
+    Maintenance,
+}
+
+/// An expected reader, resolved.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Signer or maintenance.
+    pub role: Role,
+    /// The executable's path, as configured, for messages.
+    pub executable: PathBuf,
+    /// Every file that has been at that path since the watch started, newest last: a running process keeps the old one over a package upgrade.
+    pub images: Vec<ExpectedImage>,
+    /// For an interpreted signer, the script that `execve` must have been given, in the host's mount namespace.
+    pub script: Option<PathBuf>,
+    /// Real uids that may read; empty: any.
+    pub uids: Vec<u32>,
+    /// The users as configured, for messages.
+    pub users: Vec<String>,
+    /// systemd units; empty: any.
+    pub units: Vec<String>,
+    /// Container ids or prefixes of them; empty: not restricted to a container.
+    pub containers: Vec<String>,
+    /// Tags of the keys it may read; `None`: all.
+    pub keys: Option<Vec<Tag>>,
+}
+
+/// An executable that a reader may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpectedImage {
+    /// Identity, from the kernel.
+    pub id: FileId,
+    /// Owner.
+    pub uid: u32,
+    /// Change time in whole seconds.
+    pub ctime: u64,
+    /// `st_mode`.
+    pub mode: u32,
+}
+
+/// An entry of the watch list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// A key.
+    Key(JudgedKey),
+    /// A folder as a whole; `signer` is the one configured to use it.
+    Folder {
+        /// The folder's path.
+        path: PathBuf,
+        /// The signer configured to use it, where known.
+        signer: Option<String>,
+    },
+}

@@ -1,0 +1,2 @@
+//! dkimwatch
+fn main() {}
