@@ -5,6 +5,8 @@
 //! keeps what each process executed.
 #![no_std]
 #![no_main]
+// One comparison is written in assembly, see `memory::at_most`.
+#![feature(asm_experimental_arch)]
 #![expect(unreachable_pub, reason = "a program's public items are for its own modules; nothing links against it")]
 
 mod emit;

@@ -114,3 +114,37 @@ pub unsafe fn copy_str(to: *mut u8, room: u32, from: Ptr) -> i64 {
     // SAFETY: the caller vouches for the room; the helper takes any source address.
     unsafe { bpf_probe_read_kernel_str(to.cast(), room, from.cast()) }
 }
+
+/// `value`, known to the verifier to be at most `limit`; `None` when it is more.
+///
+/// In assembly, with the value going in and coming out: what the compiler goes on with, and spills to the stack, is then
+/// the register that was compared. The verifier of 6.1 does not carry a comparison over to another copy of the value.
+#[inline(always)]
+pub fn at_most(value: u64, limit: u64) -> Option<u64> {
+    let mut value = value;
+    let mut within = 0_u64;
+    // SAFETY: a comparison of registers.
+    unsafe {
+        core::arch::asm!(
+            "if {value} > {limit} goto +1",
+            "{within} = 1",
+            value = inout(reg) value,
+            within = inout(reg) within,
+            limit = in(reg) limit,
+        );
+    }
+    if within == 1 { Some(value) } else { None }
+}
+
+/// `value` as it is, but known to the verifier only to be at most `mask`, which must be one less than a power of two and
+/// not less than `value`.
+///
+/// A sum that grows in a loop has another range on every path through it; with one range for all, the verifier prunes
+/// the paths instead of walking each (which on 6.1 takes minutes).
+#[inline(always)]
+pub fn forget_range(value: u64, mask: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: an operation on a register.
+    unsafe { core::arch::asm!("{value} &= {mask}", value = inout(reg) value, mask = in(reg) mask) };
+    value
+}

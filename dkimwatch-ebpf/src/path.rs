@@ -2,7 +2,7 @@
 
 use dkimwatch_common::limits::{NAME, PATH_BYTES, PATH_DEPTH};
 
-use crate::memory::{Ptr, copy_str, offset, pointer, present, u64_at};
+use crate::memory::{Ptr, at_most, copy_str, forget_range, offset, pointer, present, u64_at};
 
 /// What the walk found.
 pub struct Walked {
@@ -44,15 +44,13 @@ pub fn walk(file: Ptr, to: *mut u8) -> Walked {
             mnt = parent.wrapping_add(offset!(mount_mnt) as usize);
             continue;
         }
-        if len > (PATH_BYTES - NAME) as u64 {
-            break;
-        }
-        // SAFETY: `len` leaves room for a whole name.
-        let written = unsafe { copy_str(to.add(len as usize), NAME as u32, pointer(dentry, offset!(dentry_name))) };
+        let Some(at) = at_most(len, (PATH_BYTES - NAME) as u64) else { break };
+        // SAFETY: `at` leaves room for a whole name.
+        let written = unsafe { copy_str(to.add(at as usize), NAME as u32, pointer(dentry, offset!(dentry_name))) };
         if written <= 0 {
             break;
         }
-        len += written as u64;
+        len = forget_range(at + written as u64, 2 * PATH_BYTES as u64 - 1);
         let parent = pointer(dentry, offset!(dentry_d_parent));
         if parent == dentry {
             // A file without a folder (memfd, a disconnected handle).

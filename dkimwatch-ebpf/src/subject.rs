@@ -10,7 +10,7 @@ use dkimwatch_common::{
 
 use crate::{
     maps::{PROCESSES, SIGNERS},
-    memory::{Ptr, copy, copy_str, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, at_most, copy, copy_str, forget_range, offset, pointer, present, u32_at, u64_at},
     path, process, watch,
 };
 
@@ -173,7 +173,7 @@ unsafe fn inner_pid(record: *mut RawRecord, task: Ptr) {
 unsafe fn cgroup(record: *mut RawRecord, task: Ptr) {
     let set = pointer(task, offset!(task_cgroups));
     let mut node = pointer(pointer(set, offset!(css_set_dfl_cgrp)), offset!(cgroup_kn));
-    // SAFETY: see `fill`; `len` leaves room for a whole name.
+    // SAFETY: see `fill`; `at` leaves room for a whole name.
     unsafe {
         if node.is_null() {
             (*record).unreadable |= fact::CGROUP;
@@ -191,14 +191,12 @@ unsafe fn cgroup(record: *mut RawRecord, task: Ptr) {
                 cut = false;
                 break;
             }
-            if len > (limits::CGROUP_BYTES - CGROUP_NAME) as u64 {
-                break;
-            }
-            let written = copy_str(to.add(len as usize), CGROUP_NAME as u32, pointer(node, offset!(kernfs_name)));
+            let Some(at) = at_most(len, (limits::CGROUP_BYTES - CGROUP_NAME) as u64) else { break };
+            let written = copy_str(to.add(at as usize), CGROUP_NAME as u32, pointer(node, offset!(kernfs_name)));
             if written <= 0 {
                 break;
             }
-            len += written as u64;
+            len = forget_range(at + written as u64, 2 * limits::CGROUP_BYTES as u64 - 1);
             node = parent;
         }
         if cut {
@@ -270,14 +268,13 @@ unsafe fn arguments(record: *mut RawRecord, task: Ptr) {
         }
         let from = u64_at(mm, offset!(mm_arg_start));
         let len = u64_at(mm, offset!(mm_arg_end)).wrapping_sub(from);
-        let mut kept = len as u32;
-        if len > limits::ARGS as u64 {
-            (*record).marks |= mark::ARGS_CUT;
-            kept = limits::ARGS as u32;
-        }
-        if kept > limits::ARGS as u32 {
-            kept = limits::ARGS as u32;
-        }
+        let kept = match at_most(len, limits::ARGS as u64) {
+            Some(kept) => kept as u32,
+            None => {
+                (*record).marks |= mark::ARGS_CUT;
+                limits::ARGS as u32
+            }
+        };
         let to = (&raw mut (*record).args).cast();
         if kept != 0 && bpf_probe_read_user(to, kept, from as *const _) == 0 {
             (*record).args_len = kept;

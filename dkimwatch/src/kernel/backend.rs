@@ -345,9 +345,9 @@ pub(super) fn refused(program: &'static str, error: ProgramError) -> KernelError
                 format!("the kernel refused to load it: {io_error}")
             } else {
                 // The verifier's last lines say why; the rest is its trace.
-                let mut tail: Vec<&str> = log.lines().rev().take(6).collect();
+                let mut tail: Vec<&str> = log.lines().rev().take(60).collect();
                 tail.reverse();
-                format!("the verifier refused it ({io_error}): {}", tail.join(" | "))
+                format!("the verifier refused it ({io_error}): {}", tail.join("\n"))
             }
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
