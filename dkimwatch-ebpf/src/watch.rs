@@ -5,7 +5,7 @@ use dkimwatch_common::{
     filter,
     identity::FileId,
     tally::Exit,
-    watch::{DirWatch, FileWatch, NestName, dir_watch, file_watch},
+    watch::{DirWatch, FileWatch, NestName, Tag, dir_watch, file_watch},
 };
 
 use crate::{
@@ -90,15 +90,8 @@ fn related<const WALK: u32>(inode: Ptr, ino: u64, dentry: Ptr, parent: Ptr, dir:
     if let Some(watch) = unsafe { FILES.get(file) } {
         return Ok(Found { inode, file, dir: dir_id, watch: *watch });
     }
-    let tag = match folder::<WALK>(parent, dir_id) {
-        Some(DirWatch { tag, kind: dir_watch::FOLDER }) => tag,
-        // SAFETY: as above.
-        Some(_) => match unsafe { NAMES.get(NestName { dir: dir_id, name: name_hash(dentry) }) } {
-            Some(tag) => *tag,
-            None => return Err(Exit::FilterMiss),
-        },
-        None => return Err(Exit::FilterMiss),
-    };
+    let Some(above) = folder::<WALK>(parent, dir_id) else { return Err(Exit::FilterMiss) };
+    let Some(tag) = tag(above, dir_id, dentry) else { return Err(Exit::FilterMiss) };
     let watch = FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 };
     enrol_file(file, watch);
     Ok(Found { inode, file, dir: dir_id, watch })
@@ -129,6 +122,17 @@ fn folder<const WALK: u32>(parent: Ptr, dir: FileId) -> Option<DirWatch> {
         level += 1;
     }
     None
+}
+
+/// The tag of a file born in a watched folder: that of its name, where it is awaited, or of the folder as a whole.
+#[inline(always)]
+fn tag(watch: DirWatch, dir: FileId, name: Ptr) -> Option<Tag> {
+    // SAFETY: a value is only copied out.
+    match unsafe { NAMES.get(NestName { dir, name: name_hash(name) }) } {
+        Some(tag) => Some(*tag),
+        None if watch.kind == dir_watch::FOLDER => Some(watch.tag),
+        None => None,
+    }
 }
 
 /// A watched file by its inode alone, for hooks on its data.
@@ -167,15 +171,7 @@ pub fn born(dir: Ptr, name: Ptr, inode: Ptr) -> Exit {
     if kind != S_IFREG {
         return Exit::FilterMiss;
     }
-    let tag = if watch.kind == dir_watch::FOLDER {
-        watch.tag
-    } else {
-        // SAFETY: as above.
-        match unsafe { NAMES.get(NestName { dir: dir_id, name: name_hash(name) }) } {
-            Some(tag) => *tag,
-            None => return Exit::FilterMiss,
-        }
-    };
+    let Some(tag) = tag(watch, dir_id, name) else { return Exit::FilterMiss };
     enrol_file(file, FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 })
 }
 
