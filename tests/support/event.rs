@@ -1,0 +1,192 @@
+//! The lines that `watch --format ecs` prints, as a test asks about them.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+/// One line: an ECS object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event(Value);
+
+impl Event {
+    /// Reads one line.
+    ///
+    /// # Errors
+    /// The line is not a JSON object.
+    pub fn parse(line: &str) -> Result<Self> {
+        let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+        anyhow::ensure!(value.is_object(), "not a JSON object: {line}");
+        Ok(Self(value))
+    }
+
+    /// The value of an ECS field by its dotted name, for instance `process.real_user.id`.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        name.split('.').try_fold(&self.0, |value, part| value.get(part))
+    }
+
+    /// A field that ECS types as `keyword`; `None` when absent or not a string.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.field(name)?.as_str()
+    }
+
+    /// A number: given as one, or as ECS gives ids, a string of digits.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let value = self.field(name)?;
+        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    }
+
+    /// `event.action`, or nothing.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        self.text("event.action").unwrap_or_default()
+    }
+
+    /// `dkimwatch.verdict`, or nothing.
+    #[must_use]
+    pub fn verdict(&self) -> &str {
+        self.text("dkimwatch.verdict").unwrap_or_default()
+    }
+
+    /// `process.pid`: the process (not the thread), in the initial pid namespace.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.number("process.pid")?.try_into().ok()
+    }
+
+    /// Somebody reached, or tried to reach, a key: every action whose name starts with `key-`.
+    #[must_use]
+    pub fn is_access(&self) -> bool {
+        self.action().starts_with("key-")
+    }
+
+    /// `event.kind` is `alert`.
+    #[must_use]
+    pub fn is_alert(&self) -> bool {
+        self.text("event.kind") == Some("alert")
+    }
+}
+
+/// The line, as one would read it in the log.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Events in the order they were printed. Displays as the lines, for a failing test's message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Events(Vec<Event>);
+
+impl Events {
+    /// Those for which `wanted` holds.
+    #[must_use]
+    pub fn only(&self, wanted: impl Fn(&Event) -> bool) -> Self {
+        self.iter().filter(|event| wanted(event)).cloned().collect()
+    }
+
+    /// Accesses to keys.
+    #[must_use]
+    pub fn accesses(&self) -> Self {
+        self.only(Event::is_access)
+    }
+
+    /// Alerts, about accesses or not.
+    #[must_use]
+    pub fn alerts(&self) -> Self {
+        self.only(Event::is_alert)
+    }
+
+    /// Accesses by one process, by its pid in the initial namespace.
+    #[must_use]
+    pub fn by(&self, pid: u32) -> Self {
+        self.only(|event| event.is_access() && event.pid() == Some(pid))
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// None at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Event> {
+        self.0.iter()
+    }
+
+    /// The last one.
+    #[must_use]
+    pub fn last(&self) -> Option<&Event> {
+        self.0.last()
+    }
+
+    /// The only one.
+    ///
+    /// # Errors
+    /// There is none, or more than one; `what` says what was looked for.
+    pub fn one(&self, what: &str) -> Result<&Event> {
+        match self.0.as_slice() {
+            [event] => Ok(event),
+            events => anyhow::bail!("{} events instead of one: {what}\n{self}", events.len()),
+        }
+    }
+}
+
+impl FromIterator<Event> for Events {
+    fn from_iter<I: IntoIterator<Item = Event>>(events: I) -> Self {
+        Self(events.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Events {
+    type Item = &'a Event;
+    type IntoIter = std::slice::Iter<'a, Event>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|event| writeln!(f, "  {event}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_dotted_name_and_a_number_in_either_form() {
+        let event = Event::parse(
+            r#"{"event":{"kind":"alert","action":"key-opened"},"process":{"pid":7,"real_user":{"id":"33"}},"dkimwatch":{"verdict":"unexpected"}}"#,
+        )
+        .unwrap();
+        assert_eq!(event.pid(), Some(7));
+        assert_eq!(event.number("process.real_user.id"), Some(33));
+        assert_eq!(event.text("process.pid"), None);
+        assert_eq!(event.field("process.parent.pid"), None);
+        assert!(event.is_access() && event.is_alert());
+        assert_eq!(event.verdict(), "unexpected");
+    }
+
+    #[test]
+    fn one_refuses_none_and_two() {
+        let event = Event::parse(r#"{"event":{"action":"key-opened"},"process":{"pid":7}}"#).unwrap();
+        let once: Events = [event.clone()].into_iter().collect();
+        let twice: Events = [event.clone(), event.clone()].into_iter().collect();
+        assert_eq!(once.by(7).one("by 7").unwrap(), &event);
+        assert!(once.by(8).one("by 8").is_err());
+        assert!(twice.one("all").is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! What the tests that run the real program share: a running watch, and the events it printed.
+
+mod event;
+mod watch;
+
+pub use event::{Event, Events};
+pub use watch::{Watch, WatchCommand, Watched};

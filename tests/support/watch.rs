@@ -1,0 +1,336 @@
+//! A running `dkimwatch watch`: start it, wait for what it says, stop it.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fmt::Write as _,
+    io::{BufRead as _, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Event, Events};
+
+/// How long the program may take until its hooks are proven live, and to drain when it is stopped. An emulated machine is
+/// some thirty times slower than a real one.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How `watch` shall be run.
+///
+/// ```no_run
+/// # fn main() -> anyhow::Result<()> {
+/// use dkimwatch_tests::support::WatchCommand;
+/// let watch = WatchCommand::new().key("/etc/dkimkeys/mail.private").backend("tracepoint").start()?;
+/// # drop(watch); Ok(()) }
+/// ```
+#[derive(Debug, Default)]
+pub struct WatchCommand {
+    config: Option<String>,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+}
+
+impl WatchCommand {
+    /// `watch --format ecs`, with an empty configuration that asks no signer of this host for its keys.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The configuration file's text (TOML).
+    #[must_use]
+    pub fn config(mut self, text: impl Into<String>) -> Self {
+        self.config = Some(text.into());
+        self
+    }
+
+    /// `--key PATH`.
+    #[must_use]
+    pub fn key(self, path: impl AsRef<Path>) -> Self {
+        self.argument("--key").argument(path.as_ref())
+    }
+
+    /// `--backend NAME`.
+    #[must_use]
+    pub fn backend(self, name: &str) -> Self {
+        self.argument("--backend").argument(name)
+    }
+
+    /// One more argument, as it is.
+    #[must_use]
+    pub fn argument(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// An environment variable.
+    #[must_use]
+    pub fn environment(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs it and returns once it has said `watch-started`: from then on every access must be seen.
+    ///
+    /// # Errors
+    /// The program is not built; it ended or said something else first (the message holds its standard error).
+    pub fn start(self) -> Result<Watch> {
+        let program = program()?;
+        // The program refuses a configuration that others can write; a fresh private folder is neither shared nor left behind.
+        let folder = tempfile::Builder::new().prefix("dkimwatch-test-").tempdir().context("a temporary folder")?;
+        let config = folder.path().join("dkimwatch.toml");
+        std::fs::write(&config, self.config.as_deref().unwrap_or("[keys]\ndiscover = false\n"))
+            .with_context(|| format!("writing {}", config.display()))?;
+
+        let mut child = Command::new(&program)
+            .args(["watch", "--format", "ecs", "--config"])
+            .arg(&config)
+            .args(&self.arguments)
+            .envs(self.environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+
+        let output = Arc::new(Output::default());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let mut readers = Vec::new();
+        if let Some(stdout) = stdout {
+            let output = Arc::clone(&output);
+            readers.push(std::thread::spawn(move || output.take_events(stdout)));
+        }
+        if let Some(stderr) = stderr {
+            let output = Arc::clone(&output);
+            readers.push(std::thread::spawn(move || output.take_log(stderr)));
+        }
+        let watch = Watch { child, output, readers, _folder: folder };
+        watch.wait_for("the line watch-started", PATIENCE, |event| event.action() == "watch-started")?;
+        Ok(watch)
+    }
+}
+
+/// The program under test: `DKIMWATCH_BIN`, else what cargo built beside this test.
+fn program() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("DKIMWATCH_BIN") {
+        let path = PathBuf::from(named);
+        ensure!(path.is_file(), "DKIMWATCH_BIN: {} is not a file", path.display());
+        return Ok(path);
+    }
+    let test = env::current_exe().context("this test's own path")?;
+    // target/PROFILE/deps/TEST-HASH
+    let built = test.parent().and_then(Path::parent).map(|profile| profile.join("dkimwatch"));
+    built.filter(|path| path.is_file()).ok_or_else(|| {
+        anyhow!("no dkimwatch beside {}: run `cargo build -p dkimwatch`, or name one in DKIMWATCH_BIN", test.display())
+    })
+}
+
+/// A running `watch`. Dropped, it is killed; [`Watch::stop`] ends it as an operator would.
+#[derive(Debug)]
+pub struct Watch {
+    child: Child,
+    output: Arc<Output>,
+    /// They end when the program closes its outputs, at the latest when it is killed.
+    readers: Vec<JoinHandle<()>>,
+    /// Holds the configuration file.
+    _folder: tempfile::TempDir,
+}
+
+impl Watch {
+    /// The program's own pid.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything printed so far.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.output.lock().events.iter().cloned().collect()
+    }
+
+    /// Accesses printed so far that one process made. Whether there will be more is known only after [`Watch::stop`].
+    #[must_use]
+    pub fn accesses_by(&self, pid: u32) -> Events {
+        self.events().by(pid)
+    }
+
+    /// Waits until an event for which `wanted` holds has been printed, and returns the first such.
+    ///
+    /// # Errors
+    /// None came within `patience`, or the program ended; the message tells `what` was waited for, and what was printed instead.
+    pub fn wait_for(&self, what: &str, patience: Duration, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+        self.wait_for_count(what, 1, patience, wanted)?
+            .iter()
+            .next()
+            .cloned()
+            .ok_or_else(|| anyhow!("nothing was waited for: {what}"))
+    }
+
+    /// Waits until `count` events for which `wanted` holds have been printed.
+    ///
+    /// # Errors
+    /// As [`Watch::wait_for`].
+    pub fn wait_for_count(
+        &self,
+        what: &str,
+        count: usize,
+        patience: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Events> {
+        let deadline = Instant::now() + patience;
+        let mut printed = self.output.lock();
+        let mut found = Vec::new();
+        let mut looked_at = 0;
+        loop {
+            let fresh = printed.events.get(looked_at..).unwrap_or_default();
+            found.extend(fresh.iter().filter(|event| wanted(event)).cloned());
+            looked_at = printed.events.len();
+            if found.len() >= count {
+                return Ok(found.into_iter().collect());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if printed.ended() || left.is_zero() {
+                let why = if printed.ended() { "the program ended" } else { "time ran out" };
+                bail!("{why} before {what} ({} of {count} seen)\n{}", found.len(), printed.tail());
+            }
+            printed = self.output.grown.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends it by SIGTERM, as an operator would, and returns all that it printed, drained to the end.
+    ///
+    /// # Errors
+    /// It did not end in time, or the last line is not `watch-stopped`.
+    pub fn stop(mut self) -> Result<Watched> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the program's pid")?;
+        kill_process(pid, Signal::TERM).context("SIGTERM to the program")?;
+        self.wait_for("the line watch-stopped", PATIENCE, |event| event.action() == "watch-stopped")?;
+        // It closes its outputs as it ends, which ends the readers.
+        let deadline = Instant::now() + PATIENCE;
+        let mut printed = self.output.lock();
+        while !printed.ended() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero(), "still running after watch-stopped\n{}", printed.tail());
+            printed = self.output.grown.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(printed);
+        let status = self.child.wait().context("waiting for the program")?;
+        self.join();
+        let events = self.events();
+        let printed = self.output.lock();
+        ensure!(
+            events.last().is_some_and(|event| event.action() == "watch-stopped"),
+            "watch-stopped is not the last line\n{}",
+            printed.tail()
+        );
+        ensure!(printed.garbage.is_empty(), "not an event on standard output: {:?}", printed.garbage);
+        Ok(Watched { events, status, log: printed.log.clone() })
+    }
+
+    fn join(&mut self) {
+        for reader in self.readers.drain(..) {
+            // A reader that panicked has nothing to add to the failure it caused.
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Both fail only when the program has ended and been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.join();
+    }
+}
+
+/// What a watch printed from start to end.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// Every line, `watch-started` first and `watch-stopped` last.
+    pub events: Events,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Standard error.
+    pub log: String,
+}
+
+/// What has been printed so far, fed by two threads.
+#[derive(Debug, Default)]
+struct Output {
+    printed: Mutex<Printed>,
+    /// Notified with every line, and at the end.
+    grown: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Printed {
+    events: Vec<Event>,
+    garbage: Vec<String>,
+    log: String,
+    /// Closed outputs: both when the program has ended and everything it wrote is here.
+    closed: u8,
+}
+
+impl Printed {
+    fn ended(&self) -> bool {
+        self.closed == 2
+    }
+
+    /// The last events and the log, for a message.
+    fn tail(&self) -> String {
+        const LINES: usize = 20;
+        let mut text = String::new();
+        for event in self.events.iter().skip(self.events.len().saturating_sub(LINES)) {
+            let _ = writeln!(text, "  {event}");
+        }
+        for line in &self.garbage {
+            let _ = writeln!(text, "  not an event: {line}");
+        }
+        let skipped = self.log.lines().count().saturating_sub(LINES);
+        for line in self.log.lines().skip(skipped) {
+            let _ = writeln!(text, "  log: {line}");
+        }
+        text
+    }
+}
+
+impl Output {
+    fn lock(&self) -> MutexGuard<'_, Printed> {
+        self.printed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_events(&self, stdout: impl Read) {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let event = Event::parse(&line);
+            let mut printed = self.lock();
+            match event {
+                Ok(event) => printed.events.push(event),
+                Err(_) => printed.garbage.push(line),
+            }
+            self.grown.notify_all();
+        }
+        self.close();
+    }
+
+    fn take_log(&self, stderr: impl Read) {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut printed = self.lock();
+            printed.log.push_str(&line);
+            printed.log.push('\n');
+        }
+        self.close();
+    }
+
+    fn close(&self) {
+        self.lock().closed += 1;
+        self.grown.notify_all();
+    }
+}
