@@ -3,6 +3,7 @@
 //! One road: kernel hook → ring → [`decode`] → [`attribute`] → [`judge`] → [`print`]; ARCHITECTURE.md has the map.
 
 pub mod attribute;
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod judge;
