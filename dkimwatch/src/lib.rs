@@ -5,5 +5,7 @@
 pub mod attribute;
 pub mod config;
 pub mod decode;
+pub mod escape;
+pub mod exit;
 pub mod judge;
 pub mod keys;
