@@ -8,7 +8,7 @@ mod record;
 mod texts;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use access::*;
 #[doc(hidden)]

@@ -12,7 +12,7 @@ use dkimwatch_common::{
 use super::{fields::SIZE, *};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): seeded, so that a failure can be run again.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -71,7 +71,7 @@ impl Random {
         FileId::new(self.u32(), self.next() | 1)
     }
 
-    fn access(&mut self) -> Access {
+    pub(crate) fn access(&mut self) -> Access {
         let login = self.fact(|random| (random.next(), random.next()));
         Access {
             kind: if self.chance() { Kind::Open } else { Kind::Data },
