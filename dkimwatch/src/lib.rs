@@ -3,9 +3,12 @@
 //! One road: kernel hook → ring → [`decode`] → [`attribute`] → [`judge`] → [`print`]; ARCHITECTURE.md has the map.
 
 pub mod attribute;
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod escape;
 pub mod exit;
 pub mod judge;
 pub mod keys;
+pub mod print;
+pub mod replay;
