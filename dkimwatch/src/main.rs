@@ -1,6 +1,6 @@
 //! Parses, runs, and turns the outcome into an exit code.
 
-use std::process::{ExitCode, Termination as _};
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use dkimwatch::{cli::Cli, exit::Outcome};
@@ -11,10 +11,10 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("DKIMWATCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.run() {
-        Ok(outcome) => outcome.report(),
+        Ok(outcome) => outcome.into(),
         Err(error) => {
             tracing::error!("{error:#}");
-            Outcome::Blind.report()
+            Outcome::Blind.into()
         }
     }
 }

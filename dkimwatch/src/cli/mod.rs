@@ -2,6 +2,7 @@
 
 pub mod bench_attach;
 pub mod doctor;
+pub mod replay;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};

@@ -143,9 +143,9 @@ impl OpenMode {
 /// A path from the kernel: bytes, absolute unless cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelPath {
-    /// The path, with a leading `/`.
+    /// The path, with a leading `/`, or `…/` when cut.
     pub bytes: Vec<u8>,
-    /// The root end is missing: it had more components or bytes than a record keeps. The rest begins with `…/`.
+    /// The root end is missing: it had more components or bytes than a record keeps. The rest stands behind `…/`.
     pub cut: bool,
 }
 
@@ -221,7 +221,7 @@ pub struct Namespaces {
 pub struct Cgroup {
     /// Inode number of its folder.
     pub id: u64,
-    /// Path from the hierarchy's root, outermost first, with a leading `/`; `/` is the root.
+    /// Path from the hierarchy's root, outermost first, with a leading `/` (`…/` when cut); `/` is the root.
     pub path: Vec<u8>,
     /// The outer end is missing.
     pub cut: bool,
