@@ -3,7 +3,11 @@
 //! One road: kernel hook → ring → [`decode`] → [`attribute`] → [`judge`] → [`print`]; ARCHITECTURE.md has the map.
 
 pub mod attribute;
+pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod exit;
+pub mod host;
 pub mod judge;
 pub mod keys;
+pub mod shown;

@@ -1,0 +1,43 @@
+//! `keys.paths` and `--key`: files, globs, and folders as a whole.
+
+use std::path::PathBuf;
+
+use super::{Glob, findings::Findings, folders, is_glob, shape};
+use crate::{
+    host::{Host, Presence},
+    shown,
+};
+
+pub(super) fn discover(paths: &[PathBuf], host: &Host, findings: &mut Findings<'_>) {
+    for path in paths {
+        let found_in = format!("keys.paths \"{}\"", shown::path(path));
+        match host.presence(path) {
+            Presence::Folder => {
+                findings.folder(path, None, &found_in);
+                folders::list(path, None, &found_in, host, findings);
+            }
+            Presence::Missing if is_glob(path) => match Glob::new(path) {
+                Ok(glob) => {
+                    let expansion = glob.expand(host);
+                    if expansion.cut {
+                        findings.note(&found_in, "fits more files than are looked at; name folders instead");
+                    }
+                    if expansion.paths.is_empty() {
+                        findings.note(&found_in, "matches nothing now; what it will match is watched once it is found");
+                    }
+                    for path in expansion.paths {
+                        if host.presence(&path) == Presence::Folder {
+                            findings.folder(&path, None, &found_in);
+                            folders::list(&path, None, &found_in, host, findings);
+                        } else {
+                            findings.key(&path, shape::guess(&path), None, &found_in);
+                        }
+                    }
+                }
+                Err(why) => findings.note(&found_in, format!("is not a glob: {why}")),
+            },
+            // A file, or none yet; the rest is said there.
+            _ => findings.key(path, shape::guess(path), None, &found_in),
+        }
+    }
+}
