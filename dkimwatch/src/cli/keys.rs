@@ -51,8 +51,12 @@ fn run_on(args: &Args, host: &Host, out: &mut impl Write, err: &mut impl Write) 
         loaded.settings.keys.paths.push(std::path::absolute(key)?);
     }
     let mut inventory = discover(&loaded.settings, host);
-    inventory.notes.splice(0..0, loaded.notes);
-    inventory.notes.dedup();
+    let found = std::mem::replace(&mut inventory.notes, loaded.notes);
+    for note in found {
+        if !inventory.notes.contains(&note) {
+            inventory.notes.push(note);
+        }
+    }
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &Document::of(&inventory))?;
         writeln!(out)?;
@@ -70,7 +74,8 @@ fn table(inventory: &Inventory, out: &mut impl Write) -> io::Result<()> {
     if inventory.keys.is_empty() && inventory.folders.is_empty() {
         return writeln!(out, "no DKIM key found on this host; name its keys in keys.paths, or with --key");
     }
-    let dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), |text| shown::bytes(text.as_bytes()));
+    let dash =
+        |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), |text| shown::bytes(text.as_bytes()));
     let mut rows = vec![["KEY", "DOMAIN", "SELECTOR", "SIGNER", "FOUND IN"].map(str::to_owned)];
     rows.extend(inventory.keys.iter().map(|key| {
         [shown::path(&key.path), dash(&key.domain), dash(&key.selector), dash(&key.signer), key.found_in.clone()]
@@ -141,5 +146,62 @@ impl<'a> Document<'a> {
             folders: inventory.folders.iter().map(folder).collect(),
             notes: inventory.notes.iter().map(|note| JsonNote { place: &note.place, text: &note.text }).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, path::Path};
+
+    fn run_in(root: &Path, args: &Args) -> (Outcome, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let outcome = run_on(args, &Host::at(root), &mut out, &mut err).unwrap();
+        (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_table_for_people_and_a_document_for_programs() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let keys = root.path().join("etc/opendkim/keys/example.org");
+        fs::create_dir_all(&keys).unwrap();
+        fs::write(keys.join(std::ffi::OsStr::from_bytes(b"s\n\xff.private")), "").unwrap();
+        fs::write(keys.join("s1.private"), "").unwrap();
+        let mut args = Args { config: None, key: vec!["/srv/new.private".into()], json: false };
+        let (outcome, out, err) = run_in(root.path(), &args);
+        assert_eq!(outcome, Outcome::Quiet);
+        let table = [
+            r"KEY                                               DOMAIN       SELECTOR  SIGNER    FOUND IN",
+            r"/etc/opendkim/keys/example.org/s\x0a\xff.private  example.org  -         opendkim  /etc/opendkim/keys",
+            r"/etc/opendkim/keys/example.org/s1.private         example.org  s1        opendkim  /etc/opendkim/keys",
+            "/srv/new.private                                  -            new       -         keys.paths \"/srv/new.private\"",
+            r"/etc/opendkim/keys/ (whole folder)                -            -         opendkim  /etc/opendkim/keys",
+        ];
+        assert_eq!(out.lines().collect::<Vec<_>>(), table);
+        assert_eq!(err.lines().count(), 1, "{err}");
+        assert!(
+            err.starts_with(
+                "note: keys.paths \"/srv/new.private\": the key /srv/new.private does not exist; nor does its folder"
+            ),
+            "{err}"
+        );
+
+        args.json = true;
+        let (_, out, err) = run_in(root.path(), &args);
+        let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(document["keys"][1]["selector"], "s1");
+        assert_eq!(document["keys"][2]["domain"], serde_json::Value::Null);
+        assert_eq!(document["folders"][0]["path"], "/etc/opendkim/keys");
+        assert_eq!((document["notes"].as_array().unwrap().len(), err.as_str()), (1, ""));
+    }
+
+    #[test]
+    fn a_wrong_configuration_is_a_usage_error() {
+        let root = tempfile::tempdir().unwrap();
+        let args = Args { config: Some(root.path().join("none.toml")), key: Vec::new(), json: true };
+        let (outcome, out, err) = run_in(root.path(), &args);
+        assert_eq!((outcome, out.as_str()), (Outcome::Usage, ""));
+        assert!(err.contains("none.toml: there is no such file"), "{err}");
     }
 }

@@ -12,8 +12,15 @@ pub struct ConfigError {
     /// Where.
     pub place: Place,
     /// What, and what to do.
-    #[source]
-    pub fault: Fault,
+    pub fault: Box<Fault>,
+}
+
+impl ConfigError {
+    /// A fault at a place.
+    #[must_use]
+    pub fn new(place: Place, fault: Fault) -> Self {
+        Self { place, fault: Box::new(fault) }
+    }
 }
 
 /// A place in a configuration.
@@ -90,8 +97,10 @@ pub enum Fault {
         limit: u64,
     },
     /// Not text.
-    #[error("byte {offset} is not UTF-8, and TOML is UTF-8; save the file as UTF-8 (a key path that is not UTF-8 can be \
-             given with --key, or watched by its folder)")]
+    #[error(
+        "byte {offset} is not UTF-8, and TOML is UTF-8; save the file as UTF-8 (a key path that is not UTF-8 can be \
+             given with --key, or watched by its folder)"
+    )]
     NotUtf8 {
         /// Offset of the first wrong byte.
         offset: usize,
@@ -121,8 +130,10 @@ pub enum Fault {
         example: &'static str,
     },
     /// A key that this version cannot enforce.
-    #[error("\"{value}\": container images are not known to this version, so this signer would never match; \
-             name the container ids in `containers`")]
+    #[error(
+        "\"{value}\": container images are not known to this version, so this signer would never match; \
+             name the container ids in `containers`"
+    )]
     Images {
         /// The value.
         value: String,
@@ -206,8 +217,10 @@ pub enum Fault {
         value: String,
     },
     /// Not a container id.
-    #[error("\"{value}\" is not a container id or the beginning of one: at least 12 of its hexadecimal digits, as \
-             `docker ps` shows them, or the name of an LXC or nspawn machine")]
+    #[error(
+        "\"{value}\" is not a container id or the beginning of one: at least 12 of its hexadecimal digits, as \
+             `docker ps` shows them, or the name of an LXC or nspawn machine"
+    )]
     BadContainer {
         /// The value.
         value: String,

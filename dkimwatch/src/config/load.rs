@@ -34,7 +34,7 @@ pub struct Loaded {
 pub fn load(named: Option<&Path>, host: &Host) -> Result<Loaded, ConfigError> {
     let default = host.inside(Path::new(DEFAULT_PATH));
     let file = named.unwrap_or(&default);
-    let refuse = |fault| ConfigError { place: Place::file(file), fault };
+    let refuse = |fault| ConfigError::new(Place::file(file), fault);
     let text = match read(file) {
         Ok(text) => text,
         Err(Fault::Missing) if named.is_none() => {
@@ -87,7 +87,7 @@ impl Source<'_> {
     /// An error at a byte offset, of a key.
     pub(super) fn error(&self, offset: usize, key: &str, fault: Fault) -> ConfigError {
         let place = Place { file: self.file.to_path_buf(), line: Some(self.line(offset)), key: Some(key.to_owned()) };
-        ConfigError { place, fault }
+        ConfigError::new(place, fault)
     }
 
     /// The parser's error, with the key that it is about.
@@ -102,7 +102,7 @@ impl Source<'_> {
             (_, key) => key,
         };
         let line = offset.map(|offset| self.line(offset));
-        ConfigError { place: Place { file: self.file.to_path_buf(), line, key }, fault }
+        ConfigError::new(Place { file: self.file.to_path_buf(), line, key }, fault)
     }
 
     /// The dotted key whose value stands at an offset: the nearest `key =` at or above it, below the nearest `[table]`.

@@ -12,7 +12,7 @@ use crate::shown;
 /// Refuses a configuration that others can change: the file itself, or a folder on the way to it (both as named and
 /// with links resolved), where they could put another in its place. A sticky folder such as `/tmp` does not let them.
 pub(super) fn check(file: &Path) -> Result<(), ConfigError> {
-    let refuse = |fault| ConfigError { place: Place::file(file), fault };
+    let refuse = |fault| ConfigError::new(Place::file(file), fault);
     let me = rustix::process::geteuid().as_raw();
     let named = std::path::absolute(file).map_err(|error| refuse(Fault::Unreadable(error)))?;
     let real = named.canonicalize().map_err(|error| {
@@ -24,7 +24,9 @@ pub(super) fn check(file: &Path) -> Result<(), ConfigError> {
     for path in asked {
         let metadata = fs::metadata(path).map_err(|error| refuse(Fault::Unreadable(error)))?;
         let what = if path == real { "this file".to_owned() } else { format!("its folder {}", shown::path(path)) };
-        if let Some(fault) = fault(path, what, metadata.uid(), metadata.permissions().mode() & 0o7777, metadata.is_dir(), me) {
+        if let Some(fault) =
+            fault(path, what, metadata.uid(), metadata.permissions().mode() & 0o7777, metadata.is_dir(), me)
+        {
             return Err(refuse(fault));
         }
     }
@@ -61,7 +63,10 @@ mod tests {
         assert!(matches!(ask(33, 0o600, false), Some(Fault::Owner { uid: 33, .. })));
         assert!(matches!(ask(33, 0o1777, true), Some(Fault::Owner { .. })));
         assert!(matches!(ask(0, 0o664, false), Some(Fault::Writable { who: "its group", .. })));
-        assert!(matches!(ask(0, 0o1666, false), Some(Fault::Writable { who: "everybody", .. })), "sticky only helps a folder");
+        assert!(
+            matches!(ask(0, 0o1666, false), Some(Fault::Writable { who: "everybody", .. })),
+            "sticky only helps a folder"
+        );
         assert!(matches!(ask(0, 0o777, true), Some(Fault::Writable { who: "everybody", .. })));
     }
 }

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     host::{Host, Presence},
-    keys::{Glob, Note, is_glob},
+    keys::{
+        Glob, Note, is_glob,
+        paths::{NOTHING_YET, place},
+    },
     shown,
 };
 
@@ -130,7 +133,7 @@ impl Check<'_> {
 
     /// Notes a program that is not installed; refuses what can never be one.
     fn expect_file(&mut self, key: &str, value: &Spanned<String>, path: &Path) -> Result<(), ConfigError> {
-        let place = format!("{key} = \"{}\"", shown::path(path));
+        let place = format!("{key} \"{}\"", shown::path(path));
         match self.host.presence(path) {
             Presence::File | Presence::Unknown(_) => {}
             Presence::Missing => {
@@ -165,8 +168,7 @@ impl Check<'_> {
             Presence::Missing if is_glob(&path) => match Glob::new(&path) {
                 Ok(glob) => {
                     if glob.expand(self.host).paths.is_empty() {
-                        let text = "matches nothing now; what it will match later is watched once it is found".to_owned();
-                        self.notes.push(Note { place: format!("{key} = \"{shown}\""), text });
+                        self.notes.push(Note { place: place(&path), text: NOTHING_YET.to_owned() });
                     }
                     return Ok(path);
                 }
@@ -188,7 +190,7 @@ impl Check<'_> {
                 return Err(self.source.error(value.span().start, key, Fault::NoGlobHere { value: shown }));
             }
             let text = "does not exist yet; the entry counts once it does".to_owned();
-            self.notes.push(Note { place: format!("{key} = \"{shown}\""), text });
+            self.notes.push(Note { place: format!("{key} \"{shown}\""), text });
         }
         Ok(path)
     }
@@ -240,7 +242,8 @@ impl Check<'_> {
     fn unit(&self, key: &str, value: &Spanned<String>) -> Result<String, ConfigError> {
         let text = value.get_ref();
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
-        let named = [".service", ".scope"].iter().any(|kind| text.strip_suffix(kind).is_some_and(|name| !name.is_empty()));
+        let named =
+            [".service", ".scope"].iter().any(|kind| text.strip_suffix(kind).is_some_and(|name| !name.is_empty()));
         if named && text.len() <= LONGEST_COMPONENT && text.bytes().all(allowed) {
             return Ok(text.clone());
         }
@@ -253,7 +256,8 @@ impl Check<'_> {
         let fits = if hexadecimal {
             (SHORTEST_ID..=64).contains(&text.len())
         } else {
-            text.len() <= LONGEST_COMPONENT && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            text.len() <= LONGEST_COMPONENT
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         };
         if fits && !text.is_empty() {
             return Ok(text.clone());

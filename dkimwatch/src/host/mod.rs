@@ -316,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_file_named_like_a_key_is_never_opened() {
-        for name in ["mail.private", "example.org.dkim.key", "d.pem", "rsa-2048-mail-d.private.txt", "private", "A.PEM"] {
+        for name in ["mail.private", "example.org.dkim.key", "d.pem", "rsa-2048-mail-d.private.txt", "private", "A.PEM"]
+        {
             assert!(named_like_key(Path::new(name)), "{name}");
         }
         for name in ["KeyTable", "key.table", "mail.txt", "public.pem", "mail.pub.pem", "README.PrivateKeys"] {

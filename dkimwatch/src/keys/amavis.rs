@@ -24,7 +24,10 @@ pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
                 Some([domain, selector, path]) if path.starts_with(b"/") => {
                     findings.key(&path_of(&path), Identity::of(Some(&domain), Some(&selector)), Some(SIGNER), &place);
                 }
-                _ => findings.note(&place, "dkim_key is called with something else than plain strings; name its key in keys.paths"),
+                _ => findings.note(
+                    &place,
+                    "dkim_key is called with something else than plain strings; name its key in keys.paths",
+                ),
             }
         }
     }

@@ -56,9 +56,17 @@ impl Conf {
             }
             let included = path_of(&value);
             if !included.is_absolute() {
-                findings.note(&place, "includes a relative path, which depends on where the signer was started; it is not followed");
+                findings.note(
+                    &place,
+                    "includes a relative path, which depends on where the signer was started; it is not followed",
+                );
             } else if depth == DEEPEST || self.files == MOST_FILES {
-                findings.note(&place, format!("includes nest deeper than {DEEPEST} or are more than {MOST_FILES}; this one is not followed"));
+                findings.note(
+                    &place,
+                    format!(
+                        "includes nest deeper than {DEEPEST} or are more than {MOST_FILES}; this one is not followed"
+                    ),
+                );
             } else if let Some(bytes) = findings.read(&included, &place) {
                 self.files += 1;
                 self.take(&included, &bytes, depth + 1, findings);

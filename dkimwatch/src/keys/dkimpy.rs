@@ -6,24 +6,30 @@ use super::{
     conf::Conf,
     findings::{Findings, Identity},
     table::{self, Named},
+    units,
 };
 use crate::host::{Host, Presence, path_of};
 
 const SIGNER: &str = "dkimpy-milter";
-const SCRIPT: &[u8] = b"/usr/bin/dkimpy-milter";
+const SCRIPT: &str = "/usr/bin/dkimpy-milter";
 /// Debian's, and the upstream default.
 const CONFS: [&str; 2] = ["/etc/dkimpy-milter/dkimpy-milter.conf", "/usr/local/etc/dkimpy-milter.conf"];
 
 pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     let mut confs: Vec<_> = CONFS.iter().map(|conf| (Path::new(conf).to_path_buf(), (*conf).to_owned())).collect();
     confs.retain(|(conf, _)| host.presence(conf) != Presence::Missing);
-    // python dkimpy-milter CONF …
-    for process in host.processes(Path::new("/usr/bin/python3"), &["dkimpy-milter"]) {
-        let mut words = process.args.iter().skip_while(|word| word.as_slice() != SCRIPT).skip(1);
-        if let Some(conf) = words.next().filter(|word| word.starts_with(b"/")).map(|word| path_of(word))
+    // dkimpy-milter CONF …, which the interpreter is given as `python3 /usr/bin/dkimpy-milter CONF …`.
+    let script = Path::new(SCRIPT);
+    let running = host.processes(Path::new("/usr/bin/python3"), &["dkimpy-milter"]).into_iter().map(|process| {
+        let words = process.args.into_iter().skip_while(|word| path_of(word) != script).skip(1);
+        (format!("command line of dkimpy-milter (pid {})", process.pid), words.collect::<Vec<_>>())
+    });
+    let units = units::commands(host, "dkimpy-milter", script, findings);
+    for (place, args) in running.chain(units.into_iter().map(|unit| (unit.place, unit.args))) {
+        if let Some(conf) = args.first().filter(|word| word.starts_with(b"/")).map(|word| path_of(word))
             && !confs.iter().any(|(known, _)| *known == conf)
         {
-            confs.push((conf, format!("command line of dkimpy-milter (pid {})", process.pid)));
+            confs.push((conf, place));
         }
     }
     for (file, named_by) in confs {

@@ -34,7 +34,8 @@ pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
         }
     }
     if host.presence(Path::new("/etc/exim4")) == Presence::Folder {
-        findings.note("/etc/exim4", "exim4 is not to be had here; only the well-known folders are looked at for its keys");
+        findings
+            .note("/etc/exim4", "exim4 is not to be had here; only the well-known folders are looked at for its keys");
     }
 }
 
@@ -52,7 +53,8 @@ fn transports(tool: &str, output: &[u8], conf: &[u8], findings: &mut Findings<'_
     let mut transport = Transport::default();
     for line in output.split(|&byte| byte == b'\n').chain([&b" transport:"[..]]) {
         if let Some(name) = line.strip_suffix(b" transport:") {
-            let ended = std::mem::replace(&mut transport, Transport { name: shown::bytes(name), ..Transport::default() });
+            let ended =
+                std::mem::replace(&mut transport, Transport { name: shown::bytes(name), ..Transport::default() });
             sign(tool, &ended, &conf, findings);
             continue;
         }
@@ -78,7 +80,10 @@ fn sign(tool: &str, transport: &Transport, conf: &Path, findings: &mut Findings<
     let fixed = |value: &[u8]| (!value.contains(&b'$')).then(|| value.to_vec());
     let (domain, selector) = (fixed(&transport.domain), fixed(&transport.selector));
     if value.windows(11).any(|window| window == b"-----BEGIN ") {
-        let text = format!("holds the key itself: {} is watched as a key; better give the key a file of its own", shown::path(conf));
+        let text = format!(
+            "holds the key itself: {} is watched as a key; better give the key a file of its own",
+            shown::path(conf)
+        );
         findings.note(&place, text);
         if conf.is_absolute() {
             findings.key(conf, Identity::of(domain.as_deref(), selector.as_deref()), Some(SIGNER), &place);
@@ -87,7 +92,10 @@ fn sign(tool: &str, transport: &Transport, conf: &Path, findings: &mut Findings<
     }
     let paths = paths(value);
     if paths.is_empty() {
-        findings.note(&place, "dkim_private_key names no path that can be read off it; name the keys or their folder in keys.paths");
+        findings.note(
+            &place,
+            "dkim_private_key names no path that can be read off it; name the keys or their folder in keys.paths",
+        );
     }
     for Found { mut template, lookup } in paths {
         for (hole, value) in [(Hole::Domain, &domain), (Hole::Selector, &selector)] {
@@ -99,7 +107,10 @@ fn sign(tool: &str, transport: &Transport, conf: &Path, findings: &mut Findings<
         let identity = Identity::of(domain.as_deref(), selector.as_deref());
         match (lookup, template.literal()) {
             (true, Some(table)) => lookup_table(&table, &place, findings),
-            (true, None) => findings.note(&place, "looks the key up in a table whose path depends on the message; name the keys in keys.paths"),
+            (true, None) => findings.note(
+                &place,
+                "looks the key up in a table whose path depends on the message; name the keys in keys.paths",
+            ),
             (false, Some(path)) if findings.host().presence(&path) == Presence::Folder => {
                 findings.folder(&path, Some(SIGNER), &place);
                 super::folders::list(&path, Some(SIGNER), &place, findings.host(), findings);
@@ -164,9 +175,14 @@ fn paths(value: &[u8]) -> Vec<Found> {
 /// Does `…lsearch{` (or another single-key lookup in a file) stand before the path? `dsearch` is a folder of keys.
 fn is_lookup(before: &[u8]) -> bool {
     let Some(before) = before.strip_suffix(b"{") else { return false };
-    let word_at = before.iter().rposition(|byte| !(byte.is_ascii_alphanumeric() || b"*-;_,=".contains(byte))).map_or(0, |at| at + 1);
+    let word_at = before
+        .iter()
+        .rposition(|byte| !(byte.is_ascii_alphanumeric() || b"*-;_,=".contains(byte)))
+        .map_or(0, |at| at + 1);
     let word = before.get(word_at..).unwrap_or_default();
-    [&b"lsearch"[..], b"cdb", b"dbm", b"json", b"sqlite", b"lmdb", b"redis"].iter().any(|kind| word.windows(kind.len()).any(|window| window == *kind))
+    [&b"lsearch"[..], b"cdb", b"dbm", b"json", b"sqlite", b"lmdb", b"redis"]
+        .iter()
+        .any(|kind| word.windows(kind.len()).any(|window| window == *kind))
 }
 
 /// The path that begins at `start`, and where it ends.
@@ -230,7 +246,11 @@ mod tests {
         paths(value.as_bytes())
             .into_iter()
             .map(|found| {
-                let filled = found.template.filled(Hole::Domain, b"<d>").filled(Hole::Selector, b"<s>").filled(Hole::Other, b"<?>");
+                let filled = found
+                    .template
+                    .filled(Hole::Domain, b"<d>")
+                    .filled(Hole::Selector, b"<s>")
+                    .filled(Hole::Other, b"<?>");
                 (filled.literal().unwrap().display().to_string(), found.lookup)
             })
             .collect()
@@ -244,7 +264,10 @@ mod tests {
             literals("${if exists{/k/${dkim_domain}.${dkim_selector}.key}{/k/$dkim_domain.$dkim_selector.key}{0}}"),
             [key("/k/<d>.<s>.key")]
         );
-        assert_eq!(literals("${lookup{$dkim_domain}lsearch*{/k/table}{$value}{/k/default.pem}}"), [("/k/table".into(), true), key("/k/default.pem")]);
+        assert_eq!(
+            literals("${lookup{$dkim_domain}lsearch*{/k/table}{$value}{/k/default.pem}}"),
+            [("/k/table".into(), true), key("/k/default.pem")]
+        );
         assert_eq!(literals("/k/${lookup{${lc:$dkim_domain}}dsearch{/k}}.key"), [key("/k/<?>.key")]);
         assert_eq!(literals("${lookup{$dkim_domain.key}dsearch,ret=full{/k}}"), [key("/k")]);
         assert_eq!(literals("0"), []);

@@ -76,6 +76,10 @@ impl<'a> Findings<'a> {
 
     /// A key file at `path`, existing or not yet. Said twice, the first one counts; what it left open is filled in.
     pub(super) fn key(&mut self, path: &Path, identity: Identity, signer: Option<&str>, found_in: &str) {
+        if !path.is_absolute() || path.as_os_str().as_encoded_bytes().contains(&0) {
+            self.note(found_in, format!("names its key by {}, which is not an absolute path", shown::path(path)));
+            return;
+        }
         let path: PathBuf = path.components().collect();
         if let Some(&known) = self.index.get(&path) {
             self.merge(known, identity, signer);
@@ -89,7 +93,8 @@ impl<'a> Findings<'a> {
                 return;
             }
             Presence::Other(what) => {
-                let text = format!("the key {} is {what} and not watched; put a regular file there", shown::path(&path));
+                let text =
+                    format!("the key {} is {what} and not watched; put a regular file there", shown::path(&path));
                 self.note(found_in, text);
                 return;
             }
@@ -156,7 +161,9 @@ impl<'a> Findings<'a> {
         }
         match template.nursery(self.host) {
             Some(folder) => self.folder(&folder, Some(signer), found_in),
-            None if !any => self.note(found_in, "no file fits the path of the keys; name their folder in keys.paths to watch it"),
+            None if !any => {
+                self.note(found_in, "no file fits the path of the keys; name their folder in keys.paths to watch it")
+            }
             None => {}
         }
     }
@@ -216,6 +223,14 @@ impl<'a> Findings<'a> {
 
     /// Reads a configuration file or table; a note tells why it could not be.
     pub(super) fn read(&mut self, path: &Path, named_by: &str) -> Option<Vec<u8>> {
+        let plain: PathBuf = path.components().collect();
+        if self.index.contains_key(&plain) && !self.tables.contains(&plain) {
+            self.note(
+                named_by,
+                format!("{} is a key by other configuration, and keys are never read", shown::path(path)),
+            );
+            return None;
+        }
         self.table(path);
         match self.host.read(path) {
             Ok(bytes) => Some(bytes),

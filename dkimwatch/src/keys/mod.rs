@@ -17,12 +17,13 @@ mod inventory;
 mod opendkim;
 mod opensmtpd;
 mod options;
-mod paths;
+pub(crate) mod paths;
 mod pattern;
 mod rspamd;
 mod shape;
 mod table;
 mod template;
+mod units;
 
 use crate::{config::Settings, host::Host};
 use findings::Findings;

@@ -1,4 +1,4 @@
-//! OpenDKIM: opendkim.conf(5) and the running processes' command lines.
+//! OpenDKIM: opendkim.conf(5), and the command lines of its processes and units, which override it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,10 @@ use super::{
     options::options,
     table::{self, Named, Source},
     template::{Hole, Template},
+    units,
 };
 use crate::{
-    host::{Host, Process, path_of},
+    host::{Host, path_of},
     shown,
 };
 
@@ -34,9 +35,16 @@ struct Instance {
 
 pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     let mut instances = vec![Instance::default()];
-    for process in host.processes(Path::new(EXECUTABLE), &["opendkim"]) {
-        let instance = instance(&process);
-        let known = |known: &Instance| Instance { place: None, ..known.clone() } == Instance { place: None, ..instance.clone() };
+    let running = host.processes(Path::new(EXECUTABLE), &["opendkim"]).into_iter().map(|process| {
+        let args = process.args.get(1..).unwrap_or_default().to_vec();
+        (format!("command line of opendkim (pid {})", process.pid), args)
+    });
+    let units = units::commands(host, "opendkim", Path::new(EXECUTABLE), findings);
+    for (place, args) in running.chain(units.into_iter().map(|unit| (unit.place, unit.args))) {
+        let instance = instance(place, &args);
+        let known = |known: &Instance| {
+            Instance { place: None, ..known.clone() } == Instance { place: None, ..instance.clone() }
+        };
         if !instances.iter().any(known) {
             instances.push(instance);
         }
@@ -46,9 +54,9 @@ pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     }
 }
 
-fn instance(process: &Process) -> Instance {
-    let mut instance = Instance { place: Some(format!("command line of opendkim (pid {})", process.pid)), ..Instance::default() };
-    for (letter, value) in options(process.args.get(1..).unwrap_or_default(), VALUED) {
+fn instance(place: String, args: &[Vec<u8>]) -> Instance {
+    let mut instance = Instance { place: Some(place), ..Instance::default() };
+    for (letter, value) in options(args, VALUED) {
         match letter {
             b'x' => instance.conf = Some(path_of(&value)),
             b'k' => instance.key = Some(value),
@@ -71,7 +79,8 @@ fn keys_of(instance: &Instance, findings: &mut Findings<'_>) {
         }
         Some(conf) if conf.is_absolute() => Conf::read(conf, place, findings),
         Some(conf) => {
-            let text = format!("uses the configuration {}, a relative path; start it with an absolute one", shown::path(conf));
+            let text =
+                format!("uses the configuration {}, a relative path; start it with an absolute one", shown::path(conf));
             findings.note(place, text);
             None
         }
@@ -114,10 +123,13 @@ fn settings(conf: &Conf, instance: &Instance, findings: &mut Findings<'_>) {
         findings.note(found_in, "names its key by a relative path; make it absolute, or set BaseDirectory");
         return;
     };
-    let value = |own: &Option<Vec<u8>>, name| own.clone().or_else(|| conf.setting(name).map(|entry| entry.value.clone()));
+    let value =
+        |own: &Option<Vec<u8>>, name| own.clone().or_else(|| conf.setting(name).map(|entry| entry.value.clone()));
     let selector = value(&instance.selector, "selector").and_then(|selector| dns_name(&selector));
     let domains = match value(&instance.domain, "domain").and_then(|domain| table::source(&domain, base.as_deref())) {
-        Some(Source::List(list)) => list.split(|&byte| byte == b',').filter_map(|domain| dns_name(domain.trim_ascii())).collect(),
+        Some(Source::List(list)) => {
+            list.split(|&byte| byte == b',').filter_map(|domain| dns_name(domain.trim_ascii())).collect()
+        }
         Some(Source::File(path)) => {
             findings.table(&path);
             Vec::new()

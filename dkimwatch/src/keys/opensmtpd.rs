@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     findings::{Findings, Identity, at_line},
-    options::options,
+    options::{options, shell_words},
 };
 use crate::{
     host::{Host, Presence, path_of},
@@ -81,13 +81,22 @@ impl Reader {
                 [include, path] if include == b"include" => {
                     let path: PathBuf = path_of(&self.expanded(path));
                     if depth == DEEPEST || self.files == MOST_FILES || !path.is_absolute() {
-                        findings.note(&place, format!("the include of {} is not followed (too deep, too many, or relative)", shown::path(&path)));
+                        findings.note(
+                            &place,
+                            format!(
+                                "the include of {} is not followed (too deep, too many, or relative)",
+                                shown::path(&path)
+                            ),
+                        );
                     } else {
                         self.file(&path, &place, depth + 1, findings);
                     }
                 }
                 [first, rest @ ..] if first == b"filter" => {
-                    let Some(command) = rest.iter().skip_while(|word| *word != b"proc-exec" && *word != b"proc").nth(1) else { continue };
+                    let Some(command) = rest.iter().skip_while(|word| *word != b"proc-exec" && *word != b"proc").nth(1)
+                    else {
+                        continue;
+                    };
                     self.command(command, &place, findings);
                 }
                 [proc, _, command, ..] if proc == b"proc" => self.command(command, &place, findings),
@@ -99,7 +108,11 @@ impl Reader {
     /// A command, which smtpd gives to `sh -c`.
     fn command(&self, command: &[u8], place: &str, findings: &mut Findings<'_>) {
         let words = shell_words(&self.expanded(command));
-        let Some(program) = words.iter().position(|word| word == b"filter-dkimsign" || word.ends_with(b"/filter-dkimsign")) else { return };
+        let Some(program) =
+            words.iter().position(|word| word == b"filter-dkimsign" || word.ends_with(b"/filter-dkimsign"))
+        else {
+            return;
+        };
         filter(words.get(program + 1..).unwrap_or_default(), place, findings);
     }
 
@@ -109,9 +122,10 @@ impl Reader {
         let mut rest = text;
         while let Some((&first, tail)) = rest.split_first() {
             let length = tail.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-            let value = tail.get(..length).filter(|name| first == b'$' && !name.is_empty()).and_then(|name| {
-                self.macros.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
-            });
+            let value = tail
+                .get(..length)
+                .filter(|name| first == b'$' && !name.is_empty())
+                .and_then(|name| self.macros.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value));
             match value {
                 Some(value) => {
                     expanded.extend_from_slice(value);
@@ -176,28 +190,6 @@ fn lines(bytes: &[u8]) -> Vec<(usize, Vec<Vec<u8>>)> {
     lines
 }
 
-/// The words of a command as `sh` splits a plain one: blanks, quotes, backslashes; no expansions.
-fn shell_words(text: &[u8]) -> Vec<Vec<u8>> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<Vec<u8>>, None);
-    let mut bytes = text.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match (quote, byte) {
-            (Some(open), byte) if byte == open => quote = None,
-            (Some(b'\''), byte) => word.get_or_insert_default().push(byte),
-            (_, b'\\') => word.get_or_insert_default().extend(bytes.next()),
-            (Some(_), byte) => word.get_or_insert_default().push(byte),
-            (None, b'"' | b'\'') => {
-                quote = Some(byte);
-                word.get_or_insert_default();
-            }
-            (None, byte) if byte.is_ascii_whitespace() => words.extend(word.take()),
-            (None, byte) => word.get_or_insert_default().push(byte),
-        }
-    }
-    words.extend(word);
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,10 +197,13 @@ mod tests {
 
     #[test]
     fn lines_quotes_and_continuations() {
-        let text = b"# c\nkey=\"/k/a b\" # c\nfilter x proc-exec \\\n \"filter-dkimsign -d \\\"d\\\" -k '$key'\" user u\n";
+        let text =
+            b"# c\nkey=\"/k/a b\" # c\nfilter x proc-exec \\\n \"filter-dkimsign -d \\\"d\\\" -k '$key'\" user u\n";
         let read: Vec<_> = lines(text)
             .into_iter()
-            .map(|(line, words)| (line, words.iter().map(|word| String::from_utf8(word.clone()).unwrap()).collect::<Vec<_>>()))
+            .map(|(line, words)| {
+                (line, words.iter().map(|word| String::from_utf8(word.clone()).unwrap()).collect::<Vec<_>>())
+            })
             .collect();
         assert_eq!(read[0], (2, vec!["key".into(), "=".into(), "/k/a b".into()]));
         assert_eq!(read[1].0, 3);

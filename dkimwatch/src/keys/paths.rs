@@ -1,6 +1,6 @@
 //! `keys.paths` and `--key`: files, globs, and folders as a whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Glob, findings::Findings, folders, is_glob, shape};
 use crate::{
@@ -8,9 +8,17 @@ use crate::{
     shown,
 };
 
+/// What is said of a glob that fits nothing, here and when the configuration is checked.
+pub(crate) const NOTHING_YET: &str = "matches nothing now; what it will match is watched once it is found";
+
+/// How an entry is named to people.
+pub(crate) fn place(path: &Path) -> String {
+    format!("keys.paths \"{}\"", shown::path(path))
+}
+
 pub(super) fn discover(paths: &[PathBuf], host: &Host, findings: &mut Findings<'_>) {
     for path in paths {
-        let found_in = format!("keys.paths \"{}\"", shown::path(path));
+        let found_in = place(path);
         match host.presence(path) {
             Presence::Folder => {
                 findings.folder(path, None, &found_in);
@@ -23,7 +31,7 @@ pub(super) fn discover(paths: &[PathBuf], host: &Host, findings: &mut Findings<'
                         findings.note(&found_in, "fits more files than are looked at; name folders instead");
                     }
                     if expansion.paths.is_empty() {
-                        findings.note(&found_in, "matches nothing now; what it will match is watched once it is found");
+                        findings.note(&found_in, NOTHING_YET);
                     }
                     for path in expansion.paths {
                         if host.presence(&path) == Presence::Folder {

@@ -28,12 +28,15 @@ pub struct Expansion {
     pub cut: bool,
 }
 
+/// Does a name fit?
+pub(super) type Fits = Box<dyn Fn(&[u8]) -> bool>;
+
 /// One component of a pattern.
 pub(super) enum Part {
     /// A name as it is.
     Name(OsString),
     /// Whatever name this accepts.
-    Fits(Box<dyn Fn(&[u8]) -> bool>),
+    Fits(Fits),
     /// `**`: no, one or several folders.
     Deep,
 }
@@ -189,8 +192,13 @@ mod tests {
 
     #[test]
     fn names_folders_and_any_depth() {
-        let (root, host) =
-            tree(&[b"k/a.org/m.private", b"k/b.org/m.private", b"k/b.org/\xff.private", b"k/x.txt", b"k/d/e/f/m.private"]);
+        let (root, host) = tree(&[
+            b"k/a.org/m.private",
+            b"k/b.org/m.private",
+            b"k/b.org/\xff.private",
+            b"k/x.txt",
+            b"k/d/e/f/m.private",
+        ]);
         assert_eq!(found(&host, "/k/*/m.private"), ["/k/a.org/m.private", "/k/b.org/m.private"]);
         assert_eq!(found(&host, "/k/b.org/*.private"), ["/k/b.org/m.private", "/k/b.org/\\xff.private"]);
         assert_eq!(found(&host, "/k/{a,c}.org/[l-n].*"), ["/k/a.org/m.private"]);

@@ -118,12 +118,22 @@ impl Module<'_> {
         }
         let identity = Identity {
             domain: domain.and_then(|domain| dns_name(domain.as_bytes())),
-            selector: if template.has(Hole::Selector) { None } else { selector.and_then(|name| dns_name(name.as_bytes())) },
+            selector: if template.has(Hole::Selector) {
+                None
+            } else {
+                selector.and_then(|name| dns_name(name.as_bytes()))
+            },
         };
-        if template.literal().is_none() && template.nursery(findings.host()).is_none() && template.expand(findings.host()).0.is_empty() {
+        if template.literal().is_none()
+            && template.nursery(findings.host()).is_none()
+            && template.expand(findings.host()).0.is_empty()
+        {
             // A default path that nothing uses is not worth a word; a configured one is.
             if path != self.default_path {
-                findings.note(self.place, format!("no file fits {}; name the keys' folder in keys.paths", shown::bytes(path.as_bytes())));
+                findings.note(
+                    self.place,
+                    format!("no file fits {}; name the keys' folder in keys.paths", shown::bytes(path.as_bytes())),
+                );
             }
             return;
         }
@@ -177,7 +187,9 @@ impl Module<'_> {
     /// Where a map lies: a path, with a type before it perhaps, or written out in place.
     fn map(&self, section: &Map<String, Value>, name: &str, findings: &mut Findings<'_>) -> Option<Table> {
         let value = section.get(name)?;
-        if let Some(rows) = value.as_object().filter(|object| !object.contains_key("url") && !object.contains_key("urls")) {
+        if let Some(rows) =
+            value.as_object().filter(|object| !object.contains_key("url") && !object.contains_key("urls"))
+        {
             let rows = rows.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
             return Some(Table::Rows(rows.collect()));
         }
@@ -188,7 +200,10 @@ impl Module<'_> {
         let path = path.rsplit_once(';').map_or(path, |(_, path)| path);
         let elsewhere = matches!(table::source(location.as_bytes(), None), Some(Source::Elsewhere(_)));
         if elsewhere || !path.starts_with('/') {
-            let text = format!("{name} is at {}, which is not asked; name the keys or their folder in keys.paths", shown::bytes(location.as_bytes()));
+            let text = format!(
+                "{name} is at {}, which is not asked; name the keys or their folder in keys.paths",
+                shown::bytes(location.as_bytes())
+            );
             findings.note(self.place, text);
             return None;
         }

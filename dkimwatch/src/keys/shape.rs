@@ -63,7 +63,8 @@ fn domain_and_selector(domain_bytes: &[u8], selector: &[u8]) -> Identity {
 fn domain(bytes: &[u8]) -> Option<String> {
     let name = dns_name(bytes)?;
     let (_, last) = name.rsplit_once('.')?;
-    (last.chars().count() > 1 && last.chars().all(|c| c.is_alphabetic() || c == '-' || last.starts_with("xn--"))).then_some(name)
+    (last.chars().count() > 1 && last.chars().all(|c| c.is_alphabetic() || c == '-' || last.starts_with("xn--")))
+        .then_some(name)
 }
 
 #[cfg(test)]
@@ -89,7 +90,11 @@ mod tests {
             ("/srv/keys/s 1.private", "", ""),
         ] {
             let guessed = guess(Path::new(path));
-            assert_eq!((guessed.domain.as_deref().unwrap_or(""), guessed.selector.as_deref().unwrap_or("")), (domain, selector), "{path}");
+            assert_eq!(
+                (guessed.domain.as_deref().unwrap_or(""), guessed.selector.as_deref().unwrap_or("")),
+                (domain, selector),
+                "{path}"
+            );
         }
     }
 }

@@ -80,7 +80,9 @@ pub(super) fn rows(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> 
 /// The keys that a KeyTable names.
 pub(super) fn key_table(value: &[u8], named: Named<'_>, findings: &mut Findings<'_>) {
     match source(value, named.base) {
-        None => findings.note(named.place, "names its key table by a relative path; make it absolute, or set BaseDirectory"),
+        None => {
+            findings.note(named.place, "names its key table by a relative path; make it absolute, or set BaseDirectory")
+        }
         Some(Source::Elsewhere(what)) => findings.note(
             named.place,
             format!("the key table is in {what} and cannot be listed; name the keys or their folder in keys.paths"),
@@ -123,8 +125,11 @@ fn row(value: &[u8], table: &Path, place: &str, named: Named<'_>, findings: &mut
     } else {
         findings.note(
             place,
-            format!("holds the key itself: {} is watched as a key, and was read to find that out; better give the \
-                     key a file of its own", shown::path(table)),
+            format!(
+                "holds the key itself: {} is watched as a key, and was read to find that out; better give the \
+                     key a file of its own",
+                shown::path(table)
+            ),
         );
         findings.key(table, identity, Some(named.signer), place);
     }

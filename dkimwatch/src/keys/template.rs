@@ -144,7 +144,9 @@ impl Template {
                 _ => return None,
             }
         }
-        if folders.is_empty() || host.presence(&folder) != Presence::Folder {
+        // A name that is all hole tells no key from any other file, and `/etc` is no folder of keys whatever it holds.
+        let all_hole = last.iter().all(|piece| matches!(piece, Piece::Hole(_)));
+        if all_hole || folders.len() < 2 || host.presence(&folder) != Presence::Folder {
             return None;
         }
         let a_key_or_its_record = |name: &std::ffi::OsString| {
