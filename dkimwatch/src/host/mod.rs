@@ -85,6 +85,15 @@ pub struct Process {
     pub args: Vec<Vec<u8>>,
 }
 
+/// The processes that run a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// Those that see this host's files.
+    pub here: Vec<Process>,
+    /// Those with another root (a container, a chroot): the paths they were given are not this host's.
+    pub elsewhere: Vec<u32>,
+}
+
 impl Host {
     /// This host, with its tools.
     #[must_use]
@@ -161,6 +170,12 @@ impl Host {
         names
     }
 
+    /// True if a folder's names can be read.
+    #[must_use]
+    pub fn can_list(&self, folder: &Path) -> bool {
+        fs::read_dir(self.inside(folder)).is_ok()
+    }
+
     /// `path` with every link resolved; `None` where it does not exist or leaves the root.
     #[must_use]
     pub fn resolved(&self, path: &Path) -> Option<PathBuf> {
@@ -190,11 +205,12 @@ impl Host {
     /// Anybody can start a signer's program with arguments of their own, so other users' processes are not asked; nor is
     /// a command line read before the executable is known, since reading a hostile process's memory can block.
     #[must_use]
-    pub fn processes(&self, executable: &Path, users: &[&str]) -> Vec<Process> {
+    pub fn processes(&self, executable: &Path, users: &[&str]) -> Running {
         let known = self.users();
         let uids: Vec<u32> = users.iter().filter_map(|user| known.get(*user)).map(|user| user.uid).collect();
-        let executable = self.resolved(executable);
-        let mut found = Vec::new();
+        let resolved = self.resolved(executable);
+        let root = fs::metadata(&self.root).map(|root| (root.dev(), root.ino())).ok();
+        let mut running = Running::default();
         for name in self.names(Path::new("/proc")) {
             let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
             let folder = Path::new("/proc").join(&name);
@@ -203,7 +219,15 @@ impl Host {
                 continue;
             }
             let Ok(exe) = fs::read_link(self.inside(&folder.join("exe"))) else { continue };
-            if executable.as_ref() != Some(&exe) {
+            // An upgrade leaves the running process with the old file.
+            let exe = exe.as_os_str().as_bytes();
+            let exe = path_of(exe.strip_suffix(b" (deleted)").unwrap_or(exe));
+            if exe != executable && resolved.as_ref() != Some(&exe) {
+                continue;
+            }
+            let its_root = fs::metadata(self.inside(&folder.join("root"))).map(|root| (root.dev(), root.ino())).ok();
+            if its_root.is_none() || its_root != root {
+                running.elsewhere.push(pid);
                 continue;
             }
             let Ok(file) = File::open(self.inside(&folder.join("cmdline"))) else { continue };
@@ -212,9 +236,9 @@ impl Host {
                 continue;
             }
             let args = cmdline.strip_suffix(b"\0").unwrap_or(&cmdline).split(|&byte| byte == 0);
-            found.push(Process { pid, args: args.map(<[u8]>::to_vec).collect() });
+            running.here.push(Process { pid, args: args.map(<[u8]>::to_vec).collect() });
         }
-        found
+        running
     }
 
     /// Runs a signer's own tool and returns what it printed; `None` where the tool is not installed.
@@ -337,24 +361,27 @@ mod tests {
         // Whoever runs this test owns the folders below; that user is the signer here.
         let me = rustix::process::geteuid().as_raw();
         fs::write(root.path().join("etc/passwd"), format!("opendkim:x:{me}:7::/:/bin/false\nbroken\n")).unwrap();
-        for (pid, exe, cmdline) in [
-            ("7", "/usr/sbin/opendkim", &b"opendkim\0-x\0/srv/\xff.conf\0"[..]),
-            ("8", "/bin/cat", b"opendkim\0-x\0/evil\0"),
+        let (here, there) = (root.path(), root.path().join("etc"));
+        for (pid, exe, its_root, cmdline) in [
+            ("7", "/usr/sbin/opendkim (deleted)", here, &b"opendkim\0-x\0/srv/\xff.conf\0"[..]),
+            ("8", "/bin/cat", here, b"opendkim\0-x\0/evil\0"),
+            ("9", "/usr/sbin/opendkim", &there, b"opendkim\0-x\0/in/its/root\0"),
         ] {
             let folder = root.path().join("proc").join(pid);
             fs::create_dir_all(&folder).unwrap();
             symlink(exe, folder.join("exe")).unwrap();
+            symlink(its_root, folder.join("root")).unwrap();
             fs::write(folder.join("cmdline"), cmdline).unwrap();
         }
         let host = Host::at(root.path());
         let args = [&b"opendkim"[..], b"-x", b"/srv/\xff.conf"].map(<[u8]>::to_vec).to_vec();
         assert_eq!(
             host.processes(Path::new("/usr/sbin/opendkim"), &["opendkim"]),
-            [Process { pid: 7, args }],
+            Running { here: vec![Process { pid: 7, args }], elsewhere: vec![9] },
             "/bin/cat calls itself opendkim and is not asked"
         );
         if me != 0 {
-            assert_eq!(host.processes(Path::new("/usr/sbin/opendkim"), &[]), []);
+            assert_eq!(host.processes(Path::new("/usr/sbin/opendkim"), &[]), Running::default());
         }
         assert_eq!(host.users().get("opendkim"), Some(&RunAs { uid: me, gid: 7 }));
     }

@@ -19,8 +19,9 @@ pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     let mut confs: Vec<_> = CONFS.iter().map(|conf| (Path::new(conf).to_path_buf(), (*conf).to_owned())).collect();
     confs.retain(|(conf, _)| host.presence(conf) != Presence::Missing);
     // dkimpy-milter CONF …, which the interpreter is given as `python3 /usr/bin/dkimpy-milter CONF …`.
+    // A python with another root may be anything, so unlike other signers' processes it is not even noted.
     let script = Path::new(SCRIPT);
-    let running = host.processes(Path::new("/usr/bin/python3"), &["dkimpy-milter"]).into_iter().map(|process| {
+    let running = host.processes(Path::new("/usr/bin/python3"), &["dkimpy-milter"]).here.into_iter().map(|process| {
         let words = process.args.into_iter().skip_while(|word| path_of(word) != script).skip(1);
         (format!("command line of dkimpy-milter (pid {})", process.pid), words.collect::<Vec<_>>())
     });

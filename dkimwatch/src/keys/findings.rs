@@ -10,7 +10,7 @@ use dkimwatch_common::limits;
 
 use super::{Folder, Inventory, Key, Note, template::Template};
 use crate::{
-    host::{Host, Presence, ReadError},
+    host::{Host, Presence, Process, ReadError},
     shown,
 };
 
@@ -203,6 +203,17 @@ impl<'a> Findings<'a> {
     /// The host.
     pub(super) const fn host(&self) -> &'a Host {
         self.host
+    }
+
+    /// The processes of a signer whose command line means this host's files.
+    pub(super) fn running(&mut self, signer: &str, executable: &Path, user: &str) -> Vec<Process> {
+        let running = self.host.processes(executable, &[user]);
+        for pid in running.elsewhere {
+            let text = "sees other files than this host's (a container, a chroot); its keys are not looked for: name them in \
+                        keys.paths as this host sees them";
+            self.note(&format!("{signer} (pid {pid})"), text);
+        }
+        running.here
     }
 
     /// The keys found so far.

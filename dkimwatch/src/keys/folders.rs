@@ -33,6 +33,10 @@ pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
         if host.presence(path) != Presence::Folder {
             continue;
         }
+        if !host.can_list(path) {
+            findings.note(folder, "cannot be listed, so the keys in it are not known; run as root");
+            continue;
+        }
         let before = findings.keys().len();
         list(path, signer, folder, host, findings);
         let configured = || findings.keys().iter().any(|key| key.path.starts_with(path));

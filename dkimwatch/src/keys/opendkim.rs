@@ -35,7 +35,7 @@ struct Instance {
 
 pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     let mut instances = vec![Instance::default()];
-    let running = host.processes(Path::new(EXECUTABLE), &["opendkim"]).into_iter().map(|process| {
+    let running = findings.running(SIGNER, Path::new(EXECUTABLE), "opendkim").into_iter().map(|process| {
         let args = process.args.get(1..).unwrap_or_default().to_vec();
         (format!("command line of opendkim (pid {})", process.pid), args)
     });

@@ -29,7 +29,7 @@ pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
         reader.file(conf, &shown::path(conf), 0, findings);
     }
     for executable in EXECUTABLES {
-        for process in host.processes(Path::new(executable), &["_dkimsign"]) {
+        for process in findings.running(SIGNER, Path::new(executable), "_dkimsign") {
             let place = format!("command line of filter-dkimsign (pid {})", process.pid);
             filter(process.args.get(1..).unwrap_or_default(), &place, findings);
         }

@@ -21,6 +21,9 @@ pub(super) fn discover(paths: &[PathBuf], host: &Host, findings: &mut Findings<'
         let found_in = place(path);
         match host.presence(path) {
             Presence::Folder => {
+                if !host.can_list(path) {
+                    findings.note(&found_in, "cannot be listed, so the keys in it are not known; run as root");
+                }
                 findings.folder(path, None, &found_in);
                 folders::list(path, None, &found_in, host, findings);
             }

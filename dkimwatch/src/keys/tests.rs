@@ -216,10 +216,17 @@ fn opendkim_as_it_runs() {
         .keys(&["/k/two.private", "/k/three.private"]);
     for pid in ["7", "8"] {
         symlink("/usr/sbin/opendkim", lab.root.path().join("proc").join(pid).join("exe")).unwrap();
+        symlink(lab.root.path(), lab.root.path().join("proc").join(pid).join("root")).unwrap();
     }
+    let contained = lab.root.path().join("proc/9");
+    fs::create_dir(&contained).unwrap();
+    symlink("/usr/sbin/opendkim", contained.join("exe")).unwrap();
+    symlink(lab.root.path().join("k"), contained.join("root")).unwrap();
     let inventory = lab.found();
     assert_eq!(keys(&inventory), ["/k/three.private e.org three opendkim", "/k/two.private d.org two opendkim"]);
     assert_eq!(inventory.keys[0].found_in, "command line of opendkim (pid 8)");
+    assert_eq!(inventory.notes.len(), 1, "{:#?}", inventory.notes);
+    assert!(noted(&inventory, "opendkim (pid 9): sees other files than this host's"));
 }
 
 const DKIM: &str = "/usr/bin/rspamadm configdump -j dkim_signing";
