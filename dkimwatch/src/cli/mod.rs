@@ -1,8 +1,11 @@
 //! The command line: every command and flag, from which help, manual pages and completions come.
 
 pub mod bench_attach;
+pub mod config;
 pub mod doctor;
+pub mod keys;
 pub mod replay;
+pub mod watch;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -22,8 +25,16 @@ pub struct Cli {
 /// The commands.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
+    /// Watch the keys and print a line for each access.
+    Watch(watch::Args),
+    /// List the keys of this host, and how each was found.
+    Keys(keys::Args),
     /// Say what this kernel allows, which backend is used and why, what stays unseen, and what to change.
     Doctor(doctor::DoctorArgs),
+    /// Work on the configuration.
+    Config(config::Args),
+    /// Run recorded accesses through the program and compare with the expected lines.
+    Replay(replay::ReplayArgs),
     /// Attach one set of programs and wait, for `cargo xtask bench`.
     #[command(hide = true)]
     BenchAttach(bench_attach::BenchAttachArgs),
@@ -36,6 +47,10 @@ impl Cli {
     /// What the command could not do, in words for the operator.
     pub fn run(self) -> Result<Outcome> {
         match self.command {
+            Command::Watch(args) => watch::run(&args),
+            Command::Keys(args) => keys::run(&args),
+            Command::Config(args) => config::run(&args),
+            Command::Replay(args) => replay::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::BenchAttach(args) => bench_attach::run(&args),
         }

@@ -8,7 +8,7 @@ use std::{
 use crate::{exit::Outcome, replay::Story};
 
 /// Run recorded accesses through decode, attribute, judge and print, and compare with the expected lines
-#[derive(clap::Args, Debug)]
+#[derive(Clone, clap::Args, Debug)]
 pub struct ReplayArgs {
     /// Story folders: record.json, and policy.json and host.json there or in the folder above
     #[arg(required = true, value_name = "STORY-FOLDER")]

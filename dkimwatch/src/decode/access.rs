@@ -80,6 +80,8 @@ pub struct OpenedFile {
     pub dir: FileId,
     /// `i_generation`: tells a reused inode number from the former file.
     pub generation: u32,
+    /// The generation it had when it was enrolled.
+    pub watch_generation: u32,
     /// `i_mode`: type and permission bits.
     pub mode: u32,
     /// Owner, initial user namespace.

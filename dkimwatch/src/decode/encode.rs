@@ -85,6 +85,7 @@ impl RecordBuilder {
         self.file_id(offset_of!(RawRecord, file), file.id);
         self.file_id(offset_of!(RawRecord, dir), file.dir);
         self.u32(offset_of!(RawRecord, file_generation), file.generation);
+        self.u32(offset_of!(RawRecord, watch_generation), file.watch_generation);
         self.u32(offset_of!(RawRecord, file_mode), file.mode);
         self.u32(offset_of!(RawRecord, file_uid), file.uid);
         self.u32(offset_of!(RawRecord, file_gid), file.gid);

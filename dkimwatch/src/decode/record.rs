@@ -92,6 +92,7 @@ fn file(raw: Fields<'_>, facts: Facts) -> OpenedFile {
         id: raw.file_id(offset_of!(RawRecord, file)),
         dir: raw.file_id(offset_of!(RawRecord, dir)),
         generation: raw.u32(offset_of!(RawRecord, file_generation)),
+        watch_generation: raw.u32(offset_of!(RawRecord, watch_generation)),
         mode: raw.u32(offset_of!(RawRecord, file_mode)),
         uid: raw.u32(offset_of!(RawRecord, file_uid)),
         gid: raw.u32(offset_of!(RawRecord, file_gid)),

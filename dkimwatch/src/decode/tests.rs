@@ -88,6 +88,7 @@ impl Random {
                 id: self.file_id(),
                 dir: self.file_id(),
                 generation: self.u32(),
+                watch_generation: self.u32(),
                 mode: self.u32(),
                 uid: self.u32(),
                 gid: self.u32(),

@@ -335,6 +335,7 @@ impl File {
             id: self.id.0,
             dir: self.dir.0,
             generation: self.generation,
+            watch_generation: self.generation,
             mode: self.mode.0,
             uid: self.uid,
             gid: self.gid,
