@@ -1,0 +1,191 @@
+//! The scene: one watch, and a key for each sentence.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand};
+
+/// The bytes of every key here. No key at all, so that nothing is stolen.
+const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
+
+/// How long an event may take: an emulated machine is slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The user that the signer of the scene runs as.
+pub const SIGNER_UID: u32 = 1;
+
+/// Nobody.
+pub const NOBODY: u32 = 65534;
+
+/// One watch, and a key for each sentence.
+pub struct Scene {
+    /// The watch.
+    pub watch: Watch,
+    /// `watch-started`.
+    pub started: Event,
+    root: tempfile::TempDir,
+    /// A process older than the watch, with its standard input: it reads the key named on it.
+    pub elder: std::sync::Mutex<Child>,
+}
+
+impl Scene {
+    /// Makes the keys and starts the watch.
+    pub fn set(names: &[&str]) -> Result<Self> {
+        let disk = std::env::var_os("DKIMWATCH_DISK").map_or_else(std::env::temp_dir, PathBuf::from);
+        let root = tempfile::Builder::new().prefix("dkimwatch-kernel-").tempdir_in(disk)?;
+        // Strangers must reach the keys.
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))?;
+        let mut paths = Vec::new();
+        for name in names {
+            let folder = root.path().join(name);
+            fs::create_dir_all(folder.join("whole"))?;
+            for key in [folder.join("key.private"), folder.join("sentinel")] {
+                fs::write(&key, BYTES)?;
+                paths.push(key);
+            }
+            paths.push(folder.join("whole"));
+        }
+        let signer = root.path().join("bin/signer");
+        fs::create_dir_all(root.path().join("bin"))?;
+        fs::copy(stranger()?, &signer)?;
+        let quoted: Vec<String> = paths.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
+        let config = format!(
+            "[keys]\ndiscover = false\npaths = [{}]\n[[signer]]\nname = \"scene\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n",
+            quoted.join(","),
+            signer.display().to_string(),
+        );
+        let elder = Command::new("sh")
+            .args(["-c", "while read -r path; do read -r line < \"$path\"; done"])
+            .stdin(Stdio::piped())
+            .spawn()?;
+        let mut command = WatchCommand::new().config(config);
+        if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {
+            command = command.backend(&backend);
+        }
+        let watch = command.start()?;
+        let started = watch.wait_for("watch-started", PATIENCE, |event| event.action() == "watch-started")?;
+        Ok(Self { watch, started, root, elder: std::sync::Mutex::new(elder) })
+    }
+
+    /// A sentence's own folder.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// A sentence's own key.
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.folder(name).join("key.private")
+    }
+
+    /// A folder of the sentence that is watched as a whole.
+    pub fn whole(&self, name: &str) -> PathBuf {
+        self.folder(name).join("whole")
+    }
+
+    /// The declared signer.
+    pub fn signer(&self) -> PathBuf {
+        self.root.path().join("bin/signer")
+    }
+
+    /// Whether the watch said that it does not see this.
+    pub fn unseen(&self, id: &str) -> bool {
+        let spots = self.started.field("dkimwatch.blind_spots").and_then(|spots| spots.as_array().cloned());
+        spots.unwrap_or_default().iter().filter_map(|spot| spot.as_str()).any(|spot| spot.starts_with(&format!("{id}:")))
+    }
+
+    /// The backend that is live.
+    pub fn backend(&self) -> &str {
+        self.started.text("dkimwatch.backend").unwrap_or_default()
+    }
+
+    /// Everything said about a path and below so far, once all that happened before this call has been said: the sentence's
+    /// sentinel is opened, and what comes through the ring after that is later.
+    pub fn settled(&self, name: &str, path: &Path) -> Result<Events> {
+        let sentinel = self.folder(name).join("sentinel");
+        fs::read(&sentinel)?;
+        let sentinel = sentinel.display().to_string();
+        self.watch.wait_for("the sentinel", PATIENCE, |event| {
+            event.text("dkimwatch.key.path") == Some(sentinel.as_str())
+        })?;
+        let at = path.display().to_string();
+        Ok(self.watch.events().only(|event| {
+            event.is_access()
+                && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(&at))
+        }))
+    }
+
+    /// Exactly one access to the sentence's key.
+    pub fn one(&self, name: &str) -> Result<Event> {
+        let key = self.key(name);
+        self.settled(name, &key)?.one(&key.display().to_string()).cloned()
+    }
+
+    /// Stops the watch; what it said must have been events, and the accesses here were findings.
+    pub fn close(self) -> Result<()> {
+        let mut elder = self.elder.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        elder.kill().ok();
+        elder.wait()?;
+        let watched = self.watch.stop()?;
+        ensure!(watched.status.code() == Some(1), "strangers were there, yet it ended with {}", watched.status);
+        let lost = watched.events.only(|event| event.action() == "events-lost");
+        ensure!(lost.is_empty(), "events were lost:\n{lost}");
+        Ok(())
+    }
+}
+
+/// The reader that can disguise itself.
+pub fn stranger() -> Result<PathBuf> {
+    Ok(PathBuf::from(env!("CARGO_BIN_EXE_stranger")))
+}
+
+/// Starts a program as a user, waits for it, and returns its pid. It must have succeeded: it got the bytes.
+pub fn as_user(uid: u32, program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Result<u32> {
+    use std::os::unix::process::CommandExt as _;
+    run(Command::new(program).args(arguments).uid(uid).gid(uid))
+}
+
+/// Runs a program and returns its pid. It must have succeeded.
+pub fn run(command: &mut Command) -> Result<u32> {
+    let mut child = command.stdout(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
+    let pid = child.id();
+    let status = child.wait()?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(pid)
+}
+
+/// The file that a program's name means, with links resolved.
+pub fn resolved(program: &str) -> Result<String> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    let found = found.with_context(|| format!("no {program} in PATH"))?;
+    Ok(fs::canonicalize(found)?.display().to_string())
+}
+
+/// Checks a text field.
+pub fn is(event: &Event, field: &str, wanted: &str) -> Result<()> {
+    ensure!(event.text(field) == Some(wanted), "{field} is {:?}, not {wanted:?}\n{event}", event.field(field));
+    Ok(())
+}
+
+/// Checks a number.
+pub fn counts(event: &Event, field: &str, wanted: u32) -> Result<()> {
+    ensure!(
+        event.number(field) == Some(u64::from(wanted)),
+        "{field} is {:?}, not {wanted}\n{event}",
+        event.field(field)
+    );
+    Ok(())
+}
+
+/// An alert about a stranger.
+pub fn alarms(event: &Event) -> Result<()> {
+    is(event, "dkimwatch.verdict", "unexpected")?;
+    is(event, "event.kind", "alert")
+}
