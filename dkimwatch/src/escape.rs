@@ -2,7 +2,7 @@
 //!
 //! A path, a command line or a `comm` is bytes that a hostile process may have chosen: newlines that forge a second
 //! line, escape sequences that recolour a terminal, right-to-left marks that turn `txt.exe` around, bytes that are no
-//! UTF-8. [`text`] shows each such byte as `\xNN`, and the backslash itself as `\\`, so that [`bytes`] can undo it: two
+//! UTF-8. [`text`] shows each such byte as `\xNN`, and the backslash itself as `\\`, so that [`bytes()`] can undo it: two
 //! different names never look the same because of the escape.
 
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! dkimwatch: who opened a DKIM private key, and was it the expected signer?
 //!
-//! One road: kernel hook → ring → [`decode`] → [`attribute`] → [`judge`] → [`print`]; ARCHITECTURE.md has the map.
+//! One road: kernel hook → ring → [`decode`] → [`attribute`] → [`judge`] → [`mod@print`]; ARCHITECTURE.md has the map.
 
 pub mod attribute;
 pub mod cli;
