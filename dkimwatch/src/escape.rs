@@ -2,7 +2,7 @@
 //!
 //! A path, a command line or a `comm` is bytes that a hostile process may have chosen: newlines that forge a second
 //! line, escape sequences that recolour a terminal, right-to-left marks that turn `txt.exe` around, bytes that are no
-//! UTF-8. [`text`] shows each such byte as `\xNN`, and the backslash itself as `\\`, so that [`bytes`] can undo it: two
+//! UTF-8. [`text`] shows each such byte as `\xNN`, and the backslash itself as `\\`, so that [`bytes()`] can undo it: two
 //! different names never look the same because of the escape.
 
 use std::fmt::Write as _;
@@ -25,6 +25,14 @@ pub fn text(raw: &[u8]) -> String {
         hex(&mut out, chunk.invalid());
     }
     out
+}
+
+/// Text of `raw` as one word of a sentence or a line: like [`text`], and in quotes where blanks would let it pass for
+/// several words (`/tmp/x with /usr/sbin/opendkim`).
+#[must_use]
+pub fn word(raw: &[u8]) -> String {
+    let shown = text(raw).replace('"', "\\x22");
+    if shown.is_empty() || shown.contains(char::is_whitespace) { format!("\"{shown}\"") } else { shown }
 }
 
 /// The bytes that [`text`] made `escaped` from; `None` when it is no such text.
@@ -68,7 +76,7 @@ fn misleads(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{bytes, text};
+    use super::{bytes, text, word};
 
     #[test]
     fn ordinary_text_is_left_alone() {
@@ -85,6 +93,15 @@ mod tests {
     fn a_literal_escape_does_not_look_like_an_escaped_byte() {
         assert_eq!(text(br"\x0a"), r"\\x0a");
         assert_ne!(text(br"\x0a"), text(b"\n"));
+    }
+
+    #[test]
+    fn a_word_stays_one_word() {
+        assert_eq!(word(b"/usr/bin/cat"), "/usr/bin/cat");
+        assert_eq!(word(b"/tmp/x with /usr/sbin/opendkim"), "\"/tmp/x with /usr/sbin/opendkim\"");
+        assert_eq!(word(b"a\" b"), r#""a\x22 b""#);
+        assert_eq!(word(b""), "\"\"");
+        assert_eq!(word("a\u{2003}b".as_bytes()), "\"a\u{2003}b\"");
     }
 
     #[test]

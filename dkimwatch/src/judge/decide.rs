@@ -15,7 +15,7 @@ use crate::{attribute::AttributedAccess, decode::Access};
 ///
 /// Rules, by `rule.id`:
 /// - `signer/NAME`, `maintenance/NAME`: a reader of the policy, matched in everything that the policy asks.
-/// - `signer-mismatch/DETAIL`: a reader's program with a detail that is off; the reason names each.
+/// - `signer-mismatch/DETAIL`, `maintenance-mismatch/DETAIL`: a reader's program with a detail that is off; the reason names each.
 /// - `stranger/KIND`: any other program. `disguise` is one that has a reader's name, or that changed what
 ///   `/proc/PID/exe` shows.
 #[must_use]
@@ -66,14 +66,14 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
         };
     }
     if let Some((reader, _)) = fits.iter().find(|(_, found)| *found == Fit::Fits) {
-        let (verdict, role) = match reader.role {
-            Role::Signer => (Verdict::Expected, "signer"),
-            Role::Maintenance => (Verdict::Maintenance, "maintenance"),
+        let verdict = match reader.role {
+            Role::Signer => Verdict::Expected,
+            Role::Maintenance => Verdict::Maintenance,
         };
         let denied = action == Action::KeyOpenDenied;
         return Finding {
             verdict,
-            rule: format!("{role}/{}", crate::escape::text(reader.name.as_bytes())),
+            rule: format!("{}/{}", role(reader), crate::escape::text(reader.name.as_bytes())),
             severity: if denied { severity::NOTICE } else { severity::NONE },
             reason: reason::as_expected(reader, deed, action),
         };
@@ -87,7 +87,7 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
         let gravest = details.first().copied().unwrap_or(Detail::Key);
         return Finding {
             verdict: Verdict::Unexpected,
-            rule: format!("signer-mismatch/{}", gravest.rule()),
+            rule: format!("{}-mismatch/{}", role(reader), gravest.rule()),
             severity: details.iter().map(|detail| detail_severity(*detail)).max().unwrap_or(severity::HIGH),
             reason: reason::off(reader, details, attributed, deed, action, key),
         };
@@ -99,6 +99,14 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
         rule: kind.rule().to_owned(),
         severity: kind.severity(root),
         reason: reason::stranger(kind, attributed, policy, deed, action, key),
+    }
+}
+
+/// A reader's role, as rules begin with it.
+const fn role(reader: &Reader) -> &'static str {
+    match reader.role {
+        Role::Signer => "signer",
+        Role::Maintenance => "maintenance",
     }
 }
 

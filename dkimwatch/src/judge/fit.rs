@@ -67,7 +67,7 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
     let Some(newest) = reader.images.last().filter(|_| reader.images.iter().any(|one| one.id == image.id)) else {
         return Fit::Other;
     };
-    let user = process.creds.known().is_some_and(|creds| reader.uids.is_empty() || reader.uids.contains(&creds.uid));
+    let user = user(reader, attributed);
     // Without systemd no process is in a unit, and asking for one would make every signer a stranger.
     let unit = reader.units.is_empty()
         || !policy.systemd
@@ -99,6 +99,12 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
     ];
     let off: Vec<Detail> = checks.into_iter().filter(|(_, right)| !right).map(|(detail, _)| detail).collect();
     if off.is_empty() { Fit::Fits } else { Fit::Off(off) }
+}
+
+/// One of the reader's users. Users that are named and do not exist on this host are nobody, not anybody.
+pub(super) fn user(reader: &Reader, attributed: &AttributedAccess) -> bool {
+    let anybody = reader.uids.is_empty() && reader.users.is_empty();
+    attributed.access.process.creds.known().is_some_and(|creds| anybody || reader.uids.contains(&creds.uid))
 }
 
 /// The script is the one that `execve` was given, seen by the exec hook, where the path means what it means here.

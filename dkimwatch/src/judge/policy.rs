@@ -43,7 +43,7 @@ pub struct Reader {
     pub images: Vec<ExpectedImage>,
     /// For an interpreted signer, the script that `execve` must have been given, in the host's mount namespace.
     pub script: Option<PathBuf>,
-    /// Real uids that may read; empty: any.
+    /// Real uids that may read. Empty: any, if `users` is empty as well; else the named users do not exist, and nobody may.
     pub uids: Vec<u32>,
     /// The users as configured, for messages.
     pub users: Vec<String>,

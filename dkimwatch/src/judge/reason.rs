@@ -16,7 +16,7 @@ pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKe
     // Another path to the same file: a hard link, a bind mount, a container's view.
     let opened = opened_path(attributed);
     if let Some(path) = opened.filter(|path| *path != key.path.as_os_str().as_bytes()) {
-        let _ = write!(sentence, " by the path {}", escape::text(path));
+        let _ = write!(sentence, " by the path {}", escape::word(path));
     }
     let program = program(attributed);
     let _ = write!(sentence, " with {program} (pid {}", process.pid);
@@ -28,7 +28,7 @@ pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKe
         sentence.push_str(", by an io_uring worker");
     }
     if let Some(parent) = process.ancestors.first() {
-        let _ = write!(sentence, ", started by {} (pid {})", escape::text(&parent.comm), parent.pid);
+        let _ = write!(sentence, ", started by {} (pid {})", escape::word(&parent.comm), parent.pid);
     }
     if let Some(container) = &attributed.container {
         let _ = write!(sentence, ", in {}", container_name(container));
@@ -107,7 +107,7 @@ pub(super) fn stranger(
         }
         Kind::UnknownExecutable => "Its executable is not known, as the kernel could not read it".to_owned(),
         Kind::ChangedLink => {
-            let claim = process.claimed.known().map(|exe| escape::text(&exe.path.bytes)).unwrap_or_default();
+            let claim = process.claimed.known().map(|exe| escape::word(&exe.path.bytes)).unwrap_or_default();
             format!("It is disguised: it made /proc/{}/exe show {claim}, which is not what it executed", process.pid)
         }
         Kind::Namesake(reader) => {
@@ -231,14 +231,14 @@ fn key_name(key: &JudgedKey) -> String {
 fn program(attributed: &AttributedAccess) -> String {
     let process = &attributed.access.process;
     let Some(path) = &attributed.executable.path else {
-        return if process.kernel_thread { escape::text(&process.comm) } else { "an unknown program".to_owned() };
+        return if process.kernel_thread { escape::word(&process.comm) } else { "an unknown program".to_owned() };
     };
-    let mut program = escape::text(path);
+    let mut program = escape::word(path);
     if let Some(script) = process.image.known().map(|image| &image.path).filter(|script| {
         // A script's interpreter is the executable; what execve was given says more.
         !script.is_empty() && super::stranger::basename(script) != super::stranger::basename(path)
     }) {
-        let _ = write!(program, " (executed as {})", escape::text(script));
+        let _ = write!(program, " (executed as {})", escape::word(script));
     }
     program
 }
@@ -270,6 +270,10 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess) -
         Detail::Writable => "others than its owner may write to that file".to_owned(),
         Detail::Nameless => "that file had been deleted when it was executed".to_owned(),
         Detail::Claim => format!("/proc/{}/exe shows another file", process.pid),
+        // A named user that does not exist fits nobody.
+        Detail::User if reader.uids.is_empty() => {
+            format!("as {}; expected {}, which is no user of this host", who(attributed), or(&reader.users))
+        }
         Detail::User => format!("as {}; expected {}", who(attributed), or(&reader.users)),
         Detail::Writes => "it opened the key for writing, and a signer only reads".to_owned(),
         Detail::Unit => {
@@ -315,7 +319,7 @@ fn or(words: &[String]) -> String {
 }
 
 fn shown(path: &std::path::Path) -> String {
-    escape::text(path.as_os_str().as_bytes())
+    escape::word(path.as_os_str().as_bytes())
 }
 
 fn printable(word: &str) -> String {

@@ -234,9 +234,7 @@ fn replaced<'p>(attributed: &AttributedAccess, policy: &'p Policy) -> Option<&'p
         return None;
     }
     policy.readers.iter().find(|reader| {
-        let user =
-            process.creds.known().is_some_and(|creds| reader.uids.is_empty() || reader.uids.contains(&creds.uid));
-        user && reader.executable.as_os_str().as_bytes() == claimed.path.bytes
+        super::fit::user(reader, attributed) && reader.executable.as_os_str().as_bytes() == claimed.path.bytes
     })
 }
 

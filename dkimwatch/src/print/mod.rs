@@ -1,8 +1,10 @@
 //! [`JudgedAccess`] → lines: [`Pretty`] for people, [`Ecs`] for machines. Promise: one line an access, and no byte of a name
 //! can make it two; the same access gives the same line again.
 
+mod capabilities;
 mod document;
 mod ecs;
+mod ecs_own;
 mod ecs_state;
 mod fields;
 mod host;

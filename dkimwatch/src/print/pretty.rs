@@ -1,17 +1,16 @@
-//! Lines for people: one an access; a stranger's has its reason on a second, indented line.
+//! Lines for people: one an access; a stranger's has its reason and its command line below, indented.
 
-use std::{fmt::Write as _, io::Write};
+use std::{fmt::Write as _, io::Write, os::unix::ffi::OsStrExt as _};
 
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{Printer, State, time};
 use crate::{
     attribute::AttributedAccess,
-    decode::Process,
+    decode::{Args, Process},
     escape,
     judge::{JudgedAccess, JudgedKey, Verdict, severity},
 };
-use std::os::unix::ffi::OsStrExt as _;
 
 /// Whether the output takes colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +80,12 @@ impl<W: Write> Printer for Pretty<W> {
             let _ = write!(line, "  in {place}");
         }
         line.push('\n');
-        let denied = judged.verdict != Verdict::Unexpected && judged.severity > severity::NONE;
-        if judged.verdict == Verdict::Unexpected || denied {
+        let refused = judged.verdict != Verdict::Unexpected && judged.severity > severity::NONE;
+        if judged.verdict == Verdict::Unexpected || refused {
             let _ = writeln!(line, "{:26}{} ({}, {})", "", judged.reason, judged.rule, severity::name(judged.severity));
+        }
+        if let Some(args) = attributed.access.process.args.known().filter(|_| judged.verdict == Verdict::Unexpected) {
+            let _ = writeln!(line, "{:26}command line: {}", "", command(args));
         }
         self.out.write_all(line.as_bytes())?;
         self.out.flush()
@@ -98,10 +100,10 @@ impl<W: Write> Printer for Pretty<W> {
                 let _ = writeln!(line, "{:26}key     {}", "", key_with_path(watched));
             }
             for folder in &started.folders {
-                let _ = writeln!(line, "{:26}folder  {}", "", escape::text(folder.as_os_str().as_bytes()));
+                let _ = writeln!(line, "{:26}folder  {}", "", escape::word(folder.as_os_str().as_bytes()));
             }
             for blind in &started.blind_spots {
-                let _ = writeln!(line, "{:26}unseen  {blind}", "");
+                let _ = writeln!(line, "{:26}unseen  {}", "", escape::text(blind.as_bytes()));
             }
         }
         self.out.write_all(line.as_bytes())?;
@@ -121,12 +123,12 @@ fn key(key: &JudgedKey) -> String {
         (Some(domain), Some(selector)) => {
             format!("{}/{}", escape::text(domain.as_bytes()), escape::text(selector.as_bytes()))
         }
-        _ => escape::text(key.path.as_os_str().as_bytes()),
+        _ => escape::word(key.path.as_os_str().as_bytes()),
     }
 }
 
 fn key_with_path(watched: &JudgedKey) -> String {
-    let (name, path) = (key(watched), escape::text(watched.path.as_os_str().as_bytes()));
+    let (name, path) = (key(watched), escape::word(watched.path.as_os_str().as_bytes()));
     if name == path { path } else { format!("{} {path}", padded(&name, KEY)) }
 }
 
@@ -141,15 +143,24 @@ fn user(attributed: &AttributedAccess) -> String {
 fn chain(attributed: &AttributedAccess) -> String {
     let process = &attributed.access.process;
     let mut chain = match &attributed.executable.path {
-        Some(path) => escape::text(path),
-        None => format!("({})", escape::text(&process.comm)),
+        Some(path) => escape::word(path),
+        None => format!("({})", escape::word(&process.comm)),
     };
     let _ = write!(chain, "[{}]", process.pid);
     for ancestor in &process.ancestors {
-        let _ = write!(chain, " < {}[{}]", escape::text(&ancestor.comm), ancestor.pid);
+        let _ = write!(chain, " < {}[{}]", escape::word(&ancestor.comm), ancestor.pid);
     }
     chain.push_str(cut(process));
     chain
+}
+
+/// The command line, each argument a word.
+fn command(args: &Args) -> String {
+    let mut words: Vec<String> = args.list.iter().map(|arg| escape::word(arg)).collect();
+    if args.cut {
+        words.push("…".to_owned());
+    }
+    words.join(" ")
 }
 
 const fn cut(process: &Process) -> &'static str {

@@ -174,7 +174,8 @@ fn any_access_is_one_line_that_keeps_the_schema() {
         let mut pretty = Pretty::new(Vec::new(), Colour::Never);
         pretty.access(&judged).expect("written");
         let text = String::from_utf8(pretty.into_inner()).expect("UTF-8");
-        assert_eq!(text.matches('\n').count(), 2, "the line and its reason: {text}");
+        let lines = if judged.attributed.access.process.args.known().is_some() { 3 } else { 2 };
+        assert_eq!(text.matches('\n').count(), lines, "the line, its reason, its command line: {text}");
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
     }
 }

@@ -6,7 +6,7 @@ use dkimwatch_common::identity::FileId;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::record::Text;
+use super::values::Text;
 use crate::{attribute::Surroundings, print::HostFacts};
 
 /// The host.

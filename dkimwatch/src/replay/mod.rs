@@ -9,6 +9,7 @@
 mod host;
 mod policy;
 mod record;
+mod values;
 
 use std::{
     fs, io,

@@ -4,7 +4,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::record::{Id, Octal, Text};
+use super::values::{Id, Octal, Text};
 use crate::judge::{ExpectedImage, JudgedKey, Policy, Reader, Role, Watched};
 
 /// The policy.

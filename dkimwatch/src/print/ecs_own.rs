@@ -1,0 +1,148 @@
+//! The part of an access's document that ECS has no fields for, below `dkimwatch.`.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use serde_json::{Value, json};
+
+use super::{
+    document::Document,
+    ecs::{device, ring},
+};
+use crate::{
+    attribute::AttributedAccess,
+    decode::{Access, Fact, ImageSource, Process},
+    escape,
+    judge::{JudgedAccess, errno_name, severity},
+};
+
+/// Fields of our own: what ECS has no name for.
+pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
+    let attributed = &judged.attributed;
+    let access = &attributed.access;
+    let process = &access.process;
+    let mut set = |field: &str, value: Value| document.set(&format!("dkimwatch.{field}"), value);
+    set("verdict", judged.verdict.name().into());
+    set("severity", severity::name(judged.severity).into());
+    set("backend", access.via.name().into());
+    set("hook", access.hook.name().into());
+    set("ring", ring(access).into());
+    set("cpu", access.cpu.into());
+    set("boot_ns", access.boot_ns.into());
+    set("key.path", escape::text(judged.key.path.as_os_str().as_bytes()).into());
+    let printable = |text: &String| Value::from(escape::text(text.as_bytes()));
+    for (field, value) in
+        [("key.domain", &judged.key.domain), ("key.selector", &judged.key.selector), ("key.signer", &judged.key.signer)]
+    {
+        if let Some(value) = value {
+            set(field, printable(value));
+        }
+    }
+    if let Some(unit) = &attributed.unit {
+        set("unit", unit.as_str().into());
+    }
+    if let Some(container) = &attributed.container {
+        set("container.forgeable", container.forgeable.into());
+    }
+    if let Some(Err(errno)) = access.outcome.known() {
+        set("errno", errno_name(*errno).into());
+    }
+    set("file.generation", access.file.generation.into());
+    set("file.nlink", access.file.nlink.into());
+    set("file.unlinked", access.file.unlinked.into());
+    set("file.path_cut", access.file.path.known().is_some_and(|path| path.cut).into());
+    if let Some(open) = access.file.open.known() {
+        set("file.open_flags", format!("0{:o}", open.flags).into());
+    }
+    set("process.comm", escape::text(&process.comm).into());
+    set("process.kernel_thread", process.kernel_thread.into());
+    set("process.io_worker", process.io_worker.into());
+    if let Some(uid) = process.login_uid.known().copied().flatten() {
+        set("process.login_uid", uid.to_string().into());
+    }
+    if let Some(user) = &attributed.names.login_user {
+        set("process.login_user", user.as_str().into());
+    }
+    if let Some(session) = process.session.known().copied().flatten() {
+        set("process.session", session.into());
+    }
+    if let Some(creds) = process.creds.known() {
+        set("process.fsuid", creds.fsuid.to_string().into());
+        set("process.fsgid", creds.fsgid.to_string().into());
+    }
+    if let Some(namespaces) = process.namespaces.known() {
+        let numbers = json!({
+            "mnt": namespaces.mnt, "pid": namespaces.pid, "net": namespaces.net, "uts": namespaces.uts,
+            "ipc": namespaces.ipc, "cgroup": namespaces.cgroup, "user": namespaces.user,
+        });
+        set("process.namespaces", numbers);
+    }
+    if let Some(cgroup) = process.cgroup.known() {
+        set("process.cgroup.id", cgroup.id.to_string().into());
+        set("process.cgroup.path", escape::text(&cgroup.path).into());
+    }
+    executable(&mut set, attributed);
+    let missing: Vec<&str> = states(process, access).filter(|(_, state)| *state).map(|(name, _)| name).collect();
+    if !missing.is_empty() {
+        set("unreadable", json!(missing));
+    }
+    set("process.ancestors_cut", process.ancestors_cut.into());
+    let ancestors = process.ancestors.iter().enumerate().map(|(index, ancestor)| {
+        let exe = attributed.ancestor_executables.get(index).and_then(Option::as_ref);
+        json!({
+            "pid": ancestor.pid,
+            "start_ns": ancestor.start_ns,
+            "real_user_id": ancestor.uid.to_string(),
+            "comm": escape::text(&ancestor.comm),
+            "executable": exe.map(|path| escape::text(path.as_os_str().as_bytes())),
+            "executable_inode": ancestor.exe.map(|id| id.ino.to_string()),
+            "executable_device": ancestor.exe.map(device),
+        })
+    });
+    set("process.ancestors", ancestors.collect());
+}
+
+fn executable(set: &mut impl FnMut(&str, Value), attributed: &AttributedAccess) {
+    let process = &attributed.access.process;
+    if let Some(image) = process.image.known() {
+        let source = match image.source {
+            ImageSource::Exec => "exec",
+            ImageSource::OlderThanWatch => "older-than-watch",
+            ImageSource::AtAccess => "at-access",
+        };
+        set("process.image.inode", image.id.ino.to_string().into());
+        set("process.image.device", device(image.id).into());
+        set("process.image.uid", image.uid.to_string().into());
+        set("process.image.mode", format!("{:04o}", image.mode & 0o7777).into());
+        set("process.image.nlink", image.nlink.into());
+        set("process.image.known_from", source.into());
+        if !image.path.is_empty() {
+            set("process.image.executed_as", escape::text(&image.path).into());
+        }
+    }
+    set("process.executable_link_differs", attributed.executable.claim_differs.into());
+    if let Some(claimed) = process.claimed.known() {
+        set("process.executable_link", escape::text(&claimed.path.bytes).into());
+        set("process.executable_deleted", claimed.unlinked.into());
+    }
+    if let Some(package) = &attributed.executable.package {
+        set("process.package", package.as_str().into());
+    }
+}
+
+/// The optional facts, and whether the kernel was asked for one in vain.
+fn states<'a>(process: &'a Process, access: &'a Access) -> impl Iterator<Item = (&'static str, bool)> {
+    [
+        ("path", matches!(access.file.path, Fact::Unreadable)),
+        ("open", matches!(access.file.open, Fact::Unreadable)),
+        ("outcome", matches!(access.outcome, Fact::Unreadable)),
+        ("inner_pid", matches!(process.inner_pid, Fact::Unreadable)),
+        ("creds", matches!(process.creds, Fact::Unreadable)),
+        ("login", matches!(process.login_uid, Fact::Unreadable)),
+        ("namespaces", matches!(process.namespaces, Fact::Unreadable)),
+        ("cgroup", matches!(process.cgroup, Fact::Unreadable)),
+        ("image", matches!(process.image, Fact::Unreadable)),
+        ("claimed", matches!(process.claimed, Fact::Unreadable)),
+        ("args", matches!(process.args, Fact::Unreadable)),
+    ]
+    .into_iter()
+}
