@@ -41,17 +41,20 @@ pub struct CheckArgs {
 /// Standard output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let Verb::Check(args) = &args.verb;
-    match config::load(args.config.as_deref(), &Host::here()) {
+    check(args, &Host::here(), &mut io::stdout().lock(), &mut io::stderr().lock())
+}
+
+fn check(args: &CheckArgs, host: &Host, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Outcome> {
+    match config::load(args.config.as_deref(), host) {
         Ok(loaded) => {
-            meaning(&loaded, &mut io::stdout().lock())?;
-            let mut err = io::stderr().lock();
+            meaning(&loaded, out)?;
             for note in &loaded.notes {
                 writeln!(err, "note: {}: {}", note.place, note.text)?;
             }
             Ok(Outcome::Quiet)
         }
         Err(error) => {
-            writeln!(io::stderr().lock(), "dkimwatch: {error}")?;
+            writeln!(err, "dkimwatch: {error}")?;
             Ok(Outcome::Usage)
         }
     }
@@ -98,4 +101,55 @@ fn reader(title: &str, reader: &Signer, out: &mut impl Write) -> io::Result<()> 
 
 fn words(words: &[String], none: &str) -> String {
     if words.is_empty() { none.to_owned() } else { words.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn check_text(text: &str) -> (Outcome, String, String) {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("dkimwatch.toml");
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let args = CheckArgs { config: Some(file) };
+        let outcome = check(&args, &Host::at(root.path()), &mut out, &mut err).unwrap();
+        (outcome, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn says_what_is_meant() {
+        let (outcome, out, err) = check_text(
+            "[keys]\ndiscover = false\npaths = [\"/srv/*.key\"]\npublic = []\n\
+             [[signer]]\nname = \"opendkim\"\nexecutable = \"/opt/o\"\nusers = [0]\ncontainers = [\"0123456789ab\"]\n\
+             [[maintenance]]\nname = \"backup\"\nexecutable = \"/opt/b\"\nkeys = [\"/srv\"]\n",
+        );
+        assert_eq!(outcome, Outcome::Quiet);
+        let said: Vec<_> = out.lines().skip(1).filter(|line| !line.contains("built in")).collect();
+        assert_eq!(
+            said,
+            [
+                "keys: no signer is asked",
+                "  and /srv/*.key",
+                "  anyone may read beside them: nothing",
+                "signer opendkim (configured): /opt/o, as 0, in container 0123456789ab, reads all keys",
+                "maintenance backup: /opt/b, as any user, reads /srv",
+            ]
+        );
+        assert_eq!(out.lines().filter(|line| line.contains("built in")).count(), 4);
+        assert_eq!(err.lines().count(), 3, "the glob, the tool and its folder are not there yet: {err}");
+    }
+
+    #[test]
+    fn a_wrong_one_is_a_usage_error() {
+        let (outcome, out, err) = check_text("[keys]\nfoo = 1\n");
+        assert_eq!((outcome, out.as_str()), (Outcome::Usage, ""));
+        assert!(
+            err.starts_with("dkimwatch: /")
+                && err.contains(":2: keys: unknown key `foo`; known here: discover, paths, public"),
+            "{err}"
+        );
+    }
 }

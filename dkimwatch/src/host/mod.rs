@@ -22,8 +22,10 @@ use rustix::fs::{Mode, OFlags};
 
 pub use tools::{Installed, RunAs, ToolError, Tools};
 
-/// Longest configuration file or table that is read, in bytes. A KeyTable of 50,000 domains is about 5 MB.
-pub const LONGEST_FILE: u64 = 16 << 20;
+/// Longest configuration file that is read, in bytes; real ones have some kilobytes.
+pub const LONGEST_CONF: u64 = 1 << 20;
+/// Longest table that is read, in bytes. A KeyTable of 50,000 domains is about 5 MB.
+pub const LONGEST_TABLE: u64 = 16 << 20;
 /// Most entries of one folder that are looked at.
 pub const MOST_ENTRIES: usize = 65_536;
 /// Longest command line that is read, in bytes (`/proc/PID/cmdline`).
@@ -119,15 +121,15 @@ impl Host {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Reads a configuration file of at most [`LONGEST_FILE`] bytes.
+    /// Reads a configuration file or table of at most `limit` bytes.
     ///
     /// # Errors
     /// Whatever is not a readable regular file of bounded length, or is [named like a key](named_like_key).
-    pub fn read(&self, path: &Path) -> Result<Vec<u8>, ReadError> {
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
         if named_like_key(path) {
             return Err(ReadError::NamedLikeKey);
         }
-        read_regular(&self.inside(path), LONGEST_FILE)
+        read_regular(&self.inside(path), limit)
     }
 
     /// The first `bytes` bytes of a regular file, for a script's first line; `None` where there is no such file.
@@ -187,7 +189,7 @@ impl Host {
     /// The users of `/etc/passwd`, by name. Other sources of users (NSS) are not asked: they may wait for a network.
     #[must_use]
     pub fn users(&self) -> HashMap<String, RunAs> {
-        let Ok(passwd) = read_regular(&self.inside(Path::new("/etc/passwd")), LONGEST_FILE) else {
+        let Ok(passwd) = read_regular(&self.inside(Path::new("/etc/passwd")), LONGEST_TABLE) else {
             return HashMap::new();
         };
         passwd
@@ -330,12 +332,12 @@ mod tests {
             0,
         )
         .unwrap();
-        assert!(matches!(host.read(Path::new("/fifo")), Err(ReadError::NotRegular("a FIFO"))));
-        assert!(matches!(host.read(Path::new("/")), Err(ReadError::NotRegular("a folder"))));
+        assert!(matches!(host.read(Path::new("/fifo"), LONGEST_TABLE), Err(ReadError::NotRegular("a FIFO"))));
+        assert!(matches!(host.read(Path::new("/"), LONGEST_TABLE), Err(ReadError::NotRegular("a folder"))));
         File::create(root.path().join("giant")).unwrap().set_len(100 << 20).unwrap();
-        assert!(matches!(host.read(Path::new("/giant")), Err(ReadError::TooLong(LONGEST_FILE))));
-        assert!(matches!(host.read(Path::new("/none")), Err(ReadError::Missing)));
-        assert!(matches!(host.read(Path::new("/giant/x")), Err(ReadError::Missing)));
+        assert!(matches!(host.read(Path::new("/giant"), LONGEST_TABLE), Err(ReadError::TooLong(LONGEST_TABLE))));
+        assert!(matches!(host.read(Path::new("/none"), LONGEST_TABLE), Err(ReadError::Missing)));
+        assert!(matches!(host.read(Path::new("/giant/x"), LONGEST_TABLE), Err(ReadError::Missing)));
     }
 
     #[test]
@@ -349,7 +351,10 @@ mod tests {
         }
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("a.private"), "x").unwrap();
-        assert!(matches!(Host::at(root.path()).read(Path::new("/a.private")), Err(ReadError::NamedLikeKey)));
+        assert!(matches!(
+            Host::at(root.path()).read(Path::new("/a.private"), LONGEST_CONF),
+            Err(ReadError::NamedLikeKey)
+        ));
     }
 
     #[test]

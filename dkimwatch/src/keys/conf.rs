@@ -3,11 +3,27 @@
 //! Names are case-insensitive, `#` ends a line anywhere, there are no continuation lines, `Include` nests five deep; the
 //! last of several equal names counts.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use super::findings::{Findings, at_line};
 use crate::host::path_of;
 
+/// The settings that tell where keys are.
+const NAMES: [&str; 10] = [
+    "basedirectory",
+    "changerootdirectory",
+    "domain",
+    "keyfile",
+    "keyfileed25519",
+    "keytable",
+    "keytableed25519",
+    "selector",
+    "selectored25519",
+    "signingtable",
+];
 /// How deep `Include` nests (opendkim's own limit).
 const DEEPEST: usize = 5;
 /// Most files that one configuration includes.
@@ -16,14 +32,14 @@ const MOST_FILES: usize = 64;
 /// A configuration file, with what it includes.
 #[derive(Debug, Default)]
 pub(super) struct Conf {
-    entries: Vec<Entry>,
+    /// By name, in lower case; only those that [`NAMES`] lists.
+    entries: HashMap<Vec<u8>, Entry>,
     files: usize,
 }
 
 /// A setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    name: Vec<u8>,
     /// Its value, without the blanks around it.
     pub(super) value: Vec<u8>,
     /// Its file.
@@ -36,14 +52,14 @@ impl Conf {
     /// Reads `file`; `None` if it cannot be read.
     pub(super) fn read(file: &Path, named_by: &str, findings: &mut Findings<'_>) -> Option<Self> {
         let bytes = findings.read(file, named_by)?;
-        let mut conf = Self { entries: Vec::new(), files: 1 };
+        let mut conf = Self { entries: HashMap::new(), files: 1 };
         conf.take(file, &bytes, 0, findings);
         Some(conf)
     }
 
     /// The setting that counts.
     pub(super) fn setting(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().rev().find(|entry| entry.name == name.as_bytes() && !entry.value.is_empty())
+        self.entries.get(name.as_bytes())
     }
 
     fn take(&mut self, file: &Path, bytes: &[u8], depth: usize, findings: &mut Findings<'_>) {
@@ -51,7 +67,9 @@ impl Conf {
             let Some((name, value)) = words(line) else { continue };
             let place = at_line(file, number);
             if name != b"include" {
-                self.entries.push(Entry { name, value, file: file.to_path_buf(), place });
+                if NAMES.iter().any(|known| known.as_bytes() == name) && !value.is_empty() {
+                    self.entries.insert(name, Entry { value, file: file.to_path_buf(), place });
+                }
                 continue;
             }
             let included = path_of(&value);

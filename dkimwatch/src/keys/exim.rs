@@ -39,6 +39,9 @@ pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     }
 }
 
+/// Most paths that are read off one value.
+const MOST_PATHS: usize = 64;
+
 /// A transport's settings.
 #[derive(Debug, Default)]
 struct Transport {
@@ -122,7 +125,7 @@ fn sign(tool: &str, transport: &Transport, conf: &Path, findings: &mut Findings<
 
 /// A file of `lsearch`: `domain: /path/of/key`, or the key itself.
 fn lookup_table(table: &Path, named_by: &str, findings: &mut Findings<'_>) {
-    let Some(bytes) = findings.read(table, named_by) else { return };
+    let Some(bytes) = findings.read_table(table, named_by) else { return };
     for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
         let line = line.trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
@@ -164,7 +167,7 @@ fn paths(value: &[u8]) -> Vec<Found> {
         let lookup = is_lookup(value.get(..at).unwrap_or_default());
         let (template, end) = path_at(value, at);
         let one = Found { template, lookup };
-        if !found.contains(&one) {
+        if found.len() < MOST_PATHS && !found.contains(&one) {
             found.push(one);
         }
         at = end;

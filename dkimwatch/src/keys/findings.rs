@@ -8,14 +8,19 @@ use std::{
 
 use dkimwatch_common::limits;
 
-use super::{Folder, Inventory, Key, Note, template::Template};
+use super::{
+    Folder, Inventory, Key, Note,
+    template::{Fit, Template},
+};
 use crate::{
-    host::{Host, Presence, Process, ReadError},
+    host::{Host, LONGEST_CONF, LONGEST_TABLE, Presence, Process, ReadError},
     shown,
 };
 
 /// Most notes that are kept; a hostile table could cause one a line.
 const MOST_NOTES: usize = 500;
+/// Most names that all templates together look at.
+const MOST_NAMES: usize = 1_000_000;
 /// Most domains beside the first that a note names.
 const MOST_DOMAINS: usize = 20;
 
@@ -58,6 +63,8 @@ pub(super) struct Findings<'a> {
     tables: BTreeSet<PathBuf>,
     notes: Vec<Note>,
     full: bool,
+    /// How many more names templates may look at: a table of a million rows could ask for a folder's listing in each.
+    names_left: usize,
 }
 
 impl<'a> Findings<'a> {
@@ -71,6 +78,7 @@ impl<'a> Findings<'a> {
             tables: BTreeSet::new(),
             notes: Vec::new(),
             full: false,
+            names_left: MOST_NAMES,
         }
     }
 
@@ -85,11 +93,24 @@ impl<'a> Findings<'a> {
             self.merge(known, identity, signer);
             return;
         }
+        if self.keys.len() >= limits::WATCHED_FILES as usize {
+            if !self.full {
+                self.full = true;
+                let text = format!(
+                    "more than {} keys: from {} on none is watched by itself; name their folders in keys.paths",
+                    limits::WATCHED_FILES,
+                    shown::path(&path)
+                );
+                self.note(found_in, text);
+            }
+            return;
+        }
         match self.host.presence(&path) {
             Presence::File => {}
             Presence::Folder => {
-                self.note(found_in, format!("the key {} is a folder; it is watched as a whole", shown::path(&path)));
-                self.folder(&path, signer, found_in);
+                let text =
+                    format!("the key {} is a folder, which no signer can use; name the file", shown::path(&path));
+                self.note(found_in, text);
                 return;
             }
             Presence::Other(what) => {
@@ -112,18 +133,6 @@ impl<'a> Findings<'a> {
                 self.note(found_in, text);
             }
         }
-        if self.keys.len() >= limits::WATCHED_FILES as usize {
-            if !self.full {
-                self.full = true;
-                let text = format!(
-                    "more than {} keys: from {} on none is watched by itself; name their folders in keys.paths",
-                    limits::WATCHED_FILES,
-                    shown::path(&path)
-                );
-                self.note(found_in, text);
-            }
-            return;
-        }
         self.index.insert(path.clone(), self.keys.len());
         self.keys.push(Key {
             path,
@@ -144,7 +153,10 @@ impl<'a> Findings<'a> {
             self.note(found_in, "the path of the keys depends on the message; name their folder in keys.paths");
             return;
         }
-        let (fits, cut) = template.expand(self.host);
+        let Some((fits, cut)) = self.expand(template) else {
+            self.note(found_in, "not looked at: other paths named too many files; name the keys' folder in keys.paths");
+            return;
+        };
         if cut {
             self.note(found_in, "names more files than are looked at; name the folder of the keys in keys.paths");
         }
@@ -159,13 +171,29 @@ impl<'a> Findings<'a> {
                 self.key(&fit.path, identity, Some(signer), found_in);
             }
         }
-        match template.nursery(self.host) {
+        match self.nursery(template) {
             Some(folder) => self.folder(&folder, Some(signer), found_in),
             None if !any => {
                 self.note(found_in, "no file fits the path of the keys; name their folder in keys.paths to watch it")
             }
             None => {}
         }
+    }
+
+    /// The existing files that fit, and whether there was more; `None` once too many names were looked at.
+    pub(super) fn expand(&mut self, template: &Template) -> Option<(Vec<Fit>, bool)> {
+        self.names_left.checked_sub(1)?;
+        let (fits, cut, names) = template.expand(self.host);
+        self.names_left = self.names_left.saturating_sub(names);
+        Some((fits, cut))
+    }
+
+    /// The folder of a template's keys, if it is theirs alone.
+    pub(super) fn nursery(&mut self, template: &Template) -> Option<PathBuf> {
+        self.names_left.checked_sub(1)?;
+        let (folder, names) = template.nursery(self.host);
+        self.names_left = self.names_left.saturating_sub(names);
+        folder
     }
 
     fn merge(&mut self, known: usize, identity: Identity, signer: Option<&str>) {
@@ -232,8 +260,17 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// Reads a configuration file or table; a note tells why it could not be.
+    /// Reads a configuration file; a note tells why it could not be.
     pub(super) fn read(&mut self, path: &Path, named_by: &str) -> Option<Vec<u8>> {
+        self.read_up_to(LONGEST_CONF, path, named_by)
+    }
+
+    /// The same for a table, which has a row for each key and may be longer.
+    pub(super) fn read_table(&mut self, path: &Path, named_by: &str) -> Option<Vec<u8>> {
+        self.read_up_to(LONGEST_TABLE, path, named_by)
+    }
+
+    fn read_up_to(&mut self, limit: u64, path: &Path, named_by: &str) -> Option<Vec<u8>> {
         let plain: PathBuf = path.components().collect();
         if self.index.contains_key(&plain) && !self.tables.contains(&plain) {
             self.note(
@@ -243,7 +280,7 @@ impl<'a> Findings<'a> {
             return None;
         }
         self.table(path);
-        match self.host.read(path) {
+        match self.host.read(path, limit) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 let remedy = match error {

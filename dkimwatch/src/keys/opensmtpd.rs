@@ -1,6 +1,9 @@
 //! OpenSMTPD's filter-dkimsign: smtpd.conf(5), and the running filter's command line.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use super::{
     findings::{Findings, Identity, at_line},
@@ -63,7 +66,7 @@ fn filter(args: &[Vec<u8>], place: &str, findings: &mut Findings<'_>) {
 /// Reads smtpd.conf(5): quoted strings, `#` comments, `\` continuations, `include`, macros.
 #[derive(Default)]
 struct Reader {
-    macros: Vec<(Vec<u8>, Vec<u8>)>,
+    macros: HashMap<Vec<u8>, Vec<u8>>,
     files: usize,
 }
 
@@ -76,7 +79,7 @@ impl Reader {
             match words.as_slice() {
                 [name, equals, value @ ..] if equals == b"=" => {
                     let value = self.expanded(&value.join(&b' '));
-                    self.macros.push((name.clone(), value));
+                    self.macros.insert(name.clone(), value);
                 }
                 [include, path] if include == b"include" => {
                     let path: PathBuf = path_of(&self.expanded(path));
@@ -125,7 +128,7 @@ impl Reader {
             let value = tail
                 .get(..length)
                 .filter(|name| first == b'$' && !name.is_empty())
-                .and_then(|name| self.macros.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value));
+                .and_then(|name| self.macros.get(name));
             match value {
                 Some(value) => {
                     expanded.extend_from_slice(value);

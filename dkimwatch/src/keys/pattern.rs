@@ -26,6 +26,8 @@ pub struct Expansion {
     pub paths: Vec<PathBuf>,
     /// There was more than is looked at; what was found so far stands.
     pub cut: bool,
+    /// How many names were looked at.
+    pub names: usize,
 }
 
 /// Does a name fit?
@@ -92,7 +94,7 @@ fn matcher(text: &str) -> Result<GlobMatcher, String> {
 
 /// The existing paths that fit `parts`, from the root.
 pub(super) fn expand(host: &Host, parts: &[Part]) -> Expansion {
-    let mut walk = Walk { host, names: 0, found: Expansion::default() };
+    let mut walk = Walk { host, found: Expansion::default() };
     walk.step(Path::new("/"), parts, 0);
     walk.found.paths.sort_unstable();
     walk.found.paths.dedup();
@@ -101,7 +103,6 @@ pub(super) fn expand(host: &Host, parts: &[Part]) -> Expansion {
 
 struct Walk<'a> {
     host: &'a Host,
-    names: usize,
     found: Expansion,
 }
 
@@ -110,6 +111,7 @@ impl Walk<'_> {
         if self.found.cut {
             return;
         }
+        self.found.names += 1;
         let Some((part, rest)) = parts.split_first() else {
             if self.found.paths.len() == MOST_PATHS {
                 self.found.cut = true;
@@ -159,8 +161,8 @@ impl Walk<'_> {
 
     fn listing(&mut self, folder: &Path) -> Vec<OsString> {
         let names = self.host.names(folder);
-        self.names += names.len();
-        if self.names > MOST_NAMES {
+        self.found.names += names.len();
+        if self.found.names > MOST_NAMES {
             self.found.cut = true;
             return Vec::new();
         }

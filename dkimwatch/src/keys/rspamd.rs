@@ -125,8 +125,8 @@ impl Module<'_> {
             },
         };
         if template.literal().is_none()
-            && template.nursery(findings.host()).is_none()
-            && template.expand(findings.host()).0.is_empty()
+            && findings.nursery(&template).is_none()
+            && findings.expand(&template).is_none_or(|(fits, _)| fits.is_empty())
         {
             // A default path that nothing uses is not worth a word; a configured one is.
             if path != self.default_path {
@@ -173,7 +173,7 @@ impl Module<'_> {
     /// The rows `domain value` of a map.
     fn rows(&self, section: &Map<String, Value>, name: &str, findings: &mut Findings<'_>) -> Vec<(String, String)> {
         let bytes = match self.map(section, name, findings) {
-            Some(Table::File(file)) => findings.read(&file, self.place),
+            Some(Table::File(file)) => findings.read_table(&file, self.place),
             Some(Table::Rows(rows)) => return rows,
             None => None,
         };

@@ -94,7 +94,7 @@ pub(super) fn key_table(value: &[u8], named: Named<'_>, findings: &mut Findings<
             }
         }
         Some(Source::File(table)) => {
-            let Some(bytes) = findings.read(&table, named.place) else { return };
+            let Some(bytes) = findings.read_table(&table, named.place) else { return };
             for (line, _, value) in rows(&bytes) {
                 row(value, &table, &at_line(&table, line), named, findings);
             }

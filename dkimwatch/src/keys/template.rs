@@ -111,8 +111,8 @@ impl Template {
         }
     }
 
-    /// The existing paths that fit, and whether there was more than is looked at.
-    pub(super) fn expand(&self, host: &Host) -> (Vec<Fit>, bool) {
+    /// The existing files that fit, whether there was more than is looked at, and how many names were.
+    pub(super) fn expand(&self, host: &Host) -> (Vec<Fit>, bool, usize) {
         let components = self.components();
         let parts: Vec<Part> = components.iter().map(|pieces| part(pieces)).collect();
         let expansion = expand(host, &parts);
@@ -124,7 +124,7 @@ impl Template {
             let is_key = !named_by_other || named_like_key(&path);
             (is_domain && is_key && host.presence(&path) == Presence::File).then_some(Fit { path, identity })
         });
-        (fits.collect(), expansion.cut)
+        (fits.collect(), expansion.cut, expansion.names)
     }
 
     /// True if everything below the root's own folders could fit, for instance `/$x/key`: too much to be meant.
@@ -133,8 +133,22 @@ impl Template {
     }
 
     /// The folder that holds the keys, if only the last name has holes and every file in it fits or is a public record:
-    /// then whatever is born there is a key.
-    pub(super) fn nursery(&self, host: &Host) -> Option<PathBuf> {
+    /// then whatever is born there is a key. And how many names were looked at.
+    pub(super) fn nursery(&self, host: &Host) -> (Option<PathBuf>, usize) {
+        let Some((folder, last)) = self.parent(host) else { return (None, 0) };
+        let a_key_or_its_record = |name: &std::ffi::OsString| {
+            let name = name.as_bytes();
+            [&b".txt"[..], b".pub", b".dns"].iter().any(|end| name.ends_with(end))
+                || name.starts_with(b"README")
+                || fits(&last, name).is_some()
+                || host.presence(&folder.join(path_of(name))) != Presence::File
+        };
+        let names = host.names(&folder);
+        (names.iter().all(a_key_or_its_record).then(|| folder.clone()), names.len())
+    }
+
+    /// The folder of the last name and that name, if it alone has holes.
+    fn parent(&self, host: &Host) -> Option<(PathBuf, Vec<Piece>)> {
         let components = self.components();
         let (last, folders) = components.split_last()?;
         let mut folder = PathBuf::from("/");
@@ -149,14 +163,7 @@ impl Template {
         if all_hole || folders.len() < 2 || host.presence(&folder) != Presence::Folder {
             return None;
         }
-        let a_key_or_its_record = |name: &std::ffi::OsString| {
-            let name = name.as_bytes();
-            [&b".txt"[..], b".pub", b".dns"].iter().any(|end| name.ends_with(end))
-                || name.starts_with(b"README")
-                || fits(last, name).is_some()
-                || host.presence(&folder.join(path_of(name))) != Presence::File
-        };
-        host.names(&folder).iter().all(a_key_or_its_record).then_some(folder)
+        Some((folder, last.clone()))
     }
 
     fn components(&self) -> Vec<Vec<Piece>> {

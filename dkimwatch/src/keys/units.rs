@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::findings::{Findings, at_line};
-use crate::host::{Host, path_of};
+use crate::host::{Host, LONGEST_CONF, path_of};
 
 /// Where units lie; a unit of one name in two of them is read twice, as an overridden command line does no harm here.
 const FOLDERS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
@@ -36,7 +36,7 @@ pub(super) fn commands(host: &Host, name: &str, program: &Path, findings: &mut F
     let mut commands: Vec<Command> = Vec::new();
     for file in files {
         // A masked unit is a link to /dev/null.
-        let Ok(bytes) = host.read(&file) else { continue };
+        let Ok(bytes) = host.read(&file, LONGEST_CONF) else { continue };
         findings.table(&file);
         for (line, words) in exec_starts(&bytes) {
             let Some((first, args)) = words.split_first() else { continue };
