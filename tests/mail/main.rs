@@ -5,11 +5,13 @@
 
 mod archive;
 mod command;
+mod exim;
 mod host;
 mod lab;
 mod opendkim;
 mod postfix;
 mod root;
+mod rspamd;
 mod smtp;
 mod syslog;
 
@@ -27,4 +29,20 @@ fn try_opendkim() -> anyhow::Result<()> {
     lab.send(10..1010)?;
     println!("{:?}", t.elapsed());
     Ok(())
+}
+
+#[test]
+fn try_rspamd() -> anyhow::Result<()> {
+    let lab = rspamd::boot()?;
+    rspamd::start(&lab)?;
+    let m = lab.send(0..10)?;
+    lab::ensure_signed(&m, &[rspamd::SELECTOR])
+}
+
+#[test]
+fn try_exim() -> anyhow::Result<()> {
+    let lab = exim::boot()?;
+    exim::start(&lab)?;
+    let m = lab.send(0..10)?;
+    lab::ensure_signed(&m, &[exim::SELECTOR])
 }
