@@ -37,3 +37,28 @@ impl FileId {
         self.dev & 0xf_ffff
     }
 }
+
+/// The kernel's answer about one of the watcher's own descriptors (`iter/task_file`). The descriptor is opened with
+/// `O_PATH`, so that asking never opens the file itself.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identified {
+    /// The file.
+    pub file: FileId,
+    /// `inode->i_ctime`, whole seconds.
+    pub ctime: u64,
+    /// The descriptor.
+    pub fd: u32,
+    /// `inode->i_mode`.
+    pub mode: u32,
+    /// Owner, initial user namespace.
+    pub uid: u32,
+    /// Group, initial user namespace.
+    pub gid: u32,
+    /// Hard links.
+    pub nlink: u32,
+    /// `inode->i_generation`.
+    pub generation: u32,
+}
+
+const _: () = assert!(size_of::<Identified>() == 48);

@@ -42,6 +42,9 @@ macro_rules! offsets {
                 $(Field { name: stringify!($name), paths: &[$($path),+], need: Need::$need },)+
             ];
 
+            /// Every field absent: what the object holds before the loader has set the real ones.
+            pub const ABSENT: Self = Self { $($name: ABSENT,)+ };
+
             /// Offsets from a resolver, which answers `None` for a field that this kernel does not have.
             pub fn resolve(mut offset_of: impl FnMut(&Field) -> Option<u32>) -> Self {
                 let mut fields = Self::FIELDS.iter();

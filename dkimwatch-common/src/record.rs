@@ -226,6 +226,8 @@ pub struct RawRecord {
     pub dir: FileId,
     /// `inode->i_generation`.
     pub file_generation: u32,
+    /// The generation it had when it was enrolled ([`crate::watch::FileWatch::generation`]).
+    pub watch_generation: u32,
     /// `inode->i_mode`.
     pub file_mode: u32,
     /// Owner, initial user namespace.

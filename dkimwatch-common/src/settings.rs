@@ -4,9 +4,7 @@
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HookSettings {
-    /// The watcher's own process, whose opens are exempt: it never reads a key, but it does open folders.
+    /// The watcher's own process (initial pid namespace): the `identify` iterator answers for its descriptors only.
+    /// No hook exempts it; the watcher never opens a key.
     pub own_tgid: u32,
-    /// Parent levels that the tracepoint backend looks at for a watched folder; the other backends mark a new
-    /// subfolder when it is made and look at one.
-    pub walk_depth: u32,
 }

@@ -13,6 +13,11 @@ pub struct FileWatch {
     pub tag: Tag,
     /// One of [`file_watch`].
     pub kind: u32,
+    /// `inode->i_generation` when it was enrolled. A different one at an access means that the inode number was reused,
+    /// or that somebody set the generation (`FS_IOC_SETVERSION`) to look like it: userspace decides, the hook reports.
+    pub generation: u32,
+    /// Explicit padding, always zero.
+    pub pad: u32,
 }
 
 /// Why a file is watched.

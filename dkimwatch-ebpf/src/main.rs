@@ -1,13 +1,32 @@
-//! kernel side
+//! What the kernel sees: dkimwatch's eBPF programs.
+//!
+//! A hook is three steps: is it ours? → reserve → fill and submit. It observes: it hands on the verdict of the programs
+//! before it and never changes an outcome. [`watch`] answers the first question, [`emit`] does the rest, [`process`]
+//! keeps what each process executed.
 #![no_std]
 #![no_main]
+// One comparison is written in assembly, see `memory::at_most`.
+#![feature(asm_experimental_arch)]
+#![expect(unreachable_pub, reason = "a program's public items are for its own modules; nothing links against it")]
+
+mod emit;
+mod hooks;
+mod maps;
+mod memory;
+mod path;
+mod process;
+mod subject;
+mod tally;
+mod watch;
 
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: the verifier refuses a program that could loop here.
     loop {}
 }
 
+/// GPL-compatible, as `bpf_probe_read_kernel` and the other tracing helpers demand (`license_is_gpl_compatible()`).
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

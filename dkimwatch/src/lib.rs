@@ -7,3 +7,5 @@ pub mod config;
 pub mod decode;
 pub mod judge;
 pub mod keys;
+pub mod exit;
+pub mod kernel;

@@ -3,3 +3,14 @@
 mod access;
 
 pub use access::*;
+
+use std::mem::offset_of;
+
+use dkimwatch_common::{record::RawRecord, watch::file_watch};
+
+/// Whether a record is the canary's, which proves a backend live and is no access.
+#[must_use]
+pub fn is_canary(bytes: &[u8]) -> bool {
+    let at = offset_of!(RawRecord, watch_kind);
+    bytes.get(at..at + 4).and_then(|kind| kind.try_into().ok()).map(u32::from_le_bytes) == Some(file_watch::CANARY)
+}

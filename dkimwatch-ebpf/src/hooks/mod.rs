@@ -1,0 +1,8 @@
+//! The hooks, one file per subject. Each is a thin entry: it calls, counts the outcome, and hands on the earlier verdict.
+
+pub mod data;
+pub mod empty;
+pub mod identify;
+pub mod open;
+pub mod placed;
+pub mod process;

@@ -1,0 +1,79 @@
+//! A file was opened.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::generated::bpf_get_current_task,
+    macros::{fexit, lsm, tracepoint},
+    programs::{FExitContext, LsmContext, TracePointContext},
+};
+use dkimwatch_common::{
+    record::{Kind, Via},
+    tally::{Exit, Hook},
+};
+
+use crate::{
+    emit,
+    memory::{Memory, Probed, Ptr, Typed, offset, pointer, u32_at},
+    tally, watch,
+};
+
+/// The body of all three backends.
+#[inline(always)]
+fn opened<M: Memory, const WALK: u32>(file: Ptr, hook: Hook, via: Via, outcome: i32) -> Exit {
+    match watch::file::<M, WALK>(file) {
+        Ok(found) => emit::access(&emit::Access { kind: Kind::Open, hook, via, file, outcome: Some(outcome) }, &found),
+        Err(exit) => exit,
+    }
+}
+
+/// `int security_file_open(struct file *file)`; until 4.18 it had a second argument, `const struct cred *cred`.
+/// Called by `do_dentry_open()`, not for `O_PATH`.
+#[lsm(hook = "file_open")]
+fn lsm_file_open(ctx: LsmContext) -> i32 {
+    let verdict: i32 = ctx.arg(1);
+    let exit = opened::<Typed, 0>(ctx.arg(0), Hook::LsmFileOpen, Via::Lsm, verdict);
+    tally::count(&ctx, Hook::LsmFileOpen, exit);
+    verdict
+}
+
+/// `int security_file_open(struct file *file)`, on its way out: unlike fentry it knows what the security modules decided.
+#[fexit(function = "security_file_open")]
+fn fexit_file_open(ctx: FExitContext) -> i32 {
+    // SAFETY: the argument after the last is the return value (`bpf_trampoline`); `ret()` needs a helper of 5.17.
+    let outcome = unsafe { *ctx.as_ptr().cast::<u64>().add(1) } as i32;
+    let exit = opened::<Typed, 0>(ctx.arg(0), Hook::FexitFileOpen, Via::Fentry, outcome);
+    tally::count(&ctx, Hook::FexitFileOpen, exit);
+    0
+}
+
+/// `syscalls:sys_exit_{open,openat,openat2,creat,open_by_handle_at}`: `long ret` is the new descriptor.
+#[tracepoint]
+fn sys_exit_open(ctx: TracePointContext) -> u32 {
+    tally::count(&ctx, Hook::SysExitOpen, try_sys_exit_open(&ctx));
+    0
+}
+
+#[inline(always)]
+fn try_sys_exit_open(ctx: &TracePointContext) -> Exit {
+    /// Offset of `ret` in the event's format (`/sys/kernel/tracing/events/syscalls/sys_exit_openat/format`).
+    const RET: usize = 16;
+    // SAFETY: the format has been this one since the syscall tracepoints exist.
+    let Ok(fd) = (unsafe { ctx.read_at::<i64>(RET) }) else { return Exit::Unrelated };
+    if fd < 0 {
+        return Exit::Unrelated;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() } as Ptr;
+    let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
+    if fd as u64 >= u64::from(u32_at(table, offset!(fdtable_max_fds))) {
+        return Exit::Unrelated;
+    }
+    let file = pointer(pointer(table, offset!(fdtable_fd)).wrapping_add(8 * fd as usize), 0);
+    if file.is_null() || u32_at(file, offset!(file_f_mode)) & FMODE_PATH != 0 {
+        return Exit::Unrelated;
+    }
+    opened::<Probed, { watch::WALK_UP }>(file, Hook::SysExitOpen, Via::Tracepoint, 0)
+}
+
+/// `O_PATH`: a name, no access (`include/linux/fs.h`).
+const FMODE_PATH: u32 = 0x4000;

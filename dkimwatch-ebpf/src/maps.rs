@@ -1,0 +1,63 @@
+//! The maps. Their names are in `dkimwatch_common::names`, which a test holds against the built object.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use dkimwatch_common::{
+    exec::ExecImage,
+    filter,
+    identity::FileId,
+    limits,
+    settings::HookSettings,
+    tally::COUNTERS,
+    watch::{DirWatch, FileWatch, NestName, SeenBy, Tag},
+};
+
+/// What the hooks must know beside the offsets; set by the loader before the object is loaded.
+#[unsafe(no_mangle)]
+pub static SETTINGS: HookSettings = HookSettings { own_tgid: 0 };
+
+/// Watched files.
+#[map]
+pub static FILES: HashMap<FileId, FileWatch> = HashMap::with_max_entries(limits::WATCHED_FILES, 0);
+
+/// Watched folders.
+#[map]
+pub static DIRS: HashMap<FileId, DirWatch> = HashMap::with_max_entries(limits::WATCHED_DIRS, 0);
+
+/// Names awaited in the parents of keys.
+#[map]
+pub static NAMES: HashMap<NestName, Tag> = HashMap::with_max_entries(limits::WATCHED_NAMES, 0);
+
+/// One slot per inode number, see `dkimwatch_common::filter`.
+#[map]
+pub static FILTER: Array<u64> = Array::with_max_entries(filter::SLOTS, 0);
+
+/// Executables of signers: a process that runs one is recorded in a ring of its own.
+#[map]
+pub static SIGNERS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::SIGNERS, 0);
+
+/// What each process executed.
+#[map]
+pub static PROCESSES: HashMap<u32, ExecImage> = HashMap::with_max_entries(limits::PROCESSES, 0);
+
+/// Which process reached which file already, and that process's start.
+#[map]
+pub static SEEN: LruHashMap<SeenBy, u64> = LruHashMap::with_max_entries(limits::SEEN, 0);
+
+/// Counters per hook and exit.
+#[map]
+pub static TALLY: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
+
+/// Running numbers per ring.
+#[map]
+pub static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+
+/// Accesses by anybody who does not run a signer's executable.
+#[map]
+pub static STRANGER_RING: RingBuf = RingBuf::with_byte_size(limits::STRANGER_RING, 0);
+
+/// Accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.
+#[map]
+pub static SIGNER_RING: RingBuf = RingBuf::with_byte_size(limits::SIGNER_RING, 0);

@@ -1,0 +1,63 @@
+//! A file's path, walked by hand: `bpf_d_path` is allowed in few hooks and on few kernels, and this walk in all of them.
+
+use dkimwatch_common::limits::{NAME, PATH_BYTES, PATH_DEPTH};
+
+use crate::memory::{Ptr, at_most, copy_str, forget_range, offset, pointer, present, u64_at};
+
+/// What the walk found.
+pub struct Walked {
+    /// Bytes written.
+    pub len: u32,
+    /// The root end is missing.
+    pub cut: bool,
+    /// The name was gone.
+    pub unlinked: bool,
+}
+
+/// Writes the components of `file->f_path`, leaf first, each with its NUL, crossing mounts up to the root of the mount
+/// tree. `to` has `PATH_BYTES` bytes.
+///
+/// No lock is held: a concurrent rename can yield a mixed path (the kernel's own `d_path` retries under `rename_lock`).
+/// The path is for people; the decision was made by identity.
+#[inline(always)]
+pub fn walk(file: Ptr, to: *mut u8) -> Walked {
+    let mut dentry = pointer(file, offset!(file_dentry));
+    let mut mnt = pointer(file, offset!(file_mnt));
+    let unlinked_at = offset!(dentry_hash_pprev);
+    let unlinked = present(unlinked_at) && u64_at(dentry, unlinked_at) == 0 && pointer(dentry, offset!(dentry_d_parent)) != dentry;
+
+    let mut len: u64 = 0;
+    let mut cut = true;
+    let mut step = 0;
+    while step < PATH_DEPTH {
+        step += 1;
+        let root = pointer(mnt, offset!(vfsmount_mnt_root));
+        if dentry == root {
+            // `real_mount()`: the mount around the vfsmount.
+            let mount = mnt.wrapping_sub(offset!(mount_mnt) as usize);
+            let parent = pointer(mount, offset!(mount_mnt_parent));
+            if parent == mount || parent.is_null() {
+                cut = false;
+                break;
+            }
+            dentry = pointer(mount, offset!(mount_mnt_mountpoint));
+            mnt = parent.wrapping_add(offset!(mount_mnt) as usize);
+            continue;
+        }
+        let Some(at) = at_most(len, (PATH_BYTES - NAME) as u64) else { break };
+        // SAFETY: `at` leaves room for a whole name.
+        let written = unsafe { copy_str(to.add(at as usize), NAME as u32, pointer(dentry, offset!(dentry_name))) };
+        if written <= 0 {
+            break;
+        }
+        len = forget_range(at + written as u64, 2 * PATH_BYTES as u64 - 1);
+        let parent = pointer(dentry, offset!(dentry_d_parent));
+        if parent == dentry {
+            // A file without a folder (memfd, a disconnected handle).
+            cut = false;
+            break;
+        }
+        dentry = parent;
+    }
+    Walked { len: len as u32, cut, unlinked }
+}

@@ -1,0 +1,128 @@
+//! What each process executed, taken when it did so.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use dkimwatch_common::{
+    exec::{ExecImage, source},
+    identity::FileId,
+    limits::EXEC_PATH,
+    tally::Exit,
+};
+
+use crate::{
+    maps::PROCESSES,
+    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
+    watch,
+};
+
+/// An image of nothing.
+const NONE: ExecImage = ExecImage {
+    start: 0,
+    file: FileId::new(0, 0),
+    ctime: 0,
+    uid: 0,
+    gid: 0,
+    mode: 0,
+    nlink: 0,
+    mnt_ns: 0,
+    source: source::NONE,
+    path_len: 0,
+    pad: 0,
+    path: [0; EXEC_PATH],
+};
+
+/// `task->start_boottime` of the process that a task belongs to.
+#[inline(always)]
+pub fn start(task: Ptr) -> u64 {
+    u64_at(pointer(task, offset!(task_group_leader)), offset!(task_start))
+}
+
+/// The image of a file, without a path.
+#[inline(always)]
+pub fn image(task: Ptr, file: Ptr, how: u32) -> ExecImage {
+    let mut image = NONE;
+    let inode = pointer(file, offset!(file_f_inode));
+    image.start = start(task);
+    image.file = FileId::new(watch::device(inode), u64_at(inode, offset!(inode_i_ino)));
+    let ctime = offset!(inode_i_ctime);
+    if present(ctime) {
+        image.ctime = u64_at(inode, ctime);
+    }
+    image.uid = u32_at(inode, offset!(inode_i_uid));
+    image.gid = u32_at(inode, offset!(inode_i_gid));
+    // SAFETY: an integer; `umode_t` is 16 bits wide.
+    image.mode = u32::from(unsafe { Probed::read::<u16>(inode, offset!(inode_i_mode)) });
+    image.nlink = u32_at(inode, offset!(inode_i_nlink));
+    image.mnt_ns = mount_namespace(task);
+    image.source = how;
+    image
+}
+
+/// The mount namespace of a task, zero while it exits.
+#[inline(always)]
+pub fn mount_namespace(task: Ptr) -> u32 {
+    let nsproxy = pointer(task, offset!(task_nsproxy));
+    u32_at(pointer(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum))
+}
+
+/// A process executed a file.
+#[inline(always)]
+pub fn executed(task: Ptr, bprm: Ptr) -> Exit {
+    let mut image = image(task, pointer(bprm, offset!(bprm_file)), source::EXEC);
+    let path = pointer(bprm, offset!(bprm_filename));
+    // SAFETY: the array has `EXEC_PATH` bytes.
+    let written = unsafe { copy_str(image.path.as_mut_ptr(), EXEC_PATH as u32, path) };
+    if written > 0 {
+        image.path_len = written as u32 - 1;
+    }
+    kept(PROCESSES.insert(u32_at(task, offset!(task_tgid)), image, u64::from(BPF_ANY)))
+}
+
+/// A process forked: the child runs what its parent executed.
+#[inline(always)]
+pub fn forked(parent: Ptr, child: Ptr) -> Exit {
+    let child_tgid = u32_at(child, offset!(task_tgid));
+    let parent_tgid = u32_at(parent, offset!(task_tgid));
+    if child_tgid == parent_tgid {
+        return Exit::Unrelated;
+    }
+    // SAFETY: a value is only copied out; the parent is alive and does not execute while it forks.
+    let Some(image) = (unsafe { PROCESSES.get(parent_tgid) }) else { return Exit::FilterMiss };
+    let mut image = *image;
+    image.start = start(child);
+    kept(PROCESSES.insert(child_tgid, image, u64::from(BPF_ANY)))
+}
+
+/// A thread ended: forget the process with its last one.
+#[inline(always)]
+pub fn exited(task: Ptr) -> Exit {
+    // `do_exit()` counts the thread off before it tells.
+    if u32_at(pointer(task, offset!(task_signal)), offset!(signal_live)) == 0 {
+        let _ = PROCESSES.remove(u32_at(task, offset!(task_tgid)));
+    }
+    Exit::Unrelated
+}
+
+/// A process older than the watch.
+#[inline(always)]
+pub fn found(task: Ptr) -> Exit {
+    if pointer(task, offset!(task_group_leader)) != task {
+        return Exit::Unrelated;
+    }
+    let mm = pointer(task, offset!(task_mm));
+    let file = pointer(mm, offset!(mm_exe_file));
+    if mm.is_null() || file.is_null() {
+        return Exit::Unrelated;
+    }
+    let image = image(task, file, source::OLDER_THAN_WATCH);
+    // What the exec hook has written meanwhile is better.
+    kept(PROCESSES.insert(u32_at(task, offset!(task_tgid)), image, u64::from(BPF_NOEXIST)))
+}
+
+#[inline(always)]
+fn kept(result: Result<(), i32>) -> Exit {
+    const EEXIST: i32 = -17;
+    match result {
+        Ok(()) | Err(EEXIST) => Exit::Unrelated,
+        Err(_) => Exit::TableFull,
+    }
+}

@@ -1,0 +1,321 @@
+//! Who it was, as it was at that moment: everything that attribution needs.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_user};
+use dkimwatch_common::{
+    exec::{ExecImage, source},
+    identity::FileId,
+    limits,
+    record::{RawRecord, fact, mark},
+};
+
+use crate::{
+    maps::{PROCESSES, SIGNERS},
+    memory::{Ptr, at_most, copy, copy_str, forget_range, offset, pointer, present, u32_at, u64_at},
+    path, process, watch,
+};
+
+/// `include/linux/sched.h`.
+const PF_KTHREAD: u32 = 0x0020_0000;
+const PF_IO_WORKER: u32 = 0x0000_0010;
+
+/// Bytes for one cgroup name.
+const CGROUP_NAME: usize = 128;
+
+/// The task that runs the hook.
+#[derive(Clone, Copy)]
+pub struct Subject {
+    /// The thread.
+    pub task: Ptr,
+    /// Its process id.
+    pub tgid: u32,
+    /// Its thread id.
+    pub tid: u32,
+    /// Start of the process.
+    pub start: u64,
+}
+
+impl Subject {
+    /// The current task.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: helpers without arguments.
+        let (task, ids) = unsafe { (bpf_get_current_task() as Ptr, bpf_get_current_pid_tgid()) };
+        Self { task, tgid: (ids >> 32) as u32, tid: ids as u32, start: process::start(task) }
+    }
+
+    /// Whether it runs a signer's executable: which ring its record goes through. A hint, not a verdict.
+    #[inline(always)]
+    pub fn runs_signer(&self) -> bool {
+        match PROCESSES.get_ptr(self.tgid) {
+            // SAFETY: a value is only copied out, and the process that it belongs to is running this hook.
+            Some(image) => unsafe { (*image).start == self.start && SIGNERS.get((*image).file).is_some() },
+            None => false,
+        }
+    }
+}
+
+/// Fills a record's facts about the process.
+///
+/// # Safety
+/// `record` points to a record reserved in the ring.
+#[inline(always)]
+pub unsafe fn fill(record: *mut RawRecord, subject: Subject) {
+    // SAFETY: the caller vouches for the record; each part writes its own fields.
+    unsafe {
+        let Subject { task, tgid, tid, start } = subject;
+        (*record).tgid = tgid;
+        (*record).tid = tid;
+        (*record).start = start;
+        let flags = u32_at(task, offset!(task_flags));
+        if flags & PF_KTHREAD != 0 {
+            (*record).marks |= mark::KERNEL_THREAD;
+        }
+        if flags & PF_IO_WORKER != 0 {
+            (*record).marks |= mark::IO_WORKER;
+        }
+        copy((&raw mut (*record).comm).cast(), limits::COMM as u32, task.wrapping_add(offset!(task_comm) as usize));
+        creds(record, task);
+        login(record, task);
+        namespaces(record, task);
+        inner_pid(record, task);
+        cgroup(record, task);
+        executable(record, subject);
+        arguments(record, task);
+        ancestors(record, task);
+    }
+}
+
+#[inline(always)]
+unsafe fn creds(record: *mut RawRecord, task: Ptr) {
+    let cred = pointer(task, offset!(task_real_cred));
+    // SAFETY: see `fill`.
+    unsafe {
+        if cred.is_null() {
+            (*record).unreadable |= fact::CREDS;
+            return;
+        }
+        let creds = &raw mut (*record).creds;
+        (*creds).uid = u32_at(cred, offset!(cred_uid));
+        (*creds).euid = u32_at(cred, offset!(cred_euid));
+        (*creds).suid = u32_at(cred, offset!(cred_suid));
+        (*creds).fsuid = u32_at(cred, offset!(cred_fsuid));
+        (*creds).gid = u32_at(cred, offset!(cred_gid));
+        (*creds).egid = u32_at(cred, offset!(cred_egid));
+        (*creds).sgid = u32_at(cred, offset!(cred_sgid));
+        (*creds).fsgid = u32_at(cred, offset!(cred_fsgid));
+        (*creds).cap_effective = u64_at(cred, offset!(cred_cap_effective));
+        (*record).known |= fact::CREDS;
+    }
+}
+
+#[inline(always)]
+unsafe fn login(record: *mut RawRecord, task: Ptr) {
+    let (uid, session) = (offset!(task_loginuid), offset!(task_sessionid));
+    if present(uid) && present(session) {
+        // SAFETY: see `fill`.
+        unsafe {
+            (*record).login_uid = u32_at(task, uid);
+            (*record).session = u32_at(task, session);
+            (*record).known |= fact::LOGIN;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn namespaces(record: *mut RawRecord, task: Ptr) {
+    let nsproxy = pointer(task, offset!(task_nsproxy));
+    // SAFETY: see `fill`.
+    unsafe {
+        if nsproxy.is_null() {
+            (*record).unreadable |= fact::NAMESPACES;
+            return;
+        }
+        let ns = &raw mut (*record).namespaces;
+        (*ns).mnt = u32_at(pointer(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum));
+        (*ns).pid = u32_at(pointer(nsproxy, offset!(nsproxy_pid)), offset!(pid_ns_inum));
+        (*ns).net = u32_at(pointer(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum));
+        (*ns).uts = u32_at(pointer(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum));
+        let ipc = offset!(ipc_ns_inum);
+        (*ns).ipc = if present(ipc) { u32_at(pointer(nsproxy, offset!(nsproxy_ipc)), ipc) } else { 0 };
+        let cgroup = offset!(cgroup_ns_inum);
+        (*ns).cgroup = if present(cgroup) { u32_at(pointer(nsproxy, offset!(nsproxy_cgroup)), cgroup) } else { 0 };
+        let cred = pointer(task, offset!(task_real_cred));
+        (*ns).user = u32_at(pointer(cred, offset!(cred_user_ns)), offset!(user_ns_inum));
+        (*ns).pad = 0;
+        (*record).known |= fact::NAMESPACES;
+    }
+}
+
+/// The process id in its own pid namespace: `pid->numbers[pid->level].nr` of the group leader.
+#[inline(always)]
+unsafe fn inner_pid(record: *mut RawRecord, task: Ptr) {
+    let (pid_at, level_at, numbers_at, nr_at) =
+        (offset!(task_thread_pid), offset!(pid_level), offset!(pid_numbers), offset!(upid_nr));
+    if !(present(pid_at) && present(level_at) && present(numbers_at) && present(nr_at)) {
+        return;
+    }
+    /// `struct upid`: a number and its namespace.
+    const UPID: usize = 16;
+    let pid = pointer(pointer(task, offset!(task_group_leader)), pid_at);
+    let level = u32_at(pid, level_at) as usize;
+    // SAFETY: see `fill`.
+    unsafe {
+        if pid.is_null() {
+            (*record).unreadable |= fact::INNER_PID;
+            return;
+        }
+        (*record).inner_pid = u32_at(pid.wrapping_add(numbers_at as usize).wrapping_add(level * UPID), nr_at);
+        (*record).known |= fact::INNER_PID;
+    }
+}
+
+#[inline(always)]
+unsafe fn cgroup(record: *mut RawRecord, task: Ptr) {
+    let set = pointer(task, offset!(task_cgroups));
+    let mut node = pointer(pointer(set, offset!(css_set_dfl_cgrp)), offset!(cgroup_kn));
+    // SAFETY: see `fill`; `at` leaves room for a whole name.
+    unsafe {
+        if node.is_null() {
+            (*record).unreadable |= fact::CGROUP;
+            return;
+        }
+        (*record).cgroup_id = u64_at(node, offset!(kernfs_id));
+        let to = (&raw mut (*record).cgroup).cast::<u8>();
+        let mut len: u64 = 0;
+        let mut level = 0;
+        let mut cut = true;
+        while level < limits::CGROUP_DEPTH {
+            level += 1;
+            let parent = pointer(node, offset!(kernfs_parent));
+            if parent.is_null() {
+                cut = false;
+                break;
+            }
+            let Some(at) = at_most(len, (limits::CGROUP_BYTES - CGROUP_NAME) as u64) else { break };
+            let written = copy_str(to.add(at as usize), CGROUP_NAME as u32, pointer(node, offset!(kernfs_name)));
+            if written <= 0 {
+                break;
+            }
+            len = forget_range(at + written as u64, 2 * limits::CGROUP_BYTES as u64 - 1);
+            node = parent;
+        }
+        if cut {
+            // The last look: the level after the deepest one kept may be the root.
+            cut = !pointer(node, offset!(kernfs_parent)).is_null();
+        }
+        if cut {
+            (*record).marks |= mark::CGROUP_CUT;
+        }
+        (*record).cgroup_len = len as u32;
+        (*record).known |= fact::CGROUP;
+    }
+}
+
+/// Both answers: what was executed, and what `mm->exe_file` says now.
+#[inline(always)]
+unsafe fn executable(record: *mut RawRecord, subject: Subject) {
+    let mm = pointer(subject.task, offset!(task_mm));
+    let file = pointer(mm, offset!(mm_exe_file));
+    // SAFETY: see `fill`.
+    unsafe {
+        if !mm.is_null() && !file.is_null() {
+            let inode = pointer(file, offset!(file_f_inode));
+            (*record).claimed = FileId::new(watch::device(inode), u64_at(inode, offset!(inode_i_ino)));
+            let walked = path::walk(file, (&raw mut (*record).claimed_path).cast());
+            (*record).claimed_path_len = walked.len;
+            if walked.cut {
+                (*record).marks |= mark::CLAIMED_PATH_CUT;
+            }
+            if walked.unlinked {
+                (*record).marks |= mark::CLAIMED_UNLINKED;
+            }
+            (*record).known |= fact::CLAIMED;
+        }
+        let to = &raw mut (*record).image;
+        if let Some(image) = PROCESSES.get_ptr(subject.tgid)
+            && (*image).start == subject.start
+        {
+            copy(to.cast(), size_of::<ExecImage>() as u32, image.cast());
+            (*record).known |= fact::IMAGE;
+        } else if (*record).known & fact::CLAIMED != 0 {
+            let inode = pointer(file, offset!(file_f_inode));
+            (*to).start = subject.start;
+            (*to).file = (*record).claimed;
+            let ctime = offset!(inode_i_ctime);
+            (*to).ctime = if present(ctime) { u64_at(inode, ctime) } else { 0 };
+            (*to).uid = u32_at(inode, offset!(inode_i_uid));
+            (*to).gid = u32_at(inode, offset!(inode_i_gid));
+            (*to).mode = u32_at(inode, offset!(inode_i_mode)) & 0xffff;
+            (*to).nlink = u32_at(inode, offset!(inode_i_nlink));
+            (*to).mnt_ns = process::mount_namespace(subject.task);
+            (*to).source = source::AT_ACCESS;
+            (*to).path_len = 0;
+            (*to).pad = 0;
+            (*record).known |= fact::IMAGE;
+        } else {
+            (*record).unreadable |= fact::IMAGE;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn arguments(record: *mut RawRecord, task: Ptr) {
+    let mm = pointer(task, offset!(task_mm));
+    // SAFETY: see `fill`; the length is bounded by the array's.
+    unsafe {
+        if mm.is_null() {
+            return;
+        }
+        let from = u64_at(mm, offset!(mm_arg_start));
+        let len = u64_at(mm, offset!(mm_arg_end)).wrapping_sub(from);
+        let kept = match at_most(len, limits::ARGS as u64) {
+            Some(kept) => kept as u32,
+            None => {
+                (*record).marks |= mark::ARGS_CUT;
+                limits::ARGS as u32
+            }
+        };
+        let to = (&raw mut (*record).args).cast();
+        if kept != 0 && bpf_probe_read_user(to, kept, from as *const _) == 0 {
+            (*record).args_len = kept;
+            (*record).known |= fact::ARGS;
+        } else {
+            (*record).unreadable |= fact::ARGS;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn ancestors(record: *mut RawRecord, task: Ptr) {
+    let mut leader = pointer(task, offset!(task_group_leader));
+    let mut count = 0;
+    // SAFETY: see `fill`; the index stays below the array's length.
+    unsafe {
+        while count < limits::ANCESTORS {
+            // `real_parent` can be a thread other than the first (`CLONE_PARENT`, a forking thread).
+            let parent = pointer(pointer(leader, offset!(task_real_parent)), offset!(task_group_leader));
+            let pid = u32_at(parent, offset!(task_tgid));
+            if pid == 0 || parent == leader {
+                (*record).ancestor_count = count as u32;
+                return;
+            }
+            let to = (&raw mut (*record).ancestors).cast::<dkimwatch_common::record::RawAncestor>().add(count);
+            (*to).pid = pid;
+            let start = u64_at(parent, offset!(task_start));
+            (*to).start = start;
+            (*to).uid = u32_at(pointer(parent, offset!(task_real_cred)), offset!(cred_uid));
+            copy((&raw mut (*to).comm).cast(), limits::COMM as u32, parent.wrapping_add(offset!(task_comm) as usize));
+            (*to).exe = match PROCESSES.get_ptr(pid) {
+                Some(image) if (*image).start == start => (*image).file,
+                _ => FileId::new(0, 0),
+            };
+            leader = parent;
+            count += 1;
+        }
+        (*record).ancestor_count = limits::ANCESTORS as u32;
+        let above = pointer(leader, offset!(task_real_parent));
+        if u32_at(above, offset!(task_tgid)) != 0 {
+            (*record).marks |= mark::ANCESTORS_CUT;
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The first question of every hook: is it ours?
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use dkimwatch_common::{
+    filter,
+    identity::FileId,
+    tally::Exit,
+    watch::{DirWatch, FileWatch, NestName, Tag, dir_watch, file_watch},
+};
+
+use crate::{
+    maps::{DIRS, FILES, FILTER, NAMES},
+    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
+};
+
+/// Type bits of `i_mode` (inode(7)).
+const S_IFMT: u32 = 0o17_0000;
+const S_IFREG: u32 = 0o10_0000;
+const S_IFDIR: u32 = 0o04_0000;
+
+/// Parent levels, beyond the first, at which the tracepoint backend looks for a watched folder: it sees no folder being
+/// made. The other backends mark a new subfolder when it gets its inode, and walk none.
+pub const WALK_UP: u32 = 6;
+
+/// A watched file that was found.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// Its inode.
+    pub inode: Ptr,
+    /// Identity.
+    pub file: FileId,
+    /// Identity of the folder it was reached through; zero when there is none (a data access).
+    pub dir: FileId,
+    /// Why it is watched.
+    pub watch: FileWatch,
+}
+
+/// Whether anything with this inode number is watched.
+#[inline(always)]
+pub fn may_be_watched(ino: u64) -> bool {
+    match FILTER.get(filter::slot(ino)) {
+        Some(slot) => *slot != 0,
+        None => false,
+    }
+}
+
+/// Whether this open file is watched: by its own identity, by the folder as a whole, or by an awaited name. `WALK` is how
+/// many levels beyond the parent are looked at.
+#[inline(always)]
+pub fn file<M: Memory, const WALK: u32>(file: Ptr) -> Result<Found, Exit> {
+    // SAFETY: integers and pointers only, in each of the reads.
+    let (inode, dentry) =
+        unsafe { (M::read::<Ptr>(file, offset!(file_f_inode)), M::read::<Ptr>(file, offset!(file_dentry))) };
+    let ino = unsafe { M::read::<u64>(inode, offset!(inode_i_ino)) };
+    let parent = unsafe { M::read::<Ptr>(dentry, offset!(dentry_d_parent)) };
+    let dir = unsafe { M::read::<Ptr>(parent, offset!(dentry_d_inode)) };
+    let dir_ino = unsafe { M::read::<u64>(dir, offset!(inode_i_ino)) };
+
+    if !may_be_watched(ino) && !may_be_watched(dir_ino) && !above::<WALK>(parent) {
+        return Err(Exit::Unrelated);
+    }
+    related::<WALK>(inode, ino, dentry, parent, dir, dir_ino)
+}
+
+/// Whether a folder further up may be watched.
+#[inline(always)]
+fn above<const WALK: u32>(parent: Ptr) -> bool {
+    let mut parent = parent;
+    let mut level = 0;
+    while level < WALK {
+        parent = pointer(parent, offset!(dentry_d_parent));
+        let dir = pointer(parent, offset!(dentry_d_inode));
+        if may_be_watched(u64_at(dir, offset!(inode_i_ino))) {
+            return true;
+        }
+        level += 1;
+    }
+    false
+}
+
+/// The filter let it through: now the tables.
+#[inline(always)]
+fn related<const WALK: u32>(inode: Ptr, ino: u64, dentry: Ptr, parent: Ptr, dir: Ptr, dir_ino: u64) -> Result<Found, Exit> {
+    if kind(inode) != S_IFREG {
+        return Err(Exit::FilterMiss);
+    }
+    let file = FileId::new(device(inode), ino);
+    let dir_id = FileId::new(device(dir), dir_ino);
+    // SAFETY: a value is only copied out; an entry replaced meanwhile yields one of both values.
+    if let Some(watch) = unsafe { FILES.get(file) } {
+        return Ok(Found { inode, file, dir: dir_id, watch: *watch });
+    }
+    let Some(above) = folder::<WALK>(parent, dir_id) else { return Err(Exit::FilterMiss) };
+    let Some(tag) = tag(above, dir_id, dentry) else { return Err(Exit::FilterMiss) };
+    let watch = FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 };
+    enrol_file(file, watch);
+    Ok(Found { inode, file, dir: dir_id, watch })
+}
+
+/// The watch that the folder is under: its own, or, where the tracepoint backend walks up, that of a folder above it.
+#[inline(always)]
+fn folder<const WALK: u32>(parent: Ptr, dir: FileId) -> Option<DirWatch> {
+    // SAFETY: a value is only copied out.
+    if let Some(watch) = unsafe { DIRS.get(dir) } {
+        return Some(*watch);
+    }
+    let mut parent = parent;
+    let mut level = 0;
+    while level < WALK {
+        parent = pointer(parent, offset!(dentry_d_parent));
+        let above = pointer(parent, offset!(dentry_d_inode));
+        let id = FileId::new(device(above), u64_at(above, offset!(inode_i_ino)));
+        // SAFETY: a value is only copied out.
+        if let Some(watch) = unsafe { DIRS.get(id) } {
+            if watch.kind != dir_watch::FOLDER {
+                return None;
+            }
+            // From now on this folder is found without walking.
+            enrol_dir(dir, *watch);
+            return Some(*watch);
+        }
+        level += 1;
+    }
+    None
+}
+
+/// The tag of a file born in a watched folder: that of its name, where it is awaited, or of the folder as a whole.
+#[inline(always)]
+fn tag(watch: DirWatch, dir: FileId, name: Ptr) -> Option<Tag> {
+    // SAFETY: a value is only copied out.
+    match unsafe { NAMES.get(NestName { dir, name: name_hash(name) }) } {
+        Some(tag) => Some(*tag),
+        None if watch.kind == dir_watch::FOLDER => Some(watch.tag),
+        None => None,
+    }
+}
+
+/// A watched file by its inode alone, for hooks on its data.
+#[inline(always)]
+pub fn inode<M: Memory>(inode: Ptr) -> Result<Found, Exit> {
+    // SAFETY: an integer.
+    let ino = unsafe { M::read::<u64>(inode, offset!(inode_i_ino)) };
+    if !may_be_watched(ino) {
+        return Err(Exit::Unrelated);
+    }
+    let file = FileId::new(device(inode), ino);
+    // SAFETY: a value is only copied out.
+    match unsafe { FILES.get(file) } {
+        Some(watch) => Ok(Found { inode, file, dir: FileId::new(0, 0), watch: *watch }),
+        None => Err(Exit::FilterMiss),
+    }
+}
+
+/// A name got an inode in a folder (it was created, looked up, or moved there): enrol what is born in a watched one.
+/// `name` is the entry that holds the name, which is not the inode's own yet when it is being renamed.
+#[inline(always)]
+pub fn born(dir: Ptr, name: Ptr, inode: Ptr) -> Exit {
+    let dir_ino = u64_at(dir, offset!(inode_i_ino));
+    if inode.is_null() || !may_be_watched(dir_ino) {
+        return Exit::Unrelated;
+    }
+    let dir_id = FileId::new(device(dir), dir_ino);
+    // SAFETY: a value is only copied out.
+    let Some(watch) = (unsafe { DIRS.get(dir_id) }) else { return Exit::FilterMiss };
+    let watch = *watch;
+    let file = FileId::new(device(inode), u64_at(inode, offset!(inode_i_ino)));
+    let kind = kind(inode);
+    if kind == S_IFDIR && watch.kind == dir_watch::FOLDER {
+        return enrol_dir(file, watch);
+    }
+    if kind != S_IFREG {
+        return Exit::FilterMiss;
+    }
+    let Some(tag) = tag(watch, dir_id, name) else { return Exit::FilterMiss };
+    enrol_file(file, FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 })
+}
+
+#[inline(always)]
+fn enrol_file(file: FileId, watch: FileWatch) -> Exit {
+    // The slot first: an entry without its slot would not be found.
+    fill_slot(file.ino);
+    enrolled(FILES.insert(file, watch, u64::from(BPF_NOEXIST)))
+}
+
+#[inline(always)]
+fn enrol_dir(dir: FileId, watch: DirWatch) -> Exit {
+    fill_slot(dir.ino);
+    enrolled(DIRS.insert(dir, watch, u64::from(BPF_NOEXIST)))
+}
+
+#[inline(always)]
+fn enrolled(result: Result<(), i32>) -> Exit {
+    const EEXIST: i32 = -17;
+    match result {
+        Ok(()) | Err(EEXIST) => Exit::Enrolled,
+        Err(_) => Exit::TableFull,
+    }
+}
+
+#[inline(always)]
+fn fill_slot(ino: u64) {
+    if let Some(slot) = FILTER.get_ptr_mut(filter::slot(ino)) {
+        // SAFETY: a plain store of the one value that is ever stored.
+        unsafe { *slot = 1 };
+    }
+}
+
+/// The inode's device, in the kernel's encoding.
+#[inline(always)]
+pub fn device(inode: Ptr) -> u32 {
+    u32_at(pointer(inode, offset!(inode_i_sb)), offset!(super_s_dev))
+}
+
+/// The inode's generation, zero on a kernel without one.
+#[inline(always)]
+pub fn generation(inode: Ptr) -> u32 {
+    let at = offset!(inode_i_generation);
+    if present(at) { u32_at(inode, at) } else { 0 }
+}
+
+/// The type bits of the inode's mode.
+#[inline(always)]
+fn kind(inode: Ptr) -> u32 {
+    // SAFETY: an integer; `umode_t` is 16 bits wide.
+    let mode = unsafe { Probed::read::<u16>(inode, offset!(inode_i_mode)) };
+    u32::from(mode) & S_IFMT
+}
+
+/// The hash of a directory entry's name, read word by word: the stack has no room for the whole.
+#[inline(always)]
+fn name_hash(dentry: Ptr) -> u64 {
+    let name = pointer(dentry, offset!(dentry_name));
+    filter::name_hash(|i| {
+        let mut bytes = [0_u8; 16];
+        // SAFETY: nine bytes of sixteen: eight of the name and the NUL that the helper writes.
+        unsafe { copy_str(bytes.as_mut_ptr(), 9, name.wrapping_add(8 * i as usize)) };
+        // SAFETY: any eight bytes are a `u64`; the array begins on the stack's alignment or is read unaligned.
+        unsafe { core::ptr::read_unaligned(bytes.as_ptr().cast::<u64>()) }
+    })
+}

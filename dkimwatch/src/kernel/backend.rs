@@ -1,0 +1,360 @@
+//! The ways into the kernel: which programs each one is, and what each one cannot see.
+
+use std::fmt;
+
+use aya::{
+    Btf, Ebpf,
+    programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, ProgramError, TracePoint},
+};
+use dkimwatch_common::{names::programs, record::Via};
+use serde::Serialize;
+
+use super::{KernelError, tracefs};
+
+/// A way into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// BPF LSM programs: needs `bpf` in the kernel's LSM list.
+    Lsm,
+    /// fexit and fentry programs on the `security_*` functions.
+    Fentry,
+    /// Syscall tracepoints and BTF tracepoints: for kernels that refuse trampolines.
+    Tracepoint,
+}
+
+impl Backend {
+    /// In the order in which they are tried.
+    pub const ALL: [Self; 3] = [Self::Lsm, Self::Fentry, Self::Tracepoint];
+
+    /// The name on the command line and in events.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.via().name()
+    }
+
+    /// As a record names it.
+    #[must_use]
+    pub const fn via(self) -> Via {
+        match self {
+            Self::Lsm => Via::Lsm,
+            Self::Fentry => Via::Fentry,
+            Self::Tracepoint => Via::Tracepoint,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `--backend`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BackendChoice {
+    /// The first that reports a canary, in the order lsm, fentry, tracepoint.
+    #[default]
+    Auto,
+    /// Only this one.
+    Lsm,
+    /// Only this one.
+    Fentry,
+    /// Only this one.
+    Tracepoint,
+}
+
+impl BackendChoice {
+    /// The backends to try, in order.
+    #[must_use]
+    pub const fn candidates(self) -> &'static [Backend] {
+        match self {
+            Self::Auto => &Backend::ALL,
+            Self::Lsm => &[Backend::Lsm],
+            Self::Fentry => &[Backend::Fentry],
+            Self::Tracepoint => &[Backend::Tracepoint],
+        }
+    }
+}
+
+/// Something that this backend on this kernel does not see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unseen {
+    /// A short, stable name.
+    pub id: &'static str,
+    /// What is not seen, why, and what would change it.
+    pub text: String,
+}
+
+/// How a program is attached.
+enum Attach {
+    Lsm(&'static str),
+    Fexit(&'static str),
+    Fentry(&'static str),
+    BtfTracepoint(&'static str),
+    /// One program on several tracepoints of a category, those that the kernel has.
+    Tracepoints(&'static str, &'static [&'static str]),
+}
+
+/// A program of a backend.
+struct Part {
+    name: &'static str,
+    attach: Attach,
+    /// Without it the backend is none. Any other part's absence costs its own coverage only.
+    essential: bool,
+    /// What is unseen without it.
+    lost: (&'static str, &'static str),
+}
+
+const OPEN_FAMILY: &[&str] =
+    &["sys_exit_openat", "sys_exit_openat2", "sys_exit_open", "sys_exit_creat", "sys_exit_open_by_handle_at"];
+
+const NEW_SUBFOLDER: (&str, &str) = (
+    "new-subfolder",
+    "a key in a subfolder made after the start is seen only once the folder has been noticed by inotify",
+);
+const MOVED_SUBFOLDER: (&str, &str) = (
+    "moved-subfolder",
+    "a key in a subfolder that was moved into a watched one is seen only once the folder has been noticed by inotify",
+);
+const DATA: (&str, &str) = (
+    "data-without-open",
+    "data reached without an own open (inherited or passed descriptors, io_uring, 32-bit system calls): this kernel has no mm_filemap_* tracepoints (6.10)",
+);
+
+fn parts(backend: Backend) -> &'static [Part] {
+    match backend {
+        Backend::Lsm => &[
+            Part { name: programs::LSM_FILE_OPEN, attach: Attach::Lsm("file_open"), essential: true, lost: ("", "") },
+            Part {
+                name: programs::LSM_D_INSTANTIATE,
+                attach: Attach::Lsm("d_instantiate"),
+                essential: false,
+                lost: NEW_SUBFOLDER,
+            },
+            Part {
+                name: programs::LSM_INODE_RENAME,
+                attach: Attach::Lsm("inode_rename"),
+                essential: false,
+                lost: MOVED_SUBFOLDER,
+            },
+        ],
+        Backend::Fentry => &[
+            Part {
+                name: programs::FEXIT_FILE_OPEN,
+                attach: Attach::Fexit("security_file_open"),
+                essential: true,
+                lost: ("", ""),
+            },
+            Part {
+                name: programs::FENTRY_D_INSTANTIATE,
+                attach: Attach::Fentry("security_d_instantiate"),
+                essential: false,
+                lost: NEW_SUBFOLDER,
+            },
+            Part {
+                name: programs::FENTRY_INODE_RENAME,
+                attach: Attach::Fentry("security_inode_rename"),
+                essential: false,
+                lost: MOVED_SUBFOLDER,
+            },
+        ],
+        Backend::Tracepoint => &[
+            Part {
+                name: programs::SYS_EXIT_OPEN,
+                attach: Attach::Tracepoints("syscalls", OPEN_FAMILY),
+                essential: true,
+                lost: ("", ""),
+            },
+            Part {
+                name: programs::FILEMAP_GET_PAGES,
+                attach: Attach::BtfTracepoint("mm_filemap_get_pages"),
+                essential: false,
+                lost: DATA,
+            },
+            Part {
+                name: programs::FILEMAP_MAP_PAGES,
+                attach: Attach::BtfTracepoint("mm_filemap_map_pages"),
+                essential: false,
+                lost: DATA,
+            },
+            Part {
+                name: programs::FILEMAP_FAULT,
+                attach: Attach::BtfTracepoint("mm_filemap_fault"),
+                essential: false,
+                lost: DATA,
+            },
+        ],
+    }
+}
+
+/// What a backend never sees, on whatever kernel.
+fn always_unseen(backend: Backend) -> Vec<Unseen> {
+    let unseen = |id, text: &str| Unseen { id, text: text.to_owned() };
+    let mut list = vec![unseen(
+        "refused-open",
+        "an open that permission bits refuse: the kernel refuses it before the hook is asked",
+    )];
+    match backend {
+        Backend::Lsm | Backend::Fentry => list.push(unseen(
+            "inherited-descriptor",
+            "reads through a descriptor that another process opened (inherited, passed over a socket): the opener is reported, the later reader is not",
+        )),
+        Backend::Tracepoint => {
+            list.push(unseen(
+                "swapped-descriptor",
+                "an open whose descriptor another thread replaces before the system call returns; where the kernel has mm_filemap_* tracepoints the data access is seen all the same",
+            ));
+            list.push(unseen(
+                "deep-new-subfolder",
+                "a key more than seven folders deep in a watched one, in folders made after the start and not yet noticed by inotify",
+            ));
+        }
+    }
+    list
+}
+
+/// Loads and attaches a backend's programs; returns what stays unseen.
+///
+/// # Errors
+/// When an essential program is refused; everything is detached again then.
+pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Vec<Unseen>, KernelError> {
+    let mut unseen = always_unseen(backend);
+    if backend == Backend::Tracepoint && !tracefs::mounted() {
+        return Err(KernelError::Tracefs(std::io::Error::from(std::io::ErrorKind::NotFound)));
+    }
+    for part in parts(backend) {
+        match attach_part(part, ebpf, btf) {
+            Ok(()) => {}
+            Err(error) if part.essential => {
+                detach(backend, ebpf);
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::debug!(program = part.name, %error, "left out");
+                if !unseen.iter().any(|known| known.id == part.lost.0) {
+                    unseen.push(Unseen { id: part.lost.0, text: part.lost.1.to_owned() });
+                }
+            }
+        }
+    }
+    Ok(unseen)
+}
+
+/// Detaches and unloads a backend's programs.
+pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
+    for part in parts(backend) {
+        if let Some(program) = ebpf.program_mut(part.name) {
+            // One that was never loaded says so, and that is fine.
+            let _ = match program {
+                Program::Lsm(program) => program.unload(),
+                Program::FExit(program) => program.unload(),
+                Program::FEntry(program) => program.unload(),
+                Program::BtfTracePoint(program) => program.unload(),
+                Program::TracePoint(program) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+    }
+}
+
+fn attach_part(part: &Part, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+    let program = program(ebpf, part.name)?;
+    attach_program(program, &part.attach, btf).map_err(|error| refused(part.name, error))
+}
+
+/// A program of the object.
+///
+/// # Errors
+/// When the object does not hold it.
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Program, KernelError> {
+    ebpf.program_mut(name).ok_or(KernelError::Contract { kind: "program", name })
+}
+
+fn attach_program(program: &mut Program, attach: &Attach, btf: &Btf) -> Result<(), ProgramError> {
+    match attach {
+        Attach::Lsm(hook) => {
+            let program: &mut Lsm = program.try_into()?;
+            program.load(hook, btf)?;
+            program.attach()?;
+        }
+        Attach::Fexit(function) => {
+            let program: &mut FExit = program.try_into()?;
+            program.load(function, btf)?;
+            program.attach()?;
+        }
+        Attach::Fentry(function) => {
+            let program: &mut FEntry = program.try_into()?;
+            program.load(function, btf)?;
+            program.attach()?;
+        }
+        Attach::BtfTracepoint(tracepoint) => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(tracepoint, btf)?;
+            program.attach()?;
+        }
+        Attach::Tracepoints(category, names) => {
+            let program: &mut TracePoint = program.try_into()?;
+            program.load()?;
+            let mut attached = 0;
+            let mut last = None;
+            for name in *names {
+                match program.attach(category, name) {
+                    Ok(_) => attached += 1,
+                    // An architecture without open(2) has no such tracepoint.
+                    Err(error) => last = Some(error),
+                }
+            }
+            if let (0, Some(error)) = (attached, last) {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Attaches one of the process table's tracepoints.
+pub(super) fn attach_btf_tracepoint(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    tracepoint: &'static str,
+    btf: &Btf,
+) -> Result<(), KernelError> {
+    let program = program(ebpf, name)?;
+    attach_program(program, &Attach::BtfTracepoint(tracepoint), btf).map_err(|error| refused(name, error))
+}
+
+/// Attaches an empty program, for the benchmark.
+pub(super) fn attach_empty(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+    let (name, attach) = match backend {
+        Backend::Lsm => (programs::EMPTY_LSM, Attach::Lsm("file_open")),
+        Backend::Fentry => (programs::EMPTY_FEXIT, Attach::Fexit("security_file_open")),
+        Backend::Tracepoint => (programs::EMPTY_SYS_EXIT, Attach::Tracepoints("syscalls", OPEN_FAMILY)),
+    };
+    let program = program(ebpf, name)?;
+    attach_program(program, &attach, btf).map_err(|error| refused(name, error))
+}
+
+/// A refusal in words: the kernel's own, and what an empty one means.
+pub(super) fn refused(program: &'static str, error: ProgramError) -> KernelError {
+    let reason = match &error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let log = log.trim();
+            if log.is_empty() {
+                format!("the kernel refused to load it: {io_error}")
+            } else {
+                // The verifier's last lines say why; the rest is its trace.
+                let mut tail: Vec<&str> = log.lines().rev().take(60).collect();
+                tail.reverse();
+                format!("the verifier refused it ({io_error}): {}", tail.join("\n"))
+            }
+        }
+        ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
+        other => match std::error::Error::source(other) {
+            Some(source) => format!("{other}: {source}"),
+            None => other.to_string(),
+        },
+    };
+    KernelError::Program { program, reason }
+}

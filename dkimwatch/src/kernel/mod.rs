@@ -1,0 +1,27 @@
+//! The kernel side, from here: load it, arm it, prove it live, read what it says.
+//!
+//! Entry point: [`Session::open`], then [`Session::go_live`] chooses a backend by trying it on a canary file.
+
+mod backend;
+mod canary;
+mod error;
+mod identify;
+mod object;
+mod offsets;
+mod pod;
+mod rights;
+mod ring;
+mod session;
+mod tally;
+mod tracefs;
+mod watchset;
+
+pub use backend::{Backend, BackendChoice, Unseen};
+pub use error::KernelError;
+pub use identify::Handle;
+pub use object::KERNEL_OBJECT;
+pub use rights::missing_rights;
+pub use ring::{Batch, Rings};
+pub use session::{Attempt, Live, Session};
+pub use tally::{Counts, Tally};
+pub use watchset::WatchSet;

@@ -1,0 +1,103 @@
+//! Field offsets, from the running kernel's own description of its types (BTF).
+
+use std::path::Path;
+
+use btf_rs::{Btf, Struct, Type};
+use dkimwatch_common::offsets::{ABSENT, Need, Offsets};
+
+use super::KernelError;
+
+/// Where the kernel describes its types.
+pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// Resolves every field of the contract.
+///
+/// # Errors
+/// When the description cannot be read, or lacks a field that is needed.
+pub(super) fn resolve(path: &Path) -> Result<Offsets, KernelError> {
+    let btf = Btf::from_file(path)
+        .map_err(|error| KernelError::Btf { path: path.to_owned(), reason: error.to_string() })?;
+    let mut missing = None;
+    let offsets = Offsets::resolve(|field| {
+        let offset = field.paths.iter().find_map(|path| offset_of(&btf, path));
+        if offset.is_none() && field.need == Need::Required && missing.is_none() {
+            missing = Some(field.paths);
+        }
+        offset.filter(|offset| *offset != ABSENT)
+    });
+    match missing {
+        Some(paths) => Err(KernelError::FieldMissing { paths }),
+        None => Ok(offsets),
+    }
+}
+
+/// The offset in bytes of `struct.member[.member…]`.
+fn offset_of(btf: &Btf, path: &str) -> Option<u32> {
+    let mut names = path.split('.');
+    let name = names.next()?;
+    let mut current = btf.resolve_types_by_name(name).ok()?.into_iter().find_map(|kind| match kind {
+        Type::Struct(found) if !found.members.is_empty() => Some(found),
+        _ => None,
+    })?;
+    let mut bits = 0;
+    let mut names = names.peekable();
+    while let Some(name) = names.next() {
+        let (at, kind) = member(btf, &current, name)?;
+        bits += at;
+        if names.peek().is_some() {
+            current = as_struct(btf, kind)?;
+        }
+    }
+    Some(bits / 8)
+}
+
+/// A member's offset in bits and its type, looked for in anonymous structs and unions as well.
+fn member(btf: &Btf, within: &Struct, name: &str) -> Option<(u32, Type)> {
+    for member in &within.members {
+        let kind = btf.resolve_chained_type(member).ok()?;
+        let named = btf.resolve_name(member).unwrap_or_default();
+        if named == name {
+            return Some((member.bit_offset(), kind));
+        }
+        if named.is_empty()
+            && let Some(inner) = as_struct(btf, kind)
+            && let Some((at, kind)) = self::member(btf, &inner, name)
+        {
+            return Some((member.bit_offset() + at, kind));
+        }
+    }
+    None
+}
+
+/// The struct or union behind typedefs and qualifiers.
+fn as_struct(btf: &Btf, mut kind: Type) -> Option<Struct> {
+    loop {
+        kind = match kind {
+            Type::Struct(found) | Type::Union(found) => return Some(found),
+            Type::Typedef(typedef) => btf.resolve_chained_type(&typedef).ok()?,
+            Type::Const(inner) | Type::Volatile(inner) | Type::Restrict(inner) => btf.resolve_chained_type(&inner).ok()?,
+            Type::TypeTag(tag) => btf.resolve_chained_type(&tag).ok()?,
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_every_field_and_no_two_alike_in_one_struct() {
+        let offsets = resolve(Path::new(VMLINUX)).expect("this kernel describes its types");
+        assert_ne!(offsets.file_f_inode, offsets.file_f_flags);
+        assert_eq!(offsets.cred_gid, offsets.cred_uid + 4);
+        assert_ne!(offsets.mount_mnt, ABSENT);
+    }
+
+    #[test]
+    fn a_missing_description_names_the_file_and_the_remedy() {
+        let error = resolve(Path::new("/nonexistent/vmlinux")).expect_err("there is none");
+        assert!(error.to_string().contains("/nonexistent/vmlinux"), "{error}");
+        assert!(error.to_string().contains("CONFIG_DEBUG_INFO_BTF"), "{error}");
+    }
+}

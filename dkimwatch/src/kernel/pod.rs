@@ -1,0 +1,32 @@
+//! The contract's types as aya wants them: wrappers that vouch for plain old data.
+
+use dkimwatch_common::{identity::FileId, offsets::Offsets, settings::HookSettings, watch};
+
+macro_rules! plain {
+    ($($(#[$doc:meta])* $wrapper:ident($inner:ty);)+) => {
+        $(
+            $(#[$doc])*
+            #[repr(transparent)]
+            #[derive(Clone, Copy)]
+            pub(super) struct $wrapper(pub(super) $inner);
+
+            // SAFETY: a `repr(C)` struct of integers without implicit padding (asserted in the contract), transparent.
+            unsafe impl aya::Pod for $wrapper {}
+        )+
+    };
+}
+
+plain! {
+    /// A file's identity, a map key.
+    File(FileId);
+    /// A watched file.
+    FileWatch(watch::FileWatch);
+    /// A watched folder.
+    DirWatch(watch::DirWatch);
+    /// An awaited name, a map key.
+    NestName(watch::NestName);
+    /// Field offsets, a global.
+    FieldOffsets(Offsets);
+    /// Settings, a global.
+    Settings(HookSettings);
+}

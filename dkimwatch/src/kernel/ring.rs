@@ -1,0 +1,88 @@
+//! The rings, read without ever blocking the kernel side.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use aya::maps::{MapData, RingBuf};
+use bytes::Bytes;
+use tokio::io::unix::AsyncFd;
+
+use super::KernelError;
+use crate::decode::Ring;
+
+/// Raw records, taken from the rings in the order in which each ring holds them.
+pub type Batch = Vec<(Ring, Bytes)>;
+
+/// Records taken in one go, so that the rest of the pipeline and the signals get their turn under a flood.
+const BATCH: usize = 512;
+
+/// Both rings.
+pub struct Rings {
+    stranger: AsyncFd<Readable>,
+    signer: AsyncFd<Readable>,
+}
+
+struct Readable(RingBuf<MapData>);
+
+// `AsyncFd` asks for both.
+impl AsRawFd for Readable {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Readable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Rings {
+    /// Registers both rings with the runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot poll them.
+    pub(super) fn new(stranger: RingBuf<MapData>, signer: RingBuf<MapData>) -> Result<Self, KernelError> {
+        let register = |ring| {
+            // SAFETY: the ring owns its descriptor, which is the same for as long as it lives.
+            unsafe { AsyncFd::register(Readable(ring)) }
+                .map_err(|error| KernelError::io("poll a ring")(error.into()))
+        };
+        Ok(Self { stranger: register(stranger)?, signer: register(signer)? })
+    }
+
+    /// Waits for records and takes what is there, strangers first.
+    ///
+    /// # Errors
+    /// When the runtime's poll fails.
+    pub async fn next(&mut self) -> Result<Batch, KernelError> {
+        loop {
+            let batch = self.drain();
+            if !batch.is_empty() {
+                return Ok(batch);
+            }
+            tokio::select! {
+                biased;
+                ready = self.stranger.readable_mut() => {
+                    ready.map_err(KernelError::io("poll the strangers' ring"))?.clear_ready();
+                }
+                ready = self.signer.readable_mut() => {
+                    ready.map_err(KernelError::io("poll the signers' ring"))?.clear_ready();
+                }
+            }
+        }
+    }
+
+    /// Takes what is there, strangers first, without waiting.
+    pub fn drain(&mut self) -> Batch {
+        let mut batch = Batch::new();
+        for (ring, source) in [(Ring::Stranger, &mut self.stranger), (Ring::Signer, &mut self.signer)] {
+            let source = &mut source.get_mut().0;
+            while batch.len() < BATCH
+                && let Some(record) = source.next()
+            {
+                batch.push((ring, Bytes::copy_from_slice(&record)));
+            }
+        }
+        batch
+    }
+}

@@ -1,0 +1,237 @@
+//! One session with the kernel: the object loaded, the process table kept, then one backend live.
+
+use std::path::Path;
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    programs::Iter,
+};
+use dkimwatch_common::{
+    identity::Identified,
+    names::{globals, maps, programs},
+    settings::HookSettings,
+    watch::{FileWatch, file_watch},
+};
+use serde::Serialize;
+
+use super::{
+    Backend, BackendChoice, KernelError, Rings, Tally, Unseen, WatchSet, backend,
+    canary::Canary,
+    identify::{self, Handle},
+    object::KERNEL_OBJECT,
+    offsets, pod, tracefs,
+};
+
+/// A backend that was tried.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attempt {
+    /// Which.
+    pub backend: Backend,
+    /// Why it does not work; `None`: it reported the canary.
+    pub refused: Option<String>,
+}
+
+/// A backend, proven live.
+#[derive(Clone, Debug, Serialize)]
+pub struct Live {
+    /// Which.
+    pub backend: Backend,
+    /// What was tried before it, and it.
+    pub attempts: Vec<Attempt>,
+    /// What it does not see here.
+    pub unseen: Vec<Unseen>,
+}
+
+/// The loaded kernel side. Dropping it detaches everything.
+pub struct Session {
+    ebpf: Ebpf,
+    btf: Btf,
+    /// Taken by [`Session::rings`].
+    rings: Option<(RingBuf<MapData>, RingBuf<MapData>)>,
+    /// What is watched.
+    pub watch_set: WatchSet,
+    /// The hooks' counters.
+    pub tally: Tally,
+}
+
+impl Session {
+    /// Prepares this process, before any other thread exists: mounts what is missing in a mount namespace of its own.
+    ///
+    /// # Errors
+    /// When tracefs is missing and cannot be mounted; the backends that do without it still work.
+    pub fn prepare() -> Result<(), KernelError> {
+        tracefs::mount_privately()
+    }
+
+    /// Loads the object, starts the process table and fills it with the processes that are there. `log_level` is aya-log's,
+    /// 0 for none.
+    ///
+    /// # Errors
+    /// When rights, BTF or a map are missing.
+    pub fn open(log_level: u8) -> Result<Self, KernelError> {
+        if let Some(sentence) = super::missing_rights() {
+            return Err(KernelError::Rights(sentence));
+        }
+        let offsets = pod::FieldOffsets(offsets::resolve(Path::new(offsets::VMLINUX))?);
+        let btf = Btf::from_sys_fs().map_err(|error| KernelError::Btf {
+            path: offsets::VMLINUX.into(),
+            reason: error.to_string(),
+        })?;
+        let settings = pod::Settings(HookSettings { own_tgid: std::process::id() });
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .override_global(globals::OFFSETS, &offsets, true)
+            .override_global(globals::SETTINGS, &settings, true)
+            .override_global(globals::LOG_LEVEL, &log_level, true)
+            .load(KERNEL_OBJECT)?;
+
+        let watch_set = WatchSet {
+            files: take(&mut ebpf, maps::FILES, HashMap::try_from)?,
+            dirs: take(&mut ebpf, maps::DIRS, HashMap::try_from)?,
+            names: take(&mut ebpf, maps::NAMES, HashMap::try_from)?,
+            filter: take(&mut ebpf, maps::FILTER, Array::try_from)?,
+            signers: take(&mut ebpf, maps::SIGNERS, HashMap::try_from)?,
+        };
+        let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
+        let rings = Some((
+            take(&mut ebpf, maps::STRANGER_RING, RingBuf::try_from)?,
+            take(&mut ebpf, maps::SIGNER_RING, RingBuf::try_from)?,
+        ));
+        let mut session = Self { ebpf, btf, rings, watch_set, tally };
+        session.load_iterators()?;
+        session.keep_processes()?;
+        Ok(session)
+    }
+
+    fn load_iterators(&mut self) -> Result<(), KernelError> {
+        for (name, kind) in [(programs::ITER_IDENTIFY, "task_file"), (programs::ITER_PROCESSES, "task")] {
+            let program = iterator(&mut self.ebpf, name)?;
+            program.load(kind, &self.btf).map_err(|error| backend::refused(name, error))?;
+        }
+        Ok(())
+    }
+
+    /// The hooks first, then the processes that were there before them, so that none falls between.
+    fn keep_processes(&mut self) -> Result<(), KernelError> {
+        for name in [programs::PROCESS_EXEC, programs::PROCESS_FORK, programs::PROCESS_EXIT] {
+            backend::attach_btf_tracepoint(&mut self.ebpf, name, name, &self.btf)?;
+        }
+        identify::run(iterator(&mut self.ebpf, programs::ITER_PROCESSES)?, programs::ITER_PROCESSES).map(drop)
+    }
+
+    /// What each handle is to the kernel, in their order; `None` for one that the kernel did not list.
+    ///
+    /// # Errors
+    /// When the iterator cannot be run.
+    pub fn identify(&mut self, handles: &[Handle]) -> Result<Vec<Option<Identified>>, KernelError> {
+        identify::identify(iterator(&mut self.ebpf, programs::ITER_IDENTIFY)?, handles)
+    }
+
+    /// Attaches the first backend that reports a canary.
+    ///
+    /// # Errors
+    /// When none does: the reasons of each.
+    pub fn go_live(&mut self, choice: BackendChoice) -> Result<Live, KernelError> {
+        let mut attempts = Vec::new();
+        for candidate in choice.candidates() {
+            match self.try_backend(*candidate) {
+                Ok(unseen) => {
+                    attempts.push(Attempt { backend: *candidate, refused: None });
+                    return Ok(Live { backend: *candidate, attempts, unseen });
+                }
+                Err(error) => {
+                    tracing::debug!(backend = %candidate, %error, "refused");
+                    attempts.push(Attempt { backend: *candidate, refused: Some(error.to_string()) });
+                }
+            }
+        }
+        let reasons: Vec<String> = attempts
+            .iter()
+            .map(|attempt| format!("  {}: {}", attempt.backend, attempt.refused.as_deref().unwrap_or_default()))
+            .collect();
+        Err(KernelError::NoBackend(reasons.join("\n")))
+    }
+
+    /// Tries every backend and leaves none attached.
+    pub fn survey(&mut self) -> Vec<(Attempt, Vec<Unseen>)> {
+        Backend::ALL
+            .iter()
+            .map(|candidate| match self.try_backend(*candidate) {
+                Ok(unseen) => {
+                    backend::detach(*candidate, &mut self.ebpf);
+                    (Attempt { backend: *candidate, refused: None }, unseen)
+                }
+                Err(error) => (Attempt { backend: *candidate, refused: Some(error.to_string()) }, Vec::new()),
+            })
+            .collect()
+    }
+
+    fn try_backend(&mut self, candidate: Backend) -> Result<Vec<Unseen>, KernelError> {
+        let canary = Canary::new()?;
+        let identity = self.identify(&[canary.handle()?])?.into_iter().flatten().next();
+        let Some(identity) = identity else { return Err(KernelError::Silent(candidate)) };
+        // A duplicate's descriptor names the same file; the canary's own stays open until it is proven.
+        let watch = FileWatch { tag: 0, kind: file_watch::CANARY, generation: identity.generation, pad: 0 };
+        self.watch_set.arm_file(identity.file, watch)?;
+        let unseen = backend::attach(candidate, &mut self.ebpf, &self.btf)?;
+        let proven = canary.open().map(|()| self.heard_canary());
+        self.watch_set.disarm_file(identity.file)?;
+        if proven? {
+            return Ok(unseen);
+        }
+        backend::detach(candidate, &mut self.ebpf);
+        Err(KernelError::Silent(candidate))
+    }
+
+    /// Whether a ring holds a canary's record. A hook submits before the open returns, so there is nothing to wait for.
+    fn heard_canary(&mut self) -> bool {
+        let Some((strangers, signers)) = &mut self.rings else { return false };
+        let mut heard = false;
+        for ring in [strangers, signers] {
+            while let Some(record) = ring.next() {
+                heard |= crate::decode::is_canary(&record);
+            }
+        }
+        heard
+    }
+
+    /// Attaches an empty program at a backend's hook: the floor of the benchmark.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn attach_empty(&mut self, backend: Backend) -> Result<(), KernelError> {
+        backend::attach_empty(backend, &mut self.ebpf, &self.btf)
+    }
+
+    /// The rings, registered with the runtime.
+    ///
+    /// # Errors
+    /// When they were taken before, or cannot be polled.
+    pub fn rings(&mut self) -> Result<Rings, KernelError> {
+        let (strangers, signers) =
+            self.rings.take().ok_or(KernelError::Contract { kind: "map", name: maps::STRANGER_RING })?;
+        Rings::new(strangers, signers)
+    }
+
+    /// The kernel side's own log.
+    ///
+    /// # Errors
+    /// When the log's map is missing.
+    pub fn log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, aya_log::Error> {
+        aya_log::EbpfLogger::init(&mut self.ebpf)
+    }
+}
+
+fn iterator<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, KernelError> {
+    backend::program(ebpf, name)?.try_into().map_err(|error| backend::refused(name, error))
+}
+
+fn take<T>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    open: impl FnOnce(Map) -> Result<T, MapError>,
+) -> Result<T, KernelError> {
+    let map = ebpf.take_map(name).ok_or(KernelError::Contract { kind: "map", name })?;
+    open(map).map_err(KernelError::map(name))
+}

@@ -1,0 +1,106 @@
+//! The maps that say what is watched.
+
+use aya::maps::{Array, HashMap, MapData};
+use dkimwatch_common::{
+    filter,
+    identity::FileId,
+    names::maps,
+    watch::{self, Tag},
+};
+
+use super::{KernelError, pod};
+
+/// Writes what is watched into the kernel's maps. Arming twice is harmless.
+pub struct WatchSet {
+    pub(super) files: HashMap<MapData, pod::File, pod::FileWatch>,
+    pub(super) dirs: HashMap<MapData, pod::File, pod::DirWatch>,
+    pub(super) names: HashMap<MapData, pod::NestName, u32>,
+    pub(super) filter: Array<MapData, u64>,
+    pub(super) signers: HashMap<MapData, pod::File, u32>,
+}
+
+impl WatchSet {
+    /// Watches a file.
+    ///
+    /// # Errors
+    /// When the map is full or refuses.
+    pub fn arm_file(&mut self, file: FileId, watch: watch::FileWatch) -> Result<(), KernelError> {
+        // The slot first: an entry without its slot would not be found.
+        self.fill_slot(file.ino)?;
+        self.files.insert(pod::File(file), pod::FileWatch(watch), 0).map_err(KernelError::map(maps::FILES))
+    }
+
+    /// Stops watching a file: its inode number was reused.
+    ///
+    /// # Errors
+    /// When the map refuses for another reason than that it is not there.
+    pub fn disarm_file(&mut self, file: FileId) -> Result<(), KernelError> {
+        match self.files.remove(&pod::File(file)) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error))
+                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(KernelError::map(maps::FILES)(error)),
+        }
+    }
+
+    /// Watches a folder, as a whole or for awaited names (`watch::dir_watch`).
+    ///
+    /// # Errors
+    /// When the map is full or refuses.
+    pub fn arm_dir(&mut self, dir: FileId, watch: watch::DirWatch) -> Result<(), KernelError> {
+        self.fill_slot(dir.ino)?;
+        self.dirs.insert(pod::File(dir), pod::DirWatch(watch), 0).map_err(KernelError::map(maps::DIRS))
+    }
+
+    /// Awaits a name in a folder.
+    ///
+    /// # Errors
+    /// When the map is full or refuses.
+    pub fn await_name(&mut self, dir: FileId, name: &[u8], tag: Tag) -> Result<(), KernelError> {
+        let name = filter::name_hash(|i| word(name, i as usize));
+        self.names.insert(pod::NestName(watch::NestName { dir, name }), tag, 0).map_err(KernelError::map(maps::NAMES))
+    }
+
+    /// Sends what runs this executable through the signers' ring.
+    ///
+    /// # Errors
+    /// When the map is full or refuses.
+    pub fn route_signer(&mut self, executable: FileId) -> Result<(), KernelError> {
+        self.signers.insert(pod::File(executable), 1, 0).map_err(KernelError::map(maps::SIGNERS))
+    }
+
+    fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {
+        self.filter.set(filter::slot(ino), 1, 0).map_err(KernelError::map(maps::FILTER))
+    }
+}
+
+/// The `i`-th 64-bit word of a NUL-padded name, as the kernel side reads it.
+fn word(name: &[u8], i: usize) -> u64 {
+    let mut bytes = [0; 8];
+    for (to, from) in bytes.iter_mut().zip(name.iter().skip(8 * i)) {
+        *to = *from;
+    }
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(name: &[u8]) -> u64 {
+        filter::name_hash(|i| word(name, i as usize))
+    }
+
+    #[test]
+    fn names_of_every_length_hash_apart() {
+        let mut seen = std::collections::HashSet::new();
+        for length in 1..=255 {
+            assert!(seen.insert(hash(&vec![b'a'; length])), "length {length}");
+        }
+        assert_ne!(hash(b"mail.private"), hash(b"mail.privatf"));
+        assert_ne!(hash(b"12345678"), hash(b"1234567"));
+    }
+}

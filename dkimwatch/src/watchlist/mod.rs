@@ -1,0 +1,208 @@
+//! The watch list: what the settings and the discovered keys mean to the kernel and to the judge.
+//!
+//! [`WatchList::refresh`] makes it true at the start, whenever a watched folder changes, and on a slow clock as a safety
+//! net. It only ever adds: a key that was rotated away stays watched, because its bytes still sign until its record is
+//! withdrawn. A watch ends when its inode number is found to belong to another file ([`WatchList::is_stale`]).
+
+mod changes;
+mod folders;
+mod readers;
+
+pub use changes::Changes;
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
+
+use dkimwatch_common::{
+    identity::Identified,
+    watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch},
+};
+
+use crate::{
+    config::Settings,
+    decode::Access,
+    judge::{JudgedKey, Policy, Watched},
+    kernel::{Handle, KernelError, Session},
+    keys::Inventory,
+};
+
+/// Descriptors asked about in one go: below the usual limit of 1,024 with room for the rest of the program.
+const BATCH: usize = 512;
+
+/// `st_mode`'s type bits.
+const S_IFMT: u32 = 0o17_0000;
+const S_IFREG: u32 = 0o10_0000;
+const S_IFDIR: u32 = 0o04_0000;
+
+/// What is watched, and the policy that judges it.
+pub struct WatchList {
+    settings: Settings,
+    policy: Policy,
+    /// Folders whose changes call for a refresh.
+    concerned: Vec<PathBuf>,
+}
+
+/// A path to arm, and what for.
+struct Target {
+    path: PathBuf,
+    purpose: Purpose,
+}
+
+enum Purpose {
+    /// The file at a key's path.
+    Key(Tag),
+    /// A file found in a watched folder.
+    Member(Tag),
+    /// A folder as a whole, or a folder in it.
+    Folder(Tag),
+    /// A key's parent, and the key's name in it.
+    Nest(Tag, Vec<u8>),
+}
+
+impl WatchList {
+    /// The list for these keys; nothing is armed yet.
+    #[must_use]
+    pub fn new(settings: Settings, inventory: &Inventory) -> Self {
+        let mut watched = Vec::new();
+        // Keys before folders: where a file is both, the more telling entry has the smaller tag.
+        for key in &inventory.keys {
+            watched.push(Watched::Key(JudgedKey {
+                path: key.path.clone(),
+                domain: key.domain.clone(),
+                selector: key.selector.clone(),
+                signer: key.signer.clone(),
+            }));
+        }
+        for folder in &inventory.folders {
+            watched.push(Watched::Folder { path: folder.path.clone(), signer: folder.signer.clone() });
+        }
+        let policy = Policy {
+            readers: Vec::new(),
+            watched,
+            public: settings.keys.public.clone(),
+            host_mnt_ns: readers::own_mount_namespace(),
+            systemd: Path::new("/run/systemd/system").is_dir(),
+        };
+        Self { settings, policy, concerned: Vec::new() }
+    }
+
+    /// The policy, as of the last refresh.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Folders whose changes call for a refresh.
+    #[must_use]
+    pub fn concerned(&self) -> &[PathBuf] {
+        &self.concerned
+    }
+
+    /// Keys and folders watched.
+    #[must_use]
+    pub fn watched(&self) -> &[Watched] {
+        &self.policy.watched
+    }
+
+    /// Resolves every path anew and arms what is there.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked or a map is full: something would stay unwatched.
+    pub fn refresh(&mut self, session: &mut Session) -> Result<(), KernelError> {
+        let targets = self.targets();
+        for batch in targets.chunks(BATCH) {
+            let mut handles = Vec::new();
+            let mut opened = Vec::new();
+            for target in batch {
+                // What is not there (yet) is awaited by name in its parent.
+                if let Ok(handle) = Handle::open(&target.path) {
+                    handles.push(handle);
+                    opened.push(target);
+                }
+            }
+            for (target, identified) in opened.into_iter().zip(session.identify(&handles)?) {
+                if let Some(identified) = identified {
+                    arm(session, target, &identified)?;
+                }
+            }
+        }
+        readers::resolve(&self.settings, &mut self.policy, session)?;
+        self.concerned = targets
+            .into_iter()
+            .filter(|target| matches!(target.purpose, Purpose::Folder(_) | Purpose::Nest(..)))
+            .map(|target| target.path)
+            .chain(self.policy.readers.iter().filter_map(|reader| reader.executable.parent().map(Path::to_owned)))
+            .collect();
+        self.concerned.sort();
+        self.concerned.dedup();
+        Ok(())
+    }
+
+    /// Every path to arm. Folders first: once they are marked, whatever is born in them is seen.
+    fn targets(&self) -> Vec<Target> {
+        let mut folders = Vec::new();
+        let mut nests = Vec::new();
+        let mut files = Vec::new();
+        for (tag, entry) in (0..).zip(&self.policy.watched) {
+            match entry {
+                Watched::Folder { path, .. } => folders::members(path, tag, &mut folders, &mut files),
+                Watched::Key(key) => {
+                    // A key behind a symbolic link can be replaced at either end.
+                    let resolved = std::fs::canonicalize(&key.path).ok();
+                    for path in std::iter::once(key.path.clone()).chain(resolved.filter(|path| *path != key.path)) {
+                        if let (Some(parent), Some(name)) = (path.parent(), path.file_name().map(OsStr::as_bytes)) {
+                            nests.push(Target { path: parent.to_owned(), purpose: Purpose::Nest(tag, name.to_vec()) });
+                        }
+                    }
+                    files.push(Target { path: key.path.clone(), purpose: Purpose::Key(tag) });
+                }
+            }
+        }
+        // Members before keys: where a file is both, the key's entry is written last and stays.
+        files.sort_by_key(|target| matches!(target.purpose, Purpose::Key(_)));
+        nests.into_iter().chain(folders).chain(files).collect()
+    }
+
+    /// Whether a record is about another file than the one that was enrolled: its inode number was reused. The number of
+    /// the generation alone does not decide, because the file's owner can set it (`FS_IOC_SETVERSION`).
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn is_stale(&self, access: &Access, session: &mut Session) -> Result<bool, KernelError> {
+        let file = &access.file;
+        if file.generation == file.watch_generation {
+            return Ok(false);
+        }
+        let opened = file.path.known().map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
+        match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
+            Some(Watched::Key(key)) => {
+                let Ok(handle) = Handle::open(&key.path) else { return Ok(opened != Some(&key.path)) };
+                let now = session.identify(&[handle])?.into_iter().flatten().next();
+                Ok(now.is_none_or(|now| now.file != file.id))
+            }
+            Some(Watched::Folder { path, .. }) => Ok(!opened.is_some_and(|opened| opened.starts_with(path))),
+            None => Ok(true),
+        }
+    }
+}
+
+fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Result<(), KernelError> {
+    let set = &mut session.watch_set;
+    let file = |tag, kind| FileWatch { tag, kind, generation: identified.generation, pad: 0 };
+    let is = |kind| identified.mode & S_IFMT == kind;
+    match &target.purpose {
+        Purpose::Key(tag) if is(S_IFREG) => set.arm_file(identified.file, file(*tag, file_watch::ARMED)),
+        Purpose::Member(tag) if is(S_IFREG) => set.arm_file(identified.file, file(*tag, file_watch::BORN)),
+        Purpose::Folder(tag) if is(S_IFDIR) => {
+            set.arm_dir(identified.file, DirWatch { tag: *tag, kind: dir_watch::FOLDER })
+        }
+        Purpose::Nest(tag, name) if is(S_IFDIR) => {
+            set.arm_dir(identified.file, DirWatch { tag: *tag, kind: dir_watch::NEST })?;
+            set.await_name(identified.file, name, *tag)
+        }
+        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) => Ok(()),
+    }
+}

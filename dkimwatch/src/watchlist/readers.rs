@@ -1,0 +1,91 @@
+//! The expected readers, resolved: an executable's path to what the kernel says lies there, a user's name to its uid.
+
+use std::{os::unix::fs::MetadataExt as _, path::Path};
+
+use dkimwatch_common::watch::Tag;
+
+use crate::{
+    attribute::Accounts,
+    config::{Settings, Signer},
+    judge::{ExpectedImage, Policy, Reader, Role, Watched},
+    kernel::{Handle, KernelError, Session},
+};
+
+/// The mount namespace of this process: its inode number, as `ns.inum`. The one of process 1 where it can be read: this
+/// process may be in a mount namespace of its own.
+pub(super) fn own_mount_namespace() -> u32 {
+    ["/proc/1/ns/mnt", "/proc/self/ns/mnt"]
+        .iter()
+        .find_map(|path| std::fs::metadata(path).ok())
+        .and_then(|metadata| u32::try_from(metadata.ino()).ok())
+        .unwrap_or(0)
+}
+
+/// Resolves every reader anew. What was at its path before is kept: a running process keeps the old file over a package
+/// upgrade.
+pub(super) fn resolve(settings: &Settings, policy: &mut Policy, session: &mut Session) -> Result<(), KernelError> {
+    let accounts = Accounts::read();
+    let mut readers = Vec::new();
+    for (signers, role) in [(&settings.signers, Role::Signer), (&settings.maintenance, Role::Maintenance)] {
+        for signer in signers {
+            let before = policy.readers.iter().find(|reader| reader.name == signer.name && reader.role == role);
+            let mut reader = resolve_one(signer, role, &accounts, &policy.watched);
+            reader.images = before.map(|reader| reader.images.clone()).unwrap_or_default();
+            if let Some(image) = image(&signer.executable, session)? {
+                if role == Role::Signer {
+                    session.watch_set.route_signer(image.id)?;
+                }
+                // Newest last.
+                reader.images.retain(|known| *known != image);
+                reader.images.push(image);
+            }
+            readers.push(reader);
+        }
+    }
+    policy.readers = readers;
+    Ok(())
+}
+
+fn resolve_one(signer: &Signer, role: Role, accounts: &Accounts, watched: &[Watched]) -> Reader {
+    Reader {
+        name: signer.name.clone(),
+        role,
+        executable: signer.executable.clone(),
+        images: Vec::new(),
+        script: signer.script.clone(),
+        uids: signer.users.iter().filter_map(|user| uid(user, accounts)).collect(),
+        users: signer.users.clone(),
+        units: signer.units.clone(),
+        containers: signer.containers.clone(),
+        keys: (!signer.keys.is_empty()).then(|| tags(&signer.keys, watched)),
+    }
+}
+
+fn uid(user: &str, accounts: &Accounts) -> Option<u32> {
+    user.parse().ok().or_else(|| accounts.uid(user))
+}
+
+/// The entries at or below the paths.
+fn tags(paths: &[std::path::PathBuf], watched: &[Watched]) -> Vec<Tag> {
+    (0..)
+        .zip(watched)
+        .filter(|(_, entry)| {
+            let at = match entry {
+                Watched::Key(key) => &key.path,
+                Watched::Folder { path, .. } => path,
+            };
+            paths.iter().any(|path| at.starts_with(path))
+        })
+        .map(|(tag, _)| tag)
+        .collect()
+}
+
+fn image(executable: &Path, session: &mut Session) -> Result<Option<ExpectedImage>, KernelError> {
+    let Ok(handle) = Handle::open(executable) else { return Ok(None) };
+    Ok(session.identify(&[handle])?.into_iter().flatten().next().map(|found| ExpectedImage {
+        id: found.file,
+        uid: found.uid,
+        ctime: found.ctime,
+        mode: found.mode,
+    }))
+}
