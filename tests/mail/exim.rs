@@ -76,3 +76,13 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
     lab.host.run(PROGRAM, &["-bd", "-q30m"])?;
     lab.host.syslog.wait_for("daemon started", seen, PATIENCE).map(drop)
 }
+
+/// Submits a message by Exim's own command line, as a user that has nothing to do with mail.
+pub(crate) fn submit_as_nobody(lab: &Lab, number: usize) -> Result<()> {
+    let message = format!("From: alice@{DOMAIN}\nTo: bob@{SINK_DOMAIN}\nSubject: message {number}\n\nBy hand.\n");
+    lab.root().write("/tmp/message", &message)?;
+    let script = format!(
+        "exec setpriv --reuid 65534 --regid 65534 --clear-groups {PROGRAM} -i bob@{SINK_DOMAIN} < /tmp/message"
+    );
+    lab.host.run("sh", &["-c", &script]).map(drop)
+}
