@@ -16,7 +16,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{command::run, root::MailRoot, syslog::Syslog};
 
-/// Tells its pid (as this process's /proc numbers it, before the new one is mounted), then waits for the pipe to close.
+/// Tells its pid (as this process's /proc numbers it, before the new one is mounted), once it is in its root: whoever enters
+/// it from then on is in there too, and not on the host. Then it waits for the pipe to close.
 /// Ignoring SIGCHLD, it reaps the daemons' orphans.
 const FIRST_PROCESS: &str = r#"
 set -e
@@ -28,8 +29,7 @@ mkdir -p -m 1777 "$1/run/lock"
 ip link set lo up
 hostname mail.example.org
 cd /
-echo "$pid"
-exec chroot "$1" /bin/cat
+exec chroot "$1" /bin/sh -c 'echo "$0"; exec cat' "$pid"
 "#;
 
 /// A running mail host.
