@@ -60,7 +60,7 @@ pub(crate) fn fleeting(lab: &Lab, key_name: &str) -> Result<Vec<Stranger>> {
     while strangers.len() < ATTEMPTS {
         let mut command = Command::new(STRANGER);
         command.arg(lab.key_on_host(key_name));
-        let stranger = read("a fleeting reader", command, 0, STRANGER.to_owned())?;
+        let stranger = read("a fleeting reader", command, 0, end_of(STRANGER))?;
         let done = stranger.lived < Duration::from_millis(1);
         strangers.push(stranger);
         if done {
@@ -109,7 +109,7 @@ fn disguised(what: &'static str, lab: &Lab, disguise: &[&str], key: &str) -> Res
         .args(disguise)
         .args(["--gid", &lab.signer.gid.to_string(), "--uid", &lab.signer.uid.to_string()])
         .arg(key);
-    read(what, command, lab.signer.uid, STRANGER.to_owned())
+    read(what, command, lab.signer.uid, end_of(STRANGER))
 }
 
 /// chroot(1) becomes the user and then the program: the pid stays, and the checkout's own folders need not let the user in.
@@ -119,8 +119,13 @@ fn in_root(lab: &Lab, user: Account, program: &str, key: &str) -> Command {
     command
 }
 
+/// The kernel's path starts at the mount, which need not be the host's root folder: the folder and the name must do.
+fn end_of(path: &str) -> String {
+    path.rmatch_indices('/').nth(1).map_or(path, |(at, _)| path.split_at(at).1).to_owned()
+}
+
+/// The same for a program in the mail root.
 fn inside(lab: &Lab, program: &str) -> String {
-    // The kernel's path starts at the mount, which need not be the host's root folder.
     let root = lab.root().path().file_name().and_then(OsStr::to_str).unwrap_or_default();
     format!("/mail-roots/{root}{program}")
 }
