@@ -55,8 +55,7 @@ pub fn access(access: &Access, found: &Found) -> Exit {
     let record = entry.as_mut_ptr();
     // SAFETY: the record is reserved for us alone until it is submitted.
     unsafe {
-        (*record).header =
-            Header { version: VERSION, kind: access.kind as u16, len: size_of::<RawRecord>() as u32 };
+        (*record).header = Header { version: VERSION, kind: access.kind as u16, len: size_of::<RawRecord>() as u32 };
         (*record).boot_ns = bpf_ktime_get_boot_ns();
         (*record).sequence = sequence;
         (*record).cpu = bpf_get_smp_processor_id();

@@ -24,7 +24,8 @@ pub fn walk(file: Ptr, to: *mut u8) -> Walked {
     let mut dentry = pointer(file, offset!(file_dentry));
     let mut mnt = pointer(file, offset!(file_mnt));
     let unlinked_at = offset!(dentry_hash_pprev);
-    let unlinked = present(unlinked_at) && u64_at(dentry, unlinked_at) == 0 && pointer(dentry, offset!(dentry_d_parent)) != dentry;
+    let unlinked =
+        present(unlinked_at) && u64_at(dentry, unlinked_at) == 0 && pointer(dentry, offset!(dentry_d_parent)) != dentry;
 
     let mut len: u64 = 0;
     let mut cut = true;

@@ -80,7 +80,14 @@ fn above<const WALK: u32>(parent: Ptr) -> bool {
 
 /// The filter let it through: now the tables.
 #[inline(always)]
-fn related<const WALK: u32>(inode: Ptr, ino: u64, dentry: Ptr, parent: Ptr, dir: Ptr, dir_ino: u64) -> Result<Found, Exit> {
+fn related<const WALK: u32>(
+    inode: Ptr,
+    ino: u64,
+    dentry: Ptr,
+    parent: Ptr,
+    dir: Ptr,
+    dir_ino: u64,
+) -> Result<Found, Exit> {
     if kind(inode) != S_IFREG {
         return Err(Exit::FilterMiss);
     }

@@ -1,22 +1,21 @@
-//! Exit codes, written once.
-
-use std::process::{ExitCode, Termination};
+//! What the process's exit code says, once for all commands.
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Outcome {
     /// Nothing to report.
     Quiet = 0,
-    /// It found something that a person should look at.
+    /// Something a person should look at.
     Findings = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// It cannot see: rights or kernel features are missing.
+    /// dkimwatch cannot see: a missing right, a kernel that refuses, a hook that does not fire.
     Blind = 3,
 }
 
-impl Termination for Outcome {
-    fn report(self) -> ExitCode {
-        ExitCode::from(self as u8)
+impl From<Outcome> for std::process::ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(outcome as u8)
     }
 }

@@ -1,11 +1,20 @@
 //! dkimwatch: who opened a DKIM private key, and was it the expected signer?
 //!
-//! One road: kernel hook → ring → [`decode`] → [`attribute`] → [`judge`] → [`print`]; ARCHITECTURE.md has the map.
+//! One road: kernel hook → ring → [`decode`] → [`attribute`] → [`judge`] → [`print`]; [`pipeline`] wires it and
+//! ARCHITECTURE.md has the map.
 
 pub mod attribute;
+pub mod cli;
 pub mod config;
 pub mod decode;
-pub mod judge;
-pub mod keys;
+pub mod escape;
 pub mod exit;
+pub mod host;
+pub mod judge;
 pub mod kernel;
+pub mod keys;
+pub mod pipeline;
+pub mod print;
+pub mod replay;
+pub mod shown;
+pub mod watchlist;

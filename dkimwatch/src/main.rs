@@ -1,8 +1,20 @@
-//! dkimwatch
-use dkimwatch::kernel::*;
-fn main() {
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
-    if let Err(e) = Session::prepare() { eprintln!("{e}"); }
-    let mut s = match Session::open(0) { Ok(s) => s, Err(e) => { eprintln!("{e}"); return; } };
-    for (a, u) in s.survey() { println!("{a:?}\n   {u:?}"); }
+//! Parses, runs, and turns the outcome into an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use dkimwatch::{cli::Cli, exit::Outcome};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("DKIMWATCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli.run() {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            Outcome::Blind.into()
+        }
+    }
 }

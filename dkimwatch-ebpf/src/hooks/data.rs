@@ -52,4 +52,3 @@ fn mm_filemap_fault(ctx: BtfTracePointContext) -> i32 {
     reached(&ctx, Hook::FilemapFault);
     0
 }
-

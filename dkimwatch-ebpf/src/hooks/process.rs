@@ -1,9 +1,6 @@
 //! Processes come, execute and go: the table of what each one executed.
 
-use aya_ebpf::{
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use dkimwatch_common::tally::Hook;
 
 use crate::{memory::Ptr, process, tally};

@@ -11,7 +11,7 @@ pub struct AttributedAccess {
     pub names: Names,
     /// The container it ran in, read from its cgroup's names.
     pub container: Option<Container>,
-    /// The innermost systemd unit (`.service`, `.scope`, …) of its cgroup path.
+    /// The systemd unit (`.service`, `.scope`) of its cgroup path: the outermost one, which the system's manager named.
     pub unit: Option<String>,
     /// The executable, as a person would name it.
     pub executable: Executable,
@@ -41,8 +41,12 @@ pub struct Names {
 pub struct Container {
     /// Its id, as long as the cgroup's name gives it.
     pub id: String,
-    /// `docker`, `podman`, `containerd`, `cri-o`, `lxc`, `systemd-nspawn`.
+    /// `docker`, `podman`, `containerd`, `cri-o`, `kubernetes` (where its cgroup does not say which), `lxc`,
+    /// `systemd-nspawn`.
     pub runtime: &'static str,
+    /// Somebody else than the host's root could have chosen the name: it lies in a part of the tree that an ordinary user
+    /// manages (rootless containers), inside another container, or in a path that was cut. Good to show, no identity.
+    pub forgeable: bool,
 }
 
 /// The executable, as a person would name it.

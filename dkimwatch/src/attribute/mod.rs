@@ -1,5 +1,14 @@
 //! [`Access`](crate::decode::Access) → [`AttributedAccess`]. Promise: may be incomplete, never drops an access, never waits for a slow source.
 
+mod accounts;
 mod attributed;
+mod attributor;
+mod cgroup;
+mod packages;
+mod processes;
+mod surroundings;
 
 pub use attributed::*;
+pub use attributor::Attributor;
+pub use cgroup::{container, unit};
+pub use surroundings::{Host, Surroundings};

@@ -1,5 +1,17 @@
-//! The configuration: as typed ([`schema`](self)) → validated → as meant ([`Settings`]).
+//! The configuration: as typed (`schema`) → validated (`validate`) → as meant ([`Settings`]).
+//!
+//! [`load`] is the way in. What it returns is complete and consistent; what could not be so is a [`ConfigError`] that
+//! names the file, the key, the value and the remedy.
 
+mod error;
+mod load;
+mod profiles;
+mod schema;
 mod settings;
+mod trust;
+mod validate;
 
+pub use error::{ConfigError, Fault, Place};
+pub use load::{DEFAULT_PATH, Loaded, load};
+pub use profiles::profiles;
 pub use settings::*;

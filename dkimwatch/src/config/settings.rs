@@ -18,8 +18,8 @@ pub struct Settings {
 pub struct KeySettings {
     /// Ask the signers on this host.
     pub discover: bool,
-    /// Files, globs, and folders as a whole.
-    pub paths: Vec<String>,
+    /// Files, globs, and folders as a whole, absolute. A path that exists as such is no glob, whatever it is called.
+    pub paths: Vec<PathBuf>,
     /// Names beside the keys that anyone may read (globs on the file name).
     pub public: Vec<String>,
 }
@@ -44,3 +44,7 @@ pub struct Signer {
     /// From the built-in profiles, not from the configuration.
     pub built_in: bool,
 }
+
+/// Names beside the keys that anyone may read unless the configuration says otherwise: DNS records, as `opendkim-genkey`
+/// and `rspamadm dkim_keygen` leave them, and the note that Debian's opendkim package installs in `/etc/dkimkeys`.
+pub const PUBLIC: [&str; 3] = ["*.txt", "*.pub", "README.PrivateKeys"];

@@ -80,6 +80,8 @@ pub struct OpenedFile {
     pub dir: FileId,
     /// `i_generation`: tells a reused inode number from the former file.
     pub generation: u32,
+    /// The generation it had when it was enrolled.
+    pub watch_generation: u32,
     /// `i_mode`: type and permission bits.
     pub mode: u32,
     /// Owner, initial user namespace.
@@ -143,9 +145,9 @@ impl OpenMode {
 /// A path from the kernel: bytes, absolute unless cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelPath {
-    /// The path, with a leading `/`.
+    /// The path, with a leading `/`, or `…/` when cut.
     pub bytes: Vec<u8>,
-    /// The root end is missing: it had more components or bytes than a record keeps. The rest begins with `…/`.
+    /// The root end is missing: it had more components or bytes than a record keeps. The rest stands behind `…/`.
     pub cut: bool,
 }
 
@@ -221,7 +223,7 @@ pub struct Namespaces {
 pub struct Cgroup {
     /// Inode number of its folder.
     pub id: u64,
-    /// Path from the hierarchy's root, outermost first, with a leading `/`; `/` is the root.
+    /// Path from the hierarchy's root, outermost first, with a leading `/` (`…/` when cut); `/` is the root.
     pub path: Vec<u8>,
     /// The outer end is missing.
     pub cut: bool,

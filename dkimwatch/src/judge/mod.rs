@@ -1,7 +1,15 @@
 //! [`AttributedAccess`](crate::attribute::AttributedAccess) → [`JudgedAccess`]. Promise: pure, no input or output, no clock; says which rule decided and why.
 
+mod decide;
+mod fit;
+mod glob;
 mod judged;
 mod policy;
+mod reason;
+pub mod severity;
+mod stranger;
 
+pub use decide::judge;
 pub use judged::*;
 pub use policy::*;
+pub(crate) use reason::errno_name;

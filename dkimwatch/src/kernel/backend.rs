@@ -6,7 +6,7 @@ use aya::{
     Btf, Ebpf,
     programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, ProgramError, TracePoint},
 };
-use dkimwatch_common::{names::programs, record::Via};
+use dkimwatch_common::{names::programs, record::Via, tally::Hook};
 use serde::Serialize;
 
 use super::{KernelError, tracefs};
@@ -86,6 +86,14 @@ pub struct Unseen {
     pub text: String,
 }
 
+/// A backend's programs, attached.
+pub(super) struct Attached {
+    /// The hooks that they are at.
+    pub(super) hooks: Vec<Hook>,
+    /// What stays unseen.
+    pub(super) unseen: Vec<Unseen>,
+}
+
 /// How a program is attached.
 enum Attach {
     Lsm(&'static str),
@@ -99,6 +107,7 @@ enum Attach {
 /// A program of a backend.
 struct Part {
     name: &'static str,
+    hook: Hook,
     attach: Attach,
     /// Without it the backend is none. Any other part's absence costs its own coverage only.
     essential: bool,
@@ -125,15 +134,23 @@ const DATA: (&str, &str) = (
 fn parts(backend: Backend) -> &'static [Part] {
     match backend {
         Backend::Lsm => &[
-            Part { name: programs::LSM_FILE_OPEN, attach: Attach::Lsm("file_open"), essential: true, lost: ("", "") },
+            Part {
+                name: programs::LSM_FILE_OPEN,
+                hook: Hook::LsmFileOpen,
+                attach: Attach::Lsm("file_open"),
+                essential: true,
+                lost: ("", ""),
+            },
             Part {
                 name: programs::LSM_D_INSTANTIATE,
+                hook: Hook::Instantiate,
                 attach: Attach::Lsm("d_instantiate"),
                 essential: false,
                 lost: NEW_SUBFOLDER,
             },
             Part {
                 name: programs::LSM_INODE_RENAME,
+                hook: Hook::Rename,
                 attach: Attach::Lsm("inode_rename"),
                 essential: false,
                 lost: MOVED_SUBFOLDER,
@@ -142,18 +159,21 @@ fn parts(backend: Backend) -> &'static [Part] {
         Backend::Fentry => &[
             Part {
                 name: programs::FEXIT_FILE_OPEN,
+                hook: Hook::FexitFileOpen,
                 attach: Attach::Fexit("security_file_open"),
                 essential: true,
                 lost: ("", ""),
             },
             Part {
                 name: programs::FENTRY_D_INSTANTIATE,
+                hook: Hook::Instantiate,
                 attach: Attach::Fentry("security_d_instantiate"),
                 essential: false,
                 lost: NEW_SUBFOLDER,
             },
             Part {
                 name: programs::FENTRY_INODE_RENAME,
+                hook: Hook::Rename,
                 attach: Attach::Fentry("security_inode_rename"),
                 essential: false,
                 lost: MOVED_SUBFOLDER,
@@ -162,24 +182,28 @@ fn parts(backend: Backend) -> &'static [Part] {
         Backend::Tracepoint => &[
             Part {
                 name: programs::SYS_EXIT_OPEN,
+                hook: Hook::SysExitOpen,
                 attach: Attach::Tracepoints("syscalls", OPEN_FAMILY),
                 essential: true,
                 lost: ("", ""),
             },
             Part {
                 name: programs::FILEMAP_GET_PAGES,
+                hook: Hook::FilemapGetPages,
                 attach: Attach::BtfTracepoint("mm_filemap_get_pages"),
                 essential: false,
                 lost: DATA,
             },
             Part {
                 name: programs::FILEMAP_MAP_PAGES,
+                hook: Hook::FilemapMapPages,
                 attach: Attach::BtfTracepoint("mm_filemap_map_pages"),
                 essential: false,
                 lost: DATA,
             },
             Part {
                 name: programs::FILEMAP_FAULT,
+                hook: Hook::FilemapFault,
                 attach: Attach::BtfTracepoint("mm_filemap_fault"),
                 essential: false,
                 lost: DATA,
@@ -214,18 +238,19 @@ fn always_unseen(backend: Backend) -> Vec<Unseen> {
     list
 }
 
-/// Loads and attaches a backend's programs; returns what stays unseen.
+/// Loads and attaches a backend's programs.
 ///
 /// # Errors
 /// When an essential program is refused; everything is detached again then.
-pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Vec<Unseen>, KernelError> {
+pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Attached, KernelError> {
+    let mut hooks = Vec::new();
     let mut unseen = always_unseen(backend);
     if backend == Backend::Tracepoint && !tracefs::mounted() {
         return Err(KernelError::Tracefs(std::io::Error::from(std::io::ErrorKind::NotFound)));
     }
     for part in parts(backend) {
         match attach_part(part, ebpf, btf) {
-            Ok(()) => {}
+            Ok(()) => hooks.push(part.hook),
             Err(error) if part.essential => {
                 detach(backend, ebpf);
                 return Err(error);
@@ -238,7 +263,7 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Vec
             }
         }
     }
-    Ok(unseen)
+    Ok(Attached { hooks, unseen })
 }
 
 /// Detaches and unloads a backend's programs.

@@ -15,8 +15,8 @@ pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// # Errors
 /// When the description cannot be read, or lacks a field that is needed.
 pub(super) fn resolve(path: &Path) -> Result<Offsets, KernelError> {
-    let btf = Btf::from_file(path)
-        .map_err(|error| KernelError::Btf { path: path.to_owned(), reason: error.to_string() })?;
+    let btf =
+        Btf::from_file(path).map_err(|error| KernelError::Btf { path: path.to_owned(), reason: error.to_string() })?;
     let mut missing = None;
     let offsets = Offsets::resolve(|field| {
         let offset = field.paths.iter().find_map(|path| offset_of(&btf, path));
@@ -75,7 +75,9 @@ fn as_struct(btf: &Btf, mut kind: Type) -> Option<Struct> {
         kind = match kind {
             Type::Struct(found) | Type::Union(found) => return Some(found),
             Type::Typedef(typedef) => btf.resolve_chained_type(&typedef).ok()?,
-            Type::Const(inner) | Type::Volatile(inner) | Type::Restrict(inner) => btf.resolve_chained_type(&inner).ok()?,
+            Type::Const(inner) | Type::Volatile(inner) | Type::Restrict(inner) => {
+                btf.resolve_chained_type(&inner).ok()?
+            }
             Type::TypeTag(tag) => btf.resolve_chained_type(&tag).ok()?,
             _ => return None,
         }

@@ -44,8 +44,7 @@ impl Rings {
     pub(super) fn new(stranger: RingBuf<MapData>, signer: RingBuf<MapData>) -> Result<Self, KernelError> {
         let register = |ring| {
             // SAFETY: the ring owns its descriptor, which is the same for as long as it lives.
-            unsafe { AsyncFd::register(Readable(ring)) }
-                .map_err(|error| KernelError::io("poll a ring")(error.into()))
+            unsafe { AsyncFd::register(Readable(ring)) }.map_err(|error| KernelError::io("poll a ring")(error.into()))
         };
         Ok(Self { stranger: register(stranger)?, signer: register(signer)? })
     }

@@ -11,12 +11,14 @@ use dkimwatch_common::{
     identity::Identified,
     names::{globals, maps, programs},
     settings::HookSettings,
+    tally::Hook,
     watch::{FileWatch, file_watch},
 };
 use serde::Serialize;
 
 use super::{
-    Backend, BackendChoice, KernelError, Rings, Tally, Unseen, WatchSet, backend,
+    Backend, BackendChoice, KernelError, Rings, Tally, Unseen, WatchSet,
+    backend::{self, Attached},
     canary::Canary,
     identify::{self, Handle},
     object::KERNEL_OBJECT,
@@ -39,6 +41,9 @@ pub struct Live {
     pub backend: Backend,
     /// What was tried before it, and it.
     pub attempts: Vec<Attempt>,
+    /// The hooks that are attached.
+    #[serde(skip)]
+    pub hooks: Vec<Hook>,
     /// What it does not see here.
     pub unseen: Vec<Unseen>,
 }
@@ -74,10 +79,8 @@ impl Session {
             return Err(KernelError::Rights(sentence));
         }
         let offsets = pod::FieldOffsets(offsets::resolve(Path::new(offsets::VMLINUX))?);
-        let btf = Btf::from_sys_fs().map_err(|error| KernelError::Btf {
-            path: offsets::VMLINUX.into(),
-            reason: error.to_string(),
-        })?;
+        let btf = Btf::from_sys_fs()
+            .map_err(|error| KernelError::Btf { path: offsets::VMLINUX.into(), reason: error.to_string() })?;
         let settings = pod::Settings(HookSettings { own_tgid: std::process::id() });
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
@@ -136,9 +139,9 @@ impl Session {
         let mut attempts = Vec::new();
         for candidate in choice.candidates() {
             match self.try_backend(*candidate) {
-                Ok(unseen) => {
+                Ok(Attached { hooks, unseen }) => {
                     attempts.push(Attempt { backend: *candidate, refused: None });
-                    return Ok(Live { backend: *candidate, attempts, unseen });
+                    return Ok(Live { backend: *candidate, attempts, hooks, unseen });
                 }
                 Err(error) => {
                     tracing::debug!(backend = %candidate, %error, "refused");
@@ -158,27 +161,27 @@ impl Session {
         Backend::ALL
             .iter()
             .map(|candidate| match self.try_backend(*candidate) {
-                Ok(unseen) => {
+                Ok(attached) => {
                     backend::detach(*candidate, &mut self.ebpf);
-                    (Attempt { backend: *candidate, refused: None }, unseen)
+                    (Attempt { backend: *candidate, refused: None }, attached.unseen)
                 }
                 Err(error) => (Attempt { backend: *candidate, refused: Some(error.to_string()) }, Vec::new()),
             })
             .collect()
     }
 
-    fn try_backend(&mut self, candidate: Backend) -> Result<Vec<Unseen>, KernelError> {
+    fn try_backend(&mut self, candidate: Backend) -> Result<Attached, KernelError> {
         let canary = Canary::new()?;
         let identity = self.identify(&[canary.handle()?])?.into_iter().flatten().next();
         let Some(identity) = identity else { return Err(KernelError::Silent(candidate)) };
         // A duplicate's descriptor names the same file; the canary's own stays open until it is proven.
         let watch = FileWatch { tag: 0, kind: file_watch::CANARY, generation: identity.generation, pad: 0 };
         self.watch_set.arm_file(identity.file, watch)?;
-        let unseen = backend::attach(candidate, &mut self.ebpf, &self.btf)?;
+        let attached = backend::attach(candidate, &mut self.ebpf, &self.btf)?;
         let proven = canary.open().map(|()| self.heard_canary());
         self.watch_set.disarm_file(identity.file)?;
         if proven? {
-            return Ok(unseen);
+            return Ok(attached);
         }
         backend::detach(candidate, &mut self.ebpf);
         Err(KernelError::Silent(candidate))

@@ -37,9 +37,7 @@ impl WatchSet {
     pub fn disarm_file(&mut self, file: FileId) -> Result<(), KernelError> {
         match self.files.remove(&pod::File(file)) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-            {
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(())
             }
             Err(error) => Err(KernelError::map(maps::FILES)(error)),

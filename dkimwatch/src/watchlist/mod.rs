@@ -101,10 +101,18 @@ impl WatchList {
         &self.concerned
     }
 
-    /// Keys and folders watched.
+    /// The keys, and the folders watched as a whole.
     #[must_use]
-    pub fn watched(&self) -> &[Watched] {
-        &self.policy.watched
+    pub fn keys_and_folders(&self) -> (Vec<JudgedKey>, Vec<PathBuf>) {
+        let mut keys = Vec::new();
+        let mut folders = Vec::new();
+        for entry in &self.policy.watched {
+            match entry {
+                Watched::Key(key) => keys.push(key.clone()),
+                Watched::Folder { path, .. } => folders.push(path.clone()),
+            }
+        }
+        (keys, folders)
     }
 
     /// Resolves every path anew and arms what is there.

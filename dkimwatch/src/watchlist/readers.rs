@@ -1,15 +1,18 @@
 //! The expected readers, resolved: an executable's path to what the kernel says lies there, a user's name to its uid.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path};
+use std::{collections::HashMap, os::unix::fs::MetadataExt as _, path::Path};
 
 use dkimwatch_common::watch::Tag;
 
 use crate::{
-    attribute::Accounts,
     config::{Settings, Signer},
+    host::Host,
     judge::{ExpectedImage, Policy, Reader, Role, Watched},
     kernel::{Handle, KernelError, Session},
 };
+
+/// Users' ids by name.
+type Uids = HashMap<String, u32>;
 
 /// The mount namespace of this process: its inode number, as `ns.inum`. The one of process 1 where it can be read: this
 /// process may be in a mount namespace of its own.
@@ -24,12 +27,12 @@ pub(super) fn own_mount_namespace() -> u32 {
 /// Resolves every reader anew. What was at its path before is kept: a running process keeps the old file over a package
 /// upgrade.
 pub(super) fn resolve(settings: &Settings, policy: &mut Policy, session: &mut Session) -> Result<(), KernelError> {
-    let accounts = Accounts::read();
+    let uids = Host::here().users().into_iter().map(|(name, user)| (name, user.uid)).collect();
     let mut readers = Vec::new();
     for (signers, role) in [(&settings.signers, Role::Signer), (&settings.maintenance, Role::Maintenance)] {
         for signer in signers {
             let before = policy.readers.iter().find(|reader| reader.name == signer.name && reader.role == role);
-            let mut reader = resolve_one(signer, role, &accounts, &policy.watched);
+            let mut reader = resolve_one(signer, role, &uids, &policy.watched);
             reader.images = before.map(|reader| reader.images.clone()).unwrap_or_default();
             if let Some(image) = image(&signer.executable, session)? {
                 if role == Role::Signer {
@@ -46,14 +49,14 @@ pub(super) fn resolve(settings: &Settings, policy: &mut Policy, session: &mut Se
     Ok(())
 }
 
-fn resolve_one(signer: &Signer, role: Role, accounts: &Accounts, watched: &[Watched]) -> Reader {
+fn resolve_one(signer: &Signer, role: Role, uids: &Uids, watched: &[Watched]) -> Reader {
     Reader {
         name: signer.name.clone(),
         role,
         executable: signer.executable.clone(),
         images: Vec::new(),
         script: signer.script.clone(),
-        uids: signer.users.iter().filter_map(|user| uid(user, accounts)).collect(),
+        uids: signer.users.iter().filter_map(|user| uid(user, uids)).collect(),
         users: signer.users.clone(),
         units: signer.units.clone(),
         containers: signer.containers.clone(),
@@ -61,8 +64,8 @@ fn resolve_one(signer: &Signer, role: Role, accounts: &Accounts, watched: &[Watc
     }
 }
 
-fn uid(user: &str, accounts: &Accounts) -> Option<u32> {
-    user.parse().ok().or_else(|| accounts.uid(user))
+fn uid(user: &str, uids: &Uids) -> Option<u32> {
+    user.parse().ok().or_else(|| uids.get(user).copied())
 }
 
 /// The entries at or below the paths.

@@ -1,0 +1,58 @@
+//! The command line: every command and flag, from which help, manual pages and completions come.
+
+pub mod bench_attach;
+pub mod config;
+pub mod doctor;
+pub mod keys;
+pub mod replay;
+pub mod watch;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::exit::Outcome;
+
+/// Watches who opens the DKIM private keys of this mail host, and says when it was not the signer.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "dkimwatch", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 quiet, 1 findings, 2 usage or configuration, 3 cannot see.")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Watch the keys and print a line for each access.
+    Watch(watch::Args),
+    /// List the keys of this host, and how each was found.
+    Keys(keys::Args),
+    /// Say what this kernel allows, which backend is used and why, what stays unseen, and what to change.
+    Doctor(doctor::DoctorArgs),
+    /// Work on the configuration.
+    Config(config::Args),
+    /// Run recorded accesses through the program and compare with the expected lines.
+    Replay(replay::ReplayArgs),
+    /// Attach one set of programs and wait, for `cargo xtask bench`.
+    #[command(hide = true)]
+    BenchAttach(bench_attach::BenchAttachArgs),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What the command could not do, in words for the operator.
+    pub fn run(self) -> Result<Outcome> {
+        match self.command {
+            Command::Watch(args) => watch::run(&args),
+            Command::Keys(args) => keys::run(&args),
+            Command::Config(args) => config::run(&args),
+            Command::Replay(args) => replay::run(&args),
+            Command::Doctor(args) => doctor::run(&args),
+            Command::BenchAttach(args) => bench_attach::run(&args),
+        }
+    }
+}

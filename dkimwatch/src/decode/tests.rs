@@ -1,0 +1,318 @@
+//! decode on anything: random bytes, damaged records, and every record that the builder can make.
+
+use std::mem::offset_of;
+
+use dkimwatch_common::{
+    identity::FileId,
+    limits,
+    record::{Kind, RawRecord, VERSION, Via, fact},
+    tally::HOOKS,
+};
+
+use super::{fields::SIZE, *};
+
+/// SplitMix64 (Steele, Lea, Flood 2014): seeded, so that a failure can be run again.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).expect("below a usize")
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::try_from(self.next() >> 32).expect("32 bits")
+    }
+
+    fn chance(&mut self) -> bool {
+        self.next() & 1 == 0
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.next().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+
+    /// A name without NUL and `/`: any other byte, invalid UTF-8 included.
+    fn name(&mut self, longest: usize) -> Vec<u8> {
+        (0..=self.below(longest))
+            .map(|_| match self.next().to_le_bytes()[0] {
+                0 | b'/' => b'_',
+                other => other,
+            })
+            .collect()
+    }
+
+    fn path(&mut self, depth: usize, longest: usize, cut: bool) -> Vec<u8> {
+        let names: Vec<Vec<u8>> = (0..self.below(depth + 1)).map(|_| self.name(longest)).collect();
+        let mut path = if cut { CUT_PREFIX.to_vec() } else { b"/".to_vec() };
+        path.extend(names.join(&b'/'));
+        path
+    }
+
+    fn fact<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Fact<T> {
+        match self.below(8) {
+            0 => Fact::Unreadable,
+            1 => Fact::NotAsked,
+            _ => Fact::Known(make(self)),
+        }
+    }
+
+    fn file_id(&mut self) -> FileId {
+        FileId::new(self.u32(), self.next() | 1)
+    }
+
+    pub(crate) fn access(&mut self) -> Access {
+        let login = self.fact(|random| (random.next(), random.next()));
+        Access {
+            kind: if self.chance() { Kind::Open } else { Kind::Data },
+            via: [Via::Lsm, Via::Fentry, Via::Tracepoint][self.below(3)],
+            hook: HOOKS[self.below(HOOKS.len())],
+            ring: if self.chance() { Ring::Signer } else { Ring::Stranger },
+            boot_ns: self.next(),
+            sequence: self.next(),
+            cpu: self.u32(),
+            outcome: self.fact(|random| {
+                if random.chance() { Ok(()) } else { Err(i32::try_from(random.below(4095)).expect("small") + 1) }
+            }),
+            file: OpenedFile {
+                id: self.file_id(),
+                dir: self.file_id(),
+                generation: self.u32(),
+                watch_generation: self.u32(),
+                mode: self.u32(),
+                uid: self.u32(),
+                gid: self.u32(),
+                nlink: self.u32(),
+                path: self.fact(|random| {
+                    let cut = random.chance();
+                    KernelPath { bytes: random.path(limits::PATH_DEPTH, 40, cut), cut }
+                }),
+                unlinked: self.chance(),
+                tag: self.u32(),
+                watch_kind: self.u32(),
+                open: self.fact(|random| OpenMode { flags: random.u32(), mode: random.u32() }),
+            },
+            process: Process {
+                pid: self.u32(),
+                tid: self.u32(),
+                inner_pid: self.fact(Self::u32),
+                start_ns: self.next(),
+                creds: self.fact(|random| Creds {
+                    uid: random.u32(),
+                    euid: random.u32(),
+                    suid: random.u32(),
+                    fsuid: random.u32(),
+                    gid: random.u32(),
+                    egid: random.u32(),
+                    sgid: random.u32(),
+                    fsgid: random.u32(),
+                    cap_effective: random.next(),
+                }),
+                login_uid: login.clone().map(|(uid, _)| u32::try_from(uid >> 33).ok()),
+                session: login.map(|(_, session)| if session & 1 == 0 { None } else { Some(7) }),
+                namespaces: self.fact(|random| Namespaces {
+                    mnt: random.u32(),
+                    pid: random.u32(),
+                    net: random.u32(),
+                    uts: random.u32(),
+                    ipc: random.u32(),
+                    cgroup: random.u32(),
+                    user: random.u32(),
+                }),
+                cgroup: self.fact(|random| {
+                    let cut = random.chance();
+                    Cgroup { id: random.next(), path: random.path(limits::CGROUP_DEPTH, 60, cut), cut }
+                }),
+                comm: self.name(limits::COMM - 1),
+                image: self.fact(|random| Image {
+                    id: random.file_id(),
+                    uid: random.u32(),
+                    gid: random.u32(),
+                    mode: random.u32(),
+                    nlink: random.u32(),
+                    ctime: random.next(),
+                    mnt_ns: random.u32(),
+                    path: random.name(limits::EXEC_PATH - 1),
+                    source: [ImageSource::Exec, ImageSource::OlderThanWatch, ImageSource::AtAccess][random.below(3)],
+                }),
+                claimed: {
+                    let cut = self.chance();
+                    let unlinked = self.chance();
+                    self.fact(|random| ClaimedExe {
+                        id: random.file_id(),
+                        path: KernelPath { bytes: random.path(limits::PATH_DEPTH, 40, cut), cut },
+                        unlinked,
+                    })
+                },
+                args: self.fact(|random| Args {
+                    list: (0..random.below(10))
+                        .map(|_| if random.chance() { random.name(70) } else { Vec::new() })
+                        .collect(),
+                    cut: random.chance(),
+                }),
+                kernel_thread: self.chance(),
+                io_worker: self.chance(),
+                ancestors: (0..self.below(limits::ANCESTORS + 1))
+                    .map(|_| Ancestor {
+                        pid: self.u32(),
+                        start_ns: self.next(),
+                        uid: self.u32(),
+                        comm: self.name(limits::COMM - 1),
+                        exe: self.chance().then(|| self.file_id()),
+                    })
+                    .collect(),
+                ancestors_cut: self.chance(),
+            },
+        }
+    }
+}
+
+fn encode(access: &Access) -> Vec<u8> {
+    RecordBuilder::new(access).expect("the access fits a record").finish()
+}
+
+#[test]
+fn what_was_encoded_is_decoded_alike() {
+    let mut random = Random(1);
+    for round in 0..20_000 {
+        let access = random.access();
+        let bytes = encode(&access);
+        assert_eq!(bytes.len(), SIZE);
+        assert_eq!(decode(&bytes).as_ref(), Ok(&access), "round {round}");
+    }
+}
+
+#[test]
+fn a_million_random_byte_strings_are_survived() {
+    let mut random = Random(2);
+    let mut buffer = [0_u8; 2 * SIZE];
+    let (mut accepted, mut refused) = (0, 0);
+    // Plain noise: short, long, and with a true version and length in front, so that more than the first check is tried.
+    for round in 0..500_000_usize {
+        let length = match round % 8 {
+            0 => SIZE,
+            1 => random.below(2 * SIZE),
+            _ => random.below(64),
+        };
+        let bytes = &mut buffer[..length];
+        random.fill(bytes);
+        if length >= 8 && round % 2 == 0 {
+            bytes[..2].copy_from_slice(&VERSION.to_le_bytes());
+            bytes[4..8].copy_from_slice(&u32::try_from(length).expect("small").to_le_bytes());
+        }
+        match decode(bytes) {
+            Ok(_) => accepted += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    // True records with a few bytes changed, lengths, counts and fact bits more often than their share.
+    let delicate = [
+        offset_of!(RawRecord, known),
+        offset_of!(RawRecord, unreadable),
+        offset_of!(RawRecord, marks),
+        offset_of!(RawRecord, outcome),
+        offset_of!(RawRecord, ancestor_count),
+        offset_of!(RawRecord, path_len),
+        offset_of!(RawRecord, claimed_path_len),
+        offset_of!(RawRecord, args_len),
+        offset_of!(RawRecord, cgroup_len),
+        offset_of!(RawRecord, image.path_len),
+        offset_of!(RawRecord, image.source),
+    ];
+    let mut record = Vec::new();
+    for round in 0..500_000_usize {
+        if round % 64 == 0 {
+            record = encode(&random.access());
+        }
+        for _ in 0..4 {
+            let at = if random.chance() { delicate[random.below(delicate.len())] } else { random.below(SIZE - 4) };
+            let value = match random.below(3) {
+                0 => u32::MAX,
+                1 => random.u32(),
+                _ => u32::try_from(random.below(2048)).expect("small"),
+            };
+            // The header stays whole in most rounds, or nothing behind it would be tried.
+            if at >= 8 || round % 16 == 0 {
+                record[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        match decode(&record) {
+            Ok(access) => {
+                accepted += 1;
+                assert!(access.process.ancestors.len() <= limits::ANCESTORS);
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    // Both ways were really taken.
+    assert!(accepted > 50_000, "{accepted} accepted");
+    assert!(refused > 400_000, "{refused} refused");
+}
+
+#[test]
+fn each_refusal_names_what_is_wrong() {
+    let mut random = Random(3);
+    let good = encode(&random.access());
+    let with = |at: usize, value: u16| {
+        let mut bytes = good.clone();
+        bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        decode(&bytes)
+    };
+    assert_eq!(decode(&[]), Err(DecodeError::Size { got: 0, expected: SIZE }));
+    assert_eq!(decode(&good[..SIZE - 1]), Err(DecodeError::Size { got: SIZE - 1, expected: SIZE }));
+    assert_eq!(with(offset_of!(RawRecord, header.version), 2), Err(DecodeError::Version { got: 2 }));
+    assert_eq!(with(offset_of!(RawRecord, header.kind), 0), Err(DecodeError::Kind { got: 0 }));
+    assert_eq!(with(offset_of!(RawRecord, via), 4), Err(DecodeError::Via { got: 4 }));
+    assert_eq!(with(offset_of!(RawRecord, hook), 99), Err(DecodeError::Hook { got: 99 }));
+    let length = with(offset_of!(RawRecord, header.len), 7);
+    assert!(matches!(length, Err(DecodeError::Length { got: SIZE, .. })), "{length:?}");
+}
+
+#[test]
+fn a_damaged_fact_costs_that_fact_only() {
+    let mut random = Random(4);
+    let mut access = random.access();
+    access.process.args = Fact::Known(Args { list: vec![b"cat".to_vec()], cut: false });
+    let mut bytes = encode(&access);
+    let beyond = u32::try_from(limits::ARGS + 1).expect("small");
+    bytes[offset_of!(RawRecord, args_len)..][..4].copy_from_slice(&beyond.to_le_bytes());
+    access.process.args = Fact::Unreadable;
+    assert_eq!(decode(&bytes), Ok(access));
+}
+
+#[test]
+fn too_many_ancestors_are_cut_and_said_so() {
+    let mut random = Random(5);
+    let mut bytes = encode(&random.access());
+    bytes[offset_of!(RawRecord, ancestor_count)..][..4].copy_from_slice(&9_u32.to_le_bytes());
+    let access = decode(&bytes).expect("decodes");
+    assert_eq!(access.process.ancestors.len(), limits::ANCESTORS);
+    assert!(access.process.ancestors_cut);
+}
+
+#[test]
+fn a_fact_both_known_and_unreadable_is_not_trusted() {
+    let mut random = Random(6);
+    let mut bytes = encode(&random.access());
+    for at in [offset_of!(RawRecord, known), offset_of!(RawRecord, unreadable)] {
+        bytes[at..at + 4].copy_from_slice(&fact::CREDS.to_le_bytes());
+    }
+    assert_eq!(decode(&bytes).expect("decodes").process.creds, Fact::Unreadable);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_the_builder() {
+    let mut access = Random(7).access();
+    access.process.comm = vec![b'a'; limits::COMM + 1];
+    assert!(matches!(RecordBuilder::new(&access), Err(EncodeError::TooLong { field: "comm", .. })));
+}

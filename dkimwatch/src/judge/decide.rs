@@ -1,0 +1,155 @@
+//! The judgement.
+
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
+
+use dkimwatch_common::{record::Kind as RecordKind, watch::file_watch};
+
+use super::{
+    Action, JudgedAccess, JudgedKey, Policy, Reader, Role, Verdict, Watched,
+    fit::{Detail, Fit, fit},
+    glob, reason, severity, stranger,
+};
+use crate::{attribute::AttributedAccess, decode::Access};
+
+/// Judges an access; `None` for a public file beside a key, which anyone may read.
+///
+/// Rules, by `rule.id`:
+/// - `signer/NAME`, `maintenance/NAME`: a reader of the policy, matched in everything that the policy asks.
+/// - `signer-mismatch/DETAIL`: a reader's program with a detail that is off; the reason names each.
+/// - `stranger/KIND`: any other program. `disguise` is one that has a reader's name, or that changed what
+///   `/proc/PID/exe` shows.
+#[must_use]
+pub fn judge(attributed: AttributedAccess, policy: &Policy) -> Option<JudgedAccess> {
+    if is_public(&attributed.access, policy) {
+        return None;
+    }
+    let action = action(&attributed.access);
+    let key = key(&attributed.access, policy);
+    let deed = reason::deed(&attributed, action, &key);
+    let finding = decide(&attributed, policy, action, &key, &deed);
+    let refused = action == Action::KeyOpenDenied && finding.verdict == Verdict::Unexpected;
+    Some(JudgedAccess {
+        attributed,
+        action,
+        key,
+        verdict: finding.verdict,
+        rule: finding.rule,
+        reason: finding.reason,
+        severity: if refused { severity::refused(finding.severity) } else { finding.severity },
+    })
+}
+
+struct Finding {
+    verdict: Verdict,
+    rule: String,
+    severity: u8,
+    reason: String,
+}
+
+fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &JudgedKey, deed: &str) -> Finding {
+    let fits: Vec<(&Reader, Fit)> =
+        policy.readers.iter().map(|reader| (reader, fit(reader, attributed, policy))).collect();
+    // Before anything else: a check run by hand has the signer's identity, and is not the signer at work.
+    let runs = |found: &Fit| match found {
+        Fit::Fits => true,
+        Fit::Off(details) => details.iter().all(|detail| matches!(detail, Detail::Unit | Detail::User)),
+        Fit::Other => false,
+    };
+    if let Some((reader, _)) =
+        fits.iter().find(|(reader, found)| runs(found) && stranger::own_check(attributed, reader))
+    {
+        return Finding {
+            verdict: Verdict::Unexpected,
+            rule: "stranger/admin-check".to_owned(),
+            severity: severity::NOTICE,
+            reason: reason::own_check(reader, deed),
+        };
+    }
+    if let Some((reader, _)) = fits.iter().find(|(_, found)| *found == Fit::Fits) {
+        let (verdict, role) = match reader.role {
+            Role::Signer => (Verdict::Expected, "signer"),
+            Role::Maintenance => (Verdict::Maintenance, "maintenance"),
+        };
+        let denied = action == Action::KeyOpenDenied;
+        return Finding {
+            verdict,
+            rule: format!("{role}/{}", crate::escape::text(reader.name.as_bytes())),
+            severity: if denied { severity::NOTICE } else { severity::NONE },
+            reason: reason::as_expected(reader, deed, action),
+        };
+    }
+    let nearest = fits
+        .iter()
+        .filter_map(|(reader, found)| if let Fit::Off(details) = found { Some((*reader, details)) } else { None })
+        .min_by_key(|(_, details)| details.len());
+    if let Some((reader, details)) = nearest {
+        // Details come gravest first.
+        let gravest = details.first().copied().unwrap_or(Detail::Key);
+        return Finding {
+            verdict: Verdict::Unexpected,
+            rule: format!("signer-mismatch/{}", gravest.rule()),
+            severity: details.iter().map(|detail| detail_severity(*detail)).max().unwrap_or(severity::HIGH),
+            reason: reason::off(reader, details, attributed, deed, action, key),
+        };
+    }
+    let kind = stranger::kind(attributed, policy);
+    let root = attributed.access.process.creds.known().is_some_and(|creds| creds.uid == 0);
+    Finding {
+        verdict: Verdict::Unexpected,
+        rule: kind.rule().to_owned(),
+        severity: kind.severity(root),
+        reason: reason::stranger(kind, attributed, policy, deed, action, key),
+    }
+}
+
+const fn detail_severity(detail: Detail) -> u8 {
+    match detail {
+        Detail::Changed | Detail::Writable | Detail::Nameless | Detail::Claim | Detail::User => severity::CRITICAL,
+        Detail::Writes | Detail::Unit | Detail::Container | Detail::Script => severity::HIGH,
+        Detail::Key => severity::MEDIUM,
+    }
+}
+
+/// What was done. An open that may write counts as a change, as the kernel reports the open and not each write.
+fn action(access: &Access) -> Action {
+    if let Some(Err(_)) = access.outcome.known() {
+        return Action::KeyOpenDenied;
+    }
+    match (access.kind, access.file.open.known()) {
+        (RecordKind::Data, _) => Action::KeyRead,
+        (RecordKind::Open, Some(open)) if open.created() => Action::KeyCreated,
+        (RecordKind::Open, Some(open)) if open.writes() || open.truncated() => Action::KeyModified,
+        (RecordKind::Open, _) => Action::KeyOpened,
+    }
+}
+
+/// The key that a record's tag names. A tag without an entry (the watch list has just changed) leaves the path.
+fn key(access: &Access, policy: &Policy) -> JudgedKey {
+    let opened = || {
+        let bytes = access.file.path.known().map(|path| path.bytes.clone()).unwrap_or_default();
+        PathBuf::from(OsString::from_vec(bytes))
+    };
+    match watched(access, policy) {
+        Some(Watched::Key(key)) => key.clone(),
+        Some(Watched::Folder { signer, .. }) => {
+            JudgedKey { path: opened(), domain: None, selector: None, signer: signer.clone() }
+        }
+        None => JudgedKey { path: opened(), domain: None, selector: None, signer: None },
+    }
+}
+
+fn watched<'p>(access: &Access, policy: &'p Policy) -> Option<&'p Watched> {
+    policy.watched.get(usize::try_from(access.file.tag).ok()?)
+}
+
+/// A file of a public name that was born in a watched folder. Never an armed key, whatever it is called today, and never
+/// a file with a second name: that other name could be a key's.
+fn is_public(access: &Access, policy: &Policy) -> bool {
+    let in_folder = matches!(watched(access, policy), Some(Watched::Folder { .. }));
+    let Some(path) = access.file.path.known() else { return false };
+    let name = stranger::basename(&path.bytes);
+    in_folder
+        && access.file.watch_kind == file_watch::BORN
+        && access.file.nlink <= 1
+        && policy.public.iter().any(|pattern| glob::matches(pattern.as_bytes(), name))
+}

@@ -1,0 +1,323 @@
+//! The sentences of `event.reason`: who did what to which key, why that is not as expected, and what to do first.
+
+use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _};
+
+use super::{Action, JudgedKey, Policy, Reader, Role, fit::Detail, stranger::Kind};
+use crate::{
+    attribute::{AttributedAccess, Container},
+    decode::ImageSource,
+    escape,
+};
+
+/// "nobody (uid 65534) opened the DKIM key of example.org, selector sel1 (/etc/…) with /usr/bin/cat (pid 4242), …".
+pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> String {
+    let process = &attributed.access.process;
+    let mut sentence = format!("{} {} {}", who(attributed), did(attributed, action), key_name(key));
+    // Another path to the same file: a hard link, a bind mount, a container's view.
+    let opened = opened_path(attributed);
+    if let Some(path) = opened.filter(|path| *path != key.path.as_os_str().as_bytes()) {
+        let _ = write!(sentence, " by the path {}", escape::text(path));
+    }
+    let program = program(attributed);
+    let _ = write!(sentence, " with {program} (pid {}", process.pid);
+    if process.tid != process.pid {
+        let _ = write!(sentence, ", thread {}", process.tid);
+    }
+    sentence.push(')');
+    if process.io_worker {
+        sentence.push_str(", by an io_uring worker");
+    }
+    if let Some(parent) = process.ancestors.first() {
+        let _ = write!(sentence, ", started by {} (pid {})", escape::text(&parent.comm), parent.pid);
+    }
+    if let Some(container) = &attributed.container {
+        let _ = write!(sentence, ", in {}", container_name(container));
+    } else if let Some(unit) = &attributed.unit {
+        let _ = write!(sentence, ", in {unit}");
+    }
+    if let Some(uid) = process.login_uid.known().copied().flatten() {
+        let _ = write!(sentence, ", from a login of {}", named(attributed.names.login_user.as_deref(), uid));
+    }
+    sentence
+}
+
+fn opened_path(attributed: &AttributedAccess) -> Option<&[u8]> {
+    attributed.access.file.path.known().map(|path| path.bytes.as_slice())
+}
+
+/// The sentence for a reader that fits.
+pub(super) fn as_expected(reader: &Reader, deed: &str, action: Action) -> String {
+    let role = match reader.role {
+        Role::Signer => "as the expected signer",
+        Role::Maintenance => "as declared maintenance",
+    };
+    let mut sentence = format!("{deed}, {role} {}.", printable(&reader.name));
+    if action == Action::KeyOpenDenied {
+        sentence.push_str(match reader.role {
+            Role::Signer => {
+                " Mail is refused or goes out unsigned: check owner and mode of the key and of the folders above it."
+            }
+            Role::Maintenance => " Check owner and mode of the key, if it should have been read.",
+        });
+    }
+    sentence
+}
+
+/// The sentence for a reader's program with details that are off.
+pub(super) fn off(
+    reader: &Reader,
+    details: &[Detail],
+    attributed: &AttributedAccess,
+    deed: &str,
+    action: Action,
+    key: &JudgedKey,
+) -> String {
+    let what: Vec<String> = details.iter().map(|detail| detail_text(*detail, reader, attributed)).collect();
+    format!(
+        "{deed}. It runs {}, the program of {}, but {}. {}",
+        shown(&reader.executable),
+        printable(&reader.name),
+        what.join(", and "),
+        first(attributed, action, key)
+    )
+}
+
+/// The sentence for the signer's own check, run by hand.
+pub(super) fn own_check(reader: &Reader, deed: &str) -> String {
+    format!(
+        "{deed}. It is {} checking its own configuration. If nobody ran that check just now, find out who did.",
+        printable(&reader.name)
+    )
+}
+
+/// The sentence for a stranger.
+pub(super) fn stranger(
+    kind: Kind<'_>,
+    attributed: &AttributedAccess,
+    policy: &Policy,
+    deed: &str,
+    action: Action,
+    key: &JudgedKey,
+) -> String {
+    let process = &attributed.access.process;
+    let why = match kind {
+        Kind::KernelThread => {
+            "It is a kernel thread: look for a kernel file server (nfsd, ksmbd) or a core dump that hands the key on"
+                .to_owned()
+        }
+        Kind::UnknownExecutable => "Its executable is not known, as the kernel could not read it".to_owned(),
+        Kind::ChangedLink => {
+            let claim = process.claimed.known().map(|exe| escape::text(&exe.path.bytes)).unwrap_or_default();
+            format!("It is disguised: it made /proc/{}/exe show {claim}, which is not what it executed", process.pid)
+        }
+        Kind::Namesake(reader) => {
+            let same_path = attributed.executable.path.as_deref() == Some(reader.executable.as_os_str().as_bytes());
+            let upgrade = if same_path { "; if the package was upgraded just now, restart dkimwatch" } else { "" };
+            format!(
+                "It has the name of {} but is not its program ({}): a disguise{upgrade}",
+                printable(&reader.name),
+                shown(&reader.executable)
+            )
+        }
+        Kind::Replaced(reader) => {
+            return format!(
+                "{deed}. It runs a deleted file that was called {}: most likely an upgrade replaced it and {} was not restarted since. Restart it, and its reads are expected again; if there was no upgrade, take the key for stolen.",
+                shown(&reader.executable),
+                printable(&reader.name)
+            );
+        }
+        Kind::HiddenExecutable => {
+            "Its executable is hidden: deleted, in memory only, or in a folder that everybody can write to".to_owned()
+        }
+        Kind::Container => {
+            let id = attributed
+                .container
+                .as_ref()
+                .map(|container| container.id.get(..12).unwrap_or(&container.id).to_owned())
+                .unwrap_or_default();
+            format!(
+                "No signer is expected in that container; if it signs your mail, declare it: [[signer]] with containers = [\"{id}\"]"
+            )
+        }
+        Kind::Tool(tool) => return format!("{deed}. {}.", tool.advice),
+        Kind::SignerUser(reader) => {
+            format!(
+                "It runs as the user of {} but is not its program ({})",
+                printable(&reader.name),
+                shown(&reader.executable)
+            )
+        }
+        Kind::User | Kind::Interactive | Kind::Root => format!("Expected here: {}", expected(policy, attributed)),
+    };
+    format!("{deed}. {why}. {}", first(attributed, action, key))
+}
+
+/// What to do first.
+fn first(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> String {
+    let pid = attributed.access.process.pid;
+    match action {
+        Action::KeyOpenDenied => format!("The key stayed shut. Find out what pid {pid} is and who started it."),
+        Action::KeyModified | Action::KeyCreated => "If nobody rotated keys just now, the file may hold somebody else's key: stop signing with it and compare it with its DNS record.".to_owned(),
+        Action::KeyOpened | Action::KeyRead => match (&key.selector, &key.domain) {
+            (Some(selector), Some(domain)) => format!(
+                "Unless you know why, take the key for stolen: sign with a new selector, then withdraw {}._domainkey.{}.",
+                printable(selector), printable(domain)
+            ),
+            _ => "Unless you know why, take the key for stolen: sign with a new selector, then withdraw the old one's DNS record.".to_owned(),
+        },
+    }
+}
+
+fn who(attributed: &AttributedAccess) -> String {
+    let Some(creds) = attributed.access.process.creds.known() else { return "a process of an unknown user".to_owned() };
+    let mut who = named(attributed.names.real_user.as_deref(), creds.uid);
+    if creds.euid != creds.uid {
+        let _ = write!(who, ", effectively {},", named(attributed.names.user.as_deref(), creds.euid));
+    }
+    who
+}
+
+/// "alice (uid 1000)", or "uid 1000".
+fn named(name: Option<&str>, uid: u32) -> String {
+    name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
+}
+
+fn did(attributed: &AttributedAccess, action: Action) -> String {
+    match action {
+        Action::KeyOpened => "opened".to_owned(),
+        Action::KeyRead => {
+            "reached the contents (by no open of its own: an inherited or passed descriptor, io_uring, or a mapping) of"
+                .to_owned()
+        }
+        Action::KeyModified => "opened for writing".to_owned(),
+        Action::KeyCreated => "created".to_owned(),
+        Action::KeyOpenDenied => {
+            let errno = attributed.access.outcome.known().copied().and_then(Result::err).unwrap_or_default();
+            format!("was refused ({})", errno_name(errno))
+        }
+    }
+}
+
+/// errno(3), for those that an open is refused with.
+pub(crate) fn errno_name(errno: i32) -> String {
+    let name = match errno {
+        1 => "EPERM",
+        2 => "ENOENT",
+        4 => "EINTR",
+        13 => "EACCES",
+        16 => "EBUSY",
+        17 => "EEXIST",
+        23 => "ENFILE",
+        24 => "EMFILE",
+        26 => "ETXTBSY",
+        30 => "EROFS",
+        40 => "ELOOP",
+        other => return format!("errno {other}"),
+    };
+    name.to_owned()
+}
+
+fn key_name(key: &JudgedKey) -> String {
+    let path = shown(&key.path);
+    match (&key.domain, &key.selector) {
+        (Some(domain), Some(selector)) => {
+            format!("the DKIM key of {}, selector {} ({path})", printable(domain), printable(selector))
+        }
+        (Some(domain), None) => format!("the DKIM key of {} ({path})", printable(domain)),
+        _ => format!("the DKIM key {path}"),
+    }
+}
+
+fn program(attributed: &AttributedAccess) -> String {
+    let process = &attributed.access.process;
+    let Some(path) = &attributed.executable.path else {
+        return if process.kernel_thread { escape::text(&process.comm) } else { "an unknown program".to_owned() };
+    };
+    let mut program = escape::text(path);
+    if let Some(script) = process.image.known().map(|image| &image.path).filter(|script| {
+        // A script's interpreter is the executable; what execve was given says more.
+        !script.is_empty() && super::stranger::basename(script) != super::stranger::basename(path)
+    }) {
+        let _ = write!(program, " (executed as {})", escape::text(script));
+    }
+    program
+}
+
+fn container_name(container: &Container) -> String {
+    let id = container.id.get(..12).filter(|_| container.id.len() == 64).unwrap_or(&container.id);
+    format!("{} container {id}", container.runtime)
+}
+
+/// Who is expected at this key.
+fn expected(policy: &Policy, attributed: &AttributedAccess) -> String {
+    let tag = attributed.access.file.tag;
+    let names: Vec<String> = policy
+        .readers
+        .iter()
+        .filter(|reader| reader.keys.as_ref().is_none_or(|keys| keys.contains(&tag)) && !reader.images.is_empty())
+        .map(|reader| printable(&reader.name))
+        .collect();
+    if names.is_empty() { "nobody, as no signer is configured".to_owned() } else { names.join(", ") }
+}
+
+fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess) -> String {
+    let process = &attributed.access.process;
+    match detail {
+        Detail::Changed => {
+            "that file was changed after dkimwatch had recorded it (if its package was upgraded, restart dkimwatch)"
+                .to_owned()
+        }
+        Detail::Writable => "others than its owner may write to that file".to_owned(),
+        Detail::Nameless => "that file had been deleted when it was executed".to_owned(),
+        Detail::Claim => format!("/proc/{}/exe shows another file", process.pid),
+        Detail::User => format!("as {}; expected {}", who(attributed), or(&reader.users)),
+        Detail::Writes => "it opened the key for writing, and a signer only reads".to_owned(),
+        Detail::Unit => {
+            format!("in {}; expected {}", attributed.unit.as_deref().unwrap_or("no known unit"), or(&reader.units))
+        }
+        Detail::Container => match &attributed.container {
+            Some(container) if container.forgeable => {
+                format!(
+                    "in {}, a name that an ordinary user or another container could have given; expected {}",
+                    container_name(container),
+                    or(&reader.containers)
+                )
+            }
+            Some(container) => format!("in {}; expected {}", container_name(container), or(&reader.containers)),
+            None => format!("in no container; expected {}", or(&reader.containers)),
+        },
+        Detail::Script => {
+            let script = reader.script.as_deref().map(shown).unwrap_or_default();
+            let older = process.image.known().is_some_and(|image| image.source != ImageSource::Exec);
+            if older {
+                format!("whether it runs {script} is not known, as it is older than the watch (restart it)")
+            } else {
+                format!("it executed {script} of another mount namespace")
+            }
+        }
+        Detail::Key => "this key is not among its keys".to_owned(),
+    }
+}
+
+/// "a, b or c".
+fn or(words: &[String]) -> String {
+    match words {
+        [] => "any".to_owned(),
+        [one] => printable(one),
+        [first @ .., last] => {
+            format!(
+                "{} or {}",
+                first.iter().map(|word| printable(word)).collect::<Vec<_>>().join(", "),
+                printable(last)
+            )
+        }
+    }
+}
+
+fn shown(path: &std::path::Path) -> String {
+    escape::text(path.as_os_str().as_bytes())
+}
+
+fn printable(word: &str) -> String {
+    escape::text(word.as_bytes())
+}

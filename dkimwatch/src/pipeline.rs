@@ -1,0 +1,252 @@
+//! The one road through the program: ring → decode → attribute → judge → print.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use dkimwatch_common::tally::Hook;
+
+use crate::{
+    attribute::Attributor,
+    decode::{self, DecodeError},
+    judge::{self, JudgedAccess, Verdict},
+    kernel::{Batch, Counts, Live, Rings, Session},
+    print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
+    watchlist::{Changes, WatchList},
+};
+
+/// How often the hooks' counters are looked at, so that a loss is told soon after.
+const LOSS_CHECK: Duration = Duration::from_secs(1);
+
+/// How often the watch list is made true again although nothing told of a change: a safety net, not the mechanism.
+const SAFETY_NET: Duration = Duration::from_secs(30);
+
+/// A running watch: the stages, and what they need to know.
+pub struct Pipeline {
+    session: Session,
+    rings: Rings,
+    list: WatchList,
+    changes: Changes,
+    attributor: Attributor,
+    printer: Box<dyn Printer>,
+    live: Live,
+    started: Instant,
+    told: Told,
+}
+
+/// What has been said so far.
+#[derive(Default)]
+struct Told {
+    expected: u64,
+    maintenance: u64,
+    unexpected: u64,
+    lost: u64,
+    /// Losses already reported, by hook and CPU.
+    losses: Vec<(Hook, Counts)>,
+    /// When the counters were last looked at, nanoseconds since the Unix epoch.
+    looked: i128,
+}
+
+impl Pipeline {
+    /// A pipeline over a session that is live and whose list is armed.
+    ///
+    /// # Errors
+    /// When the rings or inotify cannot be polled.
+    pub fn new(mut session: Session, live: Live, list: WatchList, printer: Box<dyn Printer>) -> Result<Self> {
+        let rings = session.rings()?;
+        let mut changes = Changes::new().context("inotify")?;
+        changes.watch(list.concerned());
+        Ok(Self {
+            session,
+            rings,
+            list,
+            changes,
+            attributor: Attributor::for_this_host(),
+            printer,
+            live,
+            started: Instant::now(),
+            told: Told { looked: now(), ..Told::default() },
+        })
+    }
+
+    /// Runs until `shutdown` is done, drains, prints the summary, and says how many accesses were unexpected.
+    ///
+    /// # Errors
+    /// When the output is closed or the kernel can no longer be asked.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<u64> {
+        self.tell_started()?;
+        let mut loss_check = ticks(LOSS_CHECK);
+        let mut safety_net = ticks(SAFETY_NET);
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                batch = self.rings.next() => self.take(batch?)?,
+                change = self.changes.next() => {
+                    change.context("inotify")?;
+                    self.refresh()?;
+                }
+                _ = safety_net.tick() => self.refresh()?,
+                _ = loss_check.tick() => self.tell_losses()?,
+            }
+        }
+        // The hooks go on while this drains; what is in the rings now is from before the signal.
+        loop {
+            let batch = self.rings.drain();
+            if batch.is_empty() || self.started.elapsed().is_zero() {
+                break;
+            }
+            self.take(batch)?;
+        }
+        self.tell_losses()?;
+        self.tell_stopped()?;
+        Ok(self.told.unexpected)
+    }
+
+    /// The road itself.
+    fn take(&mut self, batch: Batch) -> Result<()> {
+        for (_, record) in batch {
+            if decode::is_canary(&record) {
+                continue;
+            }
+            let access = match decode::decode(&record) {
+                Ok(access) => access,
+                Err(error) => {
+                    self.tell_undecodable(&error)?;
+                    continue;
+                }
+            };
+            if self.list.is_stale(&access, &mut self.session)? {
+                tracing::debug!(inode = access.file.id.ino, "the inode number was reused; no longer watched");
+                self.session.watch_set.disarm_file(access.file.id)?;
+                continue;
+            }
+            let attributed = self.attributor.attribute(access);
+            if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
+                let judged = self.second_look(judged, attributed)?;
+                self.tell_access(&judged)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A signer that was upgraded a moment ago runs an executable that the policy has not met: look at the disk before
+    /// raising an alarm.
+    fn second_look(
+        &mut self,
+        judged: JudgedAccess,
+        attributed: crate::attribute::AttributedAccess,
+    ) -> Result<JudgedAccess> {
+        if judged.verdict != Verdict::Unexpected || !self.runs_a_readers_path(&attributed) {
+            return Ok(judged);
+        }
+        self.refresh()?;
+        Ok(judge::judge(attributed, self.list.policy()).unwrap_or(judged))
+    }
+
+    fn runs_a_readers_path(&self, attributed: &crate::attribute::AttributedAccess) -> bool {
+        use std::os::unix::ffi::OsStrExt as _;
+        let path = attributed.executable.path.as_deref();
+        self.list.policy().readers.iter().any(|reader| Some(reader.executable.as_os_str().as_bytes()) == path)
+    }
+
+    fn refresh(&mut self) -> Result<()> {
+        self.list.refresh(&mut self.session)?;
+        self.changes.watch(self.list.concerned());
+        Ok(())
+    }
+
+    fn tell_access(&mut self, judged: &JudgedAccess) -> Result<()> {
+        match judged.verdict {
+            Verdict::Expected => self.told.expected += 1,
+            Verdict::Maintenance => self.told.maintenance += 1,
+            Verdict::Unexpected => self.told.unexpected += 1,
+        }
+        self.printer.access(judged).context("write the event")
+    }
+
+    fn tell(&mut self, state: State) -> Result<()> {
+        self.printer.state(&state).context("write the event")
+    }
+
+    fn tell_started(&mut self) -> Result<()> {
+        let (keys, folders) = self.list.keys_and_folders();
+        let signers = self.list.policy().readers.iter().filter(|reader| !reader.images.is_empty());
+        let started = WatchStarted {
+            unix_ns: now(),
+            backend: self.live.backend.via(),
+            hooks: self.live.hooks.clone(),
+            keys,
+            folders,
+            signers: signers.map(|reader| reader.name.clone()).collect(),
+            blind_spots: self.live.unseen.iter().map(|unseen| format!("{}: {}", unseen.id, unseen.text)).collect(),
+        };
+        self.tell(State::Started(started))
+    }
+
+    fn tell_undecodable(&mut self, error: &DecodeError) -> Result<()> {
+        tracing::error!(%error, "a record could not be decoded");
+        self.told.lost += 1;
+        let (since, until) = (self.told.looked, now());
+        self.tell(State::Lost(EventsLost {
+            unix_ns: until,
+            hook: None,
+            cpu: None,
+            count: 1,
+            since_unix_ns: since,
+            until_unix_ns: until,
+        }))
+    }
+
+    fn tell_losses(&mut self) -> Result<()> {
+        let counts = self.session.tally.read()?;
+        let (since, until) = (std::mem::replace(&mut self.told.looked, now()), now());
+        let before = std::mem::replace(&mut self.told.losses, counts.clone());
+        for (hook, counts) in counts {
+            let told = before.iter().find(|(known, _)| *known == hook).map(|(_, counts)| counts);
+            for (cpu, lost) in (0..).zip(&counts.lost) {
+                let told = told.and_then(|told| told.lost.get(cpu as usize)).copied().unwrap_or(0);
+                let count = lost.saturating_sub(told);
+                if count > 0 {
+                    self.told.lost += count;
+                    self.tell(State::Lost(EventsLost {
+                        unix_ns: until,
+                        hook: Some(hook),
+                        cpu: Some(cpu),
+                        count,
+                        since_unix_ns: since,
+                        until_unix_ns: until,
+                    }))?;
+                }
+            }
+            if counts.table_full > told.map_or(0, |told| told.table_full) {
+                tracing::error!(
+                    hook = hook.name(),
+                    "a table in the kernel is full: accesses may go unseen or lack their executable"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_stopped(&mut self) -> Result<()> {
+        let Told { expected, maintenance, unexpected, lost, .. } = self.told;
+        let ran = self.started.elapsed();
+        self.tell(State::Stopped(WatchStopped { unix_ns: now(), ran, expected, maintenance, unexpected, lost }))
+    }
+}
+
+/// A clock whose first tick is one period away.
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Wall-clock time, nanoseconds since the Unix epoch.
+fn now() -> i128 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}

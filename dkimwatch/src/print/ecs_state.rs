@@ -1,0 +1,78 @@
+//! Events of the watch itself as ECS documents.
+
+use std::os::unix::ffi::OsStrExt as _;
+
+use serde_json::{Value, json};
+
+use super::{EventsLost, HostFacts, State, WatchStarted, WatchStopped, document::Document, ecs::base, time};
+use crate::{
+    escape,
+    judge::{JudgedKey, severity},
+};
+
+pub(super) fn document(state: &State, host: &HostFacts) -> Document {
+    let mut document = Document::default();
+    base(&mut document, host, state.unix_ns());
+    document.set("event.dataset", "dkimwatch.watch");
+    document.set("event.action", state.action());
+    document.set("event.reason", state.reason());
+    document.set("event.category", json!(["host"]));
+    match state {
+        State::Started(started) => begun(&mut document, started),
+        State::Lost(lost) => losses(&mut document, lost),
+        State::Stopped(stopped) => ended(&mut document, stopped),
+    }
+    let what = match state {
+        // Two CPUs can lose accesses in the same interval.
+        State::Lost(lost) => format!("{:?}/{:?}/{}", lost.hook, lost.cpu, lost.since_unix_ns),
+        State::Started(_) | State::Stopped(_) => String::new(),
+    };
+    document.set("event.id", host.id(&format!("{}/{}/{what}", state.action(), state.unix_ns())));
+    document
+}
+
+fn kind(document: &mut Document, kind: &str, change: &str, outcome: &str, severity: u8) {
+    document.set("event.kind", kind);
+    document.set("event.type", json!([change]));
+    document.set("event.outcome", outcome);
+    document.set("event.severity", severity);
+}
+
+fn begun(document: &mut Document, started: &WatchStarted) {
+    kind(document, "state", "start", "success", severity::NONE);
+    document.set("dkimwatch.backend", started.backend.name());
+    document.set("dkimwatch.hooks", started.hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>());
+    document.set("dkimwatch.keys", started.keys.iter().map(key).collect::<Vec<_>>());
+    let folders = started.folders.iter().map(|folder| escape::text(folder.as_os_str().as_bytes()));
+    document.set("dkimwatch.folders", folders.collect::<Vec<_>>());
+    document.set("dkimwatch.signers", started.signers.clone());
+    document.set("dkimwatch.blind_spots", started.blind_spots.clone());
+}
+
+fn key(key: &JudgedKey) -> Value {
+    json!({
+        "path": escape::text(key.path.as_os_str().as_bytes()),
+        "domain": key.domain,
+        "selector": key.selector,
+        "signer": key.signer,
+    })
+}
+
+/// A loss is an alert: whoever caused it may have done so to be unseen.
+fn losses(document: &mut Document, lost: &EventsLost) {
+    kind(document, "alert", "info", "failure", severity::HIGH);
+    document.set("event.start", time::rfc3339(lost.since_unix_ns));
+    document.set("event.end", time::rfc3339(lost.until_unix_ns));
+    document.set("dkimwatch.lost.count", lost.count);
+    document.set_known("dkimwatch.lost.cpu", lost.cpu);
+    document.set("dkimwatch.lost.hook", lost.hook.map_or("decode", |hook| hook.name()));
+}
+
+fn ended(document: &mut Document, stopped: &WatchStopped) {
+    kind(document, "state", "end", "success", severity::NOTICE);
+    document.set("event.duration", u64::try_from(stopped.ran.as_nanos()).unwrap_or(u64::MAX));
+    document.set("dkimwatch.summary.expected", stopped.expected);
+    document.set("dkimwatch.summary.maintenance", stopped.maintenance);
+    document.set("dkimwatch.summary.unexpected", stopped.unexpected);
+    document.set("dkimwatch.summary.lost", stopped.lost);
+}

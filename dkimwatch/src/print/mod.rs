@@ -1,0 +1,37 @@
+//! [`JudgedAccess`] → lines: [`Pretty`] for people, [`Ecs`] for machines. Promise: one line an access, and no byte of a name
+//! can make it two; the same access gives the same line again.
+
+mod document;
+mod ecs;
+mod ecs_state;
+mod fields;
+mod host;
+mod pretty;
+mod state;
+mod time;
+
+#[cfg(test)]
+mod tests;
+
+pub use ecs::Ecs;
+pub use fields::{ECS_VERSION, FIELDS, FieldType, check_schema};
+pub use host::HostFacts;
+pub use pretty::{Colour, Pretty};
+pub use state::{EventsLost, State, WatchStarted, WatchStopped};
+
+use crate::judge::JudgedAccess;
+
+/// Somebody who writes events down.
+pub trait Printer {
+    /// Writes an access.
+    ///
+    /// # Errors
+    /// The output's own: a closed pipe, a full disk.
+    fn access(&mut self, judged: &JudgedAccess) -> std::io::Result<()>;
+
+    /// Writes an event of the watch itself.
+    ///
+    /// # Errors
+    /// The output's own.
+    fn state(&mut self, state: &State) -> std::io::Result<()>;
+}

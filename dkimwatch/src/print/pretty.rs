@@ -1,0 +1,167 @@
+//! Lines for people: one an access; a stranger's has its reason on a second, indented line.
+
+use std::{fmt::Write as _, io::Write};
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::{Printer, State, time};
+use crate::{
+    attribute::AttributedAccess,
+    decode::Process,
+    escape,
+    judge::{JudgedAccess, JudgedKey, Verdict, severity},
+};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// Whether the output takes colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// ECMA-48 escape sequences, around text of ours only.
+    Always,
+    /// Plain text.
+    Never,
+}
+
+/// Writes lines for people.
+#[derive(Debug)]
+pub struct Pretty<W> {
+    out: W,
+    colour: Colour,
+}
+
+impl<W: Write> Pretty<W> {
+    /// Onto an output.
+    pub const fn new(out: W, colour: Colour) -> Self {
+        Self { out, colour }
+    }
+
+    /// The output.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
+    fn painted(&self, paint: &str, text: &str) -> String {
+        match self.colour {
+            Colour::Always => format!("{paint}{text}{PLAIN}"),
+            Colour::Never => text.to_owned(),
+        }
+    }
+}
+
+const PLAIN: &str = "\x1b[0m";
+const CALM: &str = "\x1b[32m";
+const NOTED: &str = "\x1b[33m";
+const ALARM: &str = "\x1b[1;97;41m";
+const STATE: &str = "\x1b[36m";
+
+/// Columns, in character cells. A longer text pushes the rest of its own line.
+const ACTION: usize = 15;
+const KEY: usize = 24;
+const USER: usize = 12;
+
+impl<W: Write> Printer for Pretty<W> {
+    fn access(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
+        let attributed = &judged.attributed;
+        let (mark, badge, paint) = match judged.verdict {
+            Verdict::Expected => ("  ", "expected", CALM),
+            Verdict::Maintenance => ("  ", "maintenance", CALM),
+            Verdict::Unexpected if judged.severity >= severity::HIGH => ("!!", "STRANGER", ALARM),
+            Verdict::Unexpected => ("! ", "unexpected", NOTED),
+        };
+        let badge = self.painted(paint, &format!("{mark} {badge:11}"));
+        let mut line = format!(
+            "{} {badge} {} {} {} {}",
+            time::plain(attributed.unix_ns),
+            padded(judged.action.name(), ACTION),
+            padded(&key(&judged.key), KEY),
+            padded(&user(attributed), USER),
+            chain(attributed),
+        );
+        if let Some(place) = place(attributed) {
+            let _ = write!(line, "  in {place}");
+        }
+        line.push('\n');
+        let denied = judged.verdict != Verdict::Unexpected && judged.severity > severity::NONE;
+        if judged.verdict == Verdict::Unexpected || denied {
+            let _ = writeln!(line, "{:26}{} ({}, {})", "", judged.reason, judged.rule, severity::name(judged.severity));
+        }
+        self.out.write_all(line.as_bytes())?;
+        self.out.flush()
+    }
+
+    fn state(&mut self, state: &State) -> std::io::Result<()> {
+        let (mark, paint) = if matches!(state, State::Lost(_)) { ("!!", ALARM) } else { ("  ", STATE) };
+        let badge = self.painted(paint, &format!("{mark} {:11}", state.action()));
+        let mut line = format!("{} {badge}  {}\n", time::plain(state.unix_ns()), state.reason());
+        if let State::Started(started) = state {
+            for watched in &started.keys {
+                let _ = writeln!(line, "{:26}key     {}", "", key_with_path(watched));
+            }
+            for folder in &started.folders {
+                let _ = writeln!(line, "{:26}folder  {}", "", escape::text(folder.as_os_str().as_bytes()));
+            }
+            for blind in &started.blind_spots {
+                let _ = writeln!(line, "{:26}unseen  {blind}", "");
+            }
+        }
+        self.out.write_all(line.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+/// A text and the blanks up to its column's end, by the cells that a terminal gives it.
+fn padded(text: &str, cells: usize) -> String {
+    let blanks = cells.saturating_sub(text.width());
+    format!("{text}{:blanks$}", "")
+}
+
+/// Domain and selector, where known; else the path.
+fn key(key: &JudgedKey) -> String {
+    match (&key.domain, &key.selector) {
+        (Some(domain), Some(selector)) => {
+            format!("{}/{}", escape::text(domain.as_bytes()), escape::text(selector.as_bytes()))
+        }
+        _ => escape::text(key.path.as_os_str().as_bytes()),
+    }
+}
+
+fn key_with_path(watched: &JudgedKey) -> String {
+    let (name, path) = (key(watched), escape::text(watched.path.as_os_str().as_bytes()));
+    if name == path { path } else { format!("{} {path}", padded(&name, KEY)) }
+}
+
+fn user(attributed: &AttributedAccess) -> String {
+    let Some(creds) = attributed.access.process.creds.known() else { return "?".to_owned() };
+    let shown = |name: &Option<String>, uid: u32| name.clone().unwrap_or_else(|| uid.to_string());
+    let real = shown(&attributed.names.real_user, creds.uid);
+    if creds.euid == creds.uid { real } else { format!("{real}>{}", shown(&attributed.names.user, creds.euid)) }
+}
+
+/// The process and its forebears, nearest first: `/usr/bin/cat[4242] < bash[4000] < sshd[3990]`.
+fn chain(attributed: &AttributedAccess) -> String {
+    let process = &attributed.access.process;
+    let mut chain = match &attributed.executable.path {
+        Some(path) => escape::text(path),
+        None => format!("({})", escape::text(&process.comm)),
+    };
+    let _ = write!(chain, "[{}]", process.pid);
+    for ancestor in &process.ancestors {
+        let _ = write!(chain, " < {}[{}]", escape::text(&ancestor.comm), ancestor.pid);
+    }
+    chain.push_str(cut(process));
+    chain
+}
+
+const fn cut(process: &Process) -> &'static str {
+    if process.ancestors_cut { " < …" } else { "" }
+}
+
+fn place(attributed: &AttributedAccess) -> Option<String> {
+    match (&attributed.container, &attributed.unit) {
+        (Some(container), _) => {
+            let id = container.id.get(..12).filter(|_| container.id.len() == 64).unwrap_or(&container.id);
+            Some(format!("{}:{id}", container.runtime))
+        }
+        (None, unit) => unit.clone(),
+    }
+}

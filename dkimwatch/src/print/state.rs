@@ -1,0 +1,139 @@
+//! Events of the watch itself: it sees, it saw nothing for a while, it ends.
+
+use std::time::Duration;
+
+use dkimwatch_common::{record::Via, tally::Hook};
+
+use crate::{escape, judge::JudgedKey};
+
+/// An event of the watch itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The hooks are proven live.
+    Started(WatchStarted),
+    /// Accesses were lost.
+    Lost(EventsLost),
+    /// The watch has ended.
+    Stopped(WatchStopped),
+}
+
+/// `watch-started`: comes once, after the canary was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchStarted {
+    /// Wall-clock time, nanoseconds since the Unix epoch.
+    pub unix_ns: i128,
+    /// The backend.
+    pub backend: Via,
+    /// The hooks that are attached.
+    pub hooks: Vec<Hook>,
+    /// The keys that are watched.
+    pub keys: Vec<JudgedKey>,
+    /// The folders that are watched as a whole.
+    pub folders: Vec<std::path::PathBuf>,
+    /// Names of the expected signers.
+    pub signers: Vec<String>,
+    /// What this kernel and this backend cannot see, a sentence each.
+    pub blind_spots: Vec<String>,
+}
+
+/// `events-lost`: a ring was full, or a record could not be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsLost {
+    /// Wall-clock time of the report, nanoseconds since the Unix epoch.
+    pub unix_ns: i128,
+    /// The hook that lost them; `None` for records that came and could not be decoded.
+    pub hook: Option<Hook>,
+    /// The CPU that lost them, where known.
+    pub cpu: Option<u32>,
+    /// How many.
+    pub count: u64,
+    /// They were lost after this time, nanoseconds since the Unix epoch …
+    pub since_unix_ns: i128,
+    /// … and before this one.
+    pub until_unix_ns: i128,
+}
+
+/// `watch-stopped`: the summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchStopped {
+    /// Wall-clock time, nanoseconds since the Unix epoch.
+    pub unix_ns: i128,
+    /// How long the watch ran.
+    pub ran: Duration,
+    /// Accesses by expected signers.
+    pub expected: u64,
+    /// Accesses by declared maintenance.
+    pub maintenance: u64,
+    /// Accesses by anybody else.
+    pub unexpected: u64,
+    /// Accesses lost, and records that could not be decoded.
+    pub lost: u64,
+}
+
+impl State {
+    /// Wall-clock time, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn unix_ns(&self) -> i128 {
+        match self {
+            Self::Started(started) => started.unix_ns,
+            Self::Lost(lost) => lost.unix_ns,
+            Self::Stopped(stopped) => stopped.unix_ns,
+        }
+    }
+
+    /// The word in events (`event.action`).
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::Started(_) => "watch-started",
+            Self::Lost(_) => "events-lost",
+            Self::Stopped(_) => "watch-stopped",
+        }
+    }
+
+    /// A sentence a person can act on (`event.reason`).
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Started(started) => format!(
+                "The {} backend is live: it saw the canary. Watching {} and {} for {}.",
+                started.backend.name(),
+                count(started.keys.len(), "key"),
+                count(started.folders.len(), "folder"),
+                if started.signers.is_empty() {
+                    "any reader, as no signer is expected".to_owned()
+                } else {
+                    format!("readers other than {}", escape::text(started.signers.join(", ").as_bytes()))
+                },
+            ),
+            Self::Lost(lost) => {
+                let what = match lost.hook {
+                    Some(hook) => format!("could not be handed over by {}, as the ring was full", hook.name()),
+                    None => "came as records that could not be decoded".to_owned(),
+                };
+                format!(
+                    "{} {what}, between {} and {}: a reader in that time may be unknown. Look for what opened keys so often.",
+                    plural(lost.count, "access", "accesses"),
+                    super::time::rfc3339(lost.since_unix_ns),
+                    super::time::rfc3339(lost.until_unix_ns),
+                )
+            }
+            Self::Stopped(stopped) => format!(
+                "The watch has ended after {} s; nobody sees the keys now. It saw {} by expected signers, {} by maintenance, {} by others, and lost {}.",
+                stopped.ran.as_secs(),
+                plural(stopped.expected, "access", "accesses"),
+                stopped.maintenance,
+                stopped.unexpected,
+                stopped.lost,
+            ),
+        }
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn plural(number: u64, one: &str, more: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
+}

@@ -1,0 +1,180 @@
+//! The schema, and the watch's own lines. Lines of accesses are tested as golden stories.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use dkimwatch_common::{record::Via, tally::Hook};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    attribute::{Attributor, Surroundings},
+    decode::tests::Random,
+    judge::{JudgedKey, Policy, judge},
+};
+
+fn host() -> HostFacts {
+    HostFacts {
+        boot_id: Uuid::from_u128(7),
+        machine_id: None,
+        hostname: "mx1".to_owned(),
+        architecture: "x86_64".to_owned(),
+        kernel: "6.1.0".to_owned(),
+        os_name: None,
+        os_version: None,
+        pid_ns: None,
+    }
+}
+
+fn states() -> [State; 3] {
+    let second = 1_000_000_000;
+    [
+        State::Started(WatchStarted {
+            unix_ns: second,
+            backend: Via::Lsm,
+            hooks: vec![Hook::LsmFileOpen],
+            keys: vec![JudgedKey {
+                path: PathBuf::from("/etc/dkimkeys/a\nb"),
+                domain: Some("example.org".to_owned()),
+                selector: Some("sel1".to_owned()),
+                signer: None,
+            }],
+            folders: vec![PathBuf::from("/srv/keys")],
+            signers: vec!["opendkim".to_owned()],
+            blind_spots: vec!["data read through a raw device".to_owned()],
+        }),
+        State::Lost(EventsLost {
+            unix_ns: 9 * second,
+            hook: Some(Hook::LsmFileOpen),
+            cpu: Some(1),
+            count: 12,
+            since_unix_ns: 3 * second,
+            until_unix_ns: 5 * second,
+        }),
+        State::Stopped(WatchStopped {
+            unix_ns: 20 * second,
+            ran: Duration::from_secs(19),
+            expected: 1_000,
+            maintenance: 0,
+            unexpected: 1,
+            lost: 12,
+        }),
+    ]
+}
+
+#[test]
+fn the_field_list_is_sorted_and_each_field_stands_once() {
+    let names: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+    let sorted: BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(names, sorted.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_watchs_own_events_are_one_json_object_a_line() {
+    let mut printer = Ecs::new(Vec::new(), host());
+    for state in states() {
+        printer.state(&state).expect("written");
+    }
+    let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
+    let documents: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(documents.len(), 3);
+    let ids: BTreeSet<String> = documents.iter().map(|one| one["event"]["id"].to_string()).collect();
+    assert_eq!(ids.len(), 3, "ids are unique");
+    assert_eq!(documents[0]["event"]["action"], "watch-started");
+    assert_eq!(documents[0]["dkimwatch"]["keys"][0]["path"], r"/etc/dkimkeys/a\x0ab");
+    assert_eq!(documents[1]["event"]["kind"], "alert");
+    assert_eq!(documents[1]["dkimwatch"]["lost"]["count"], 12);
+    assert_eq!(documents[1]["event"]["start"], "1970-01-01T00:00:03.000000000Z");
+    assert_eq!(documents[2]["dkimwatch"]["summary"]["expected"], 1_000);
+    for document in &documents {
+        check_schema(document).expect("known fields only");
+    }
+}
+
+#[test]
+fn the_watchs_own_lines_for_people() {
+    let mut printer = Pretty::new(Vec::new(), Colour::Never);
+    for state in states() {
+        printer.state(&state).expect("written");
+    }
+    let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
+    let expected = concat!(
+        "1970-01-01 00:00:01.000Z    watch-started  The lsm backend is live: it saw the canary. Watching 1 key and 1 folder for readers other than opendkim.\n",
+        "                          key     example.org/sel1         /etc/dkimkeys/a\\x0ab\n",
+        "                          folder  /srv/keys\n",
+        "                          unseen  data read through a raw device\n",
+        "1970-01-01 00:00:09.000Z !! events-lost  12 accesses could not be handed over by lsm/file_open, as the ring was full, between 1970-01-01T00:00:03.000000000Z and 1970-01-01T00:00:05.000000000Z: a reader in that time may be unknown. Look for what opened keys so often.\n",
+        "1970-01-01 00:00:20.000Z    watch-stopped  The watch has ended after 19 s; nobody sees the keys now. It saw 1000 accesses by expected signers, 0 by maintenance, 1 by others, and lost 12.\n",
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn colours_come_only_when_told() {
+    let lines = |colour| {
+        let mut printer = Pretty::new(Vec::new(), colour);
+        printer.state(&states()[1]).expect("written");
+        printer.into_inner()
+    };
+    assert!(!lines(Colour::Never).contains(&0x1b));
+    assert!(lines(Colour::Always).contains(&0x1b));
+}
+
+/// Surroundings that know nobody.
+struct Nowhere;
+
+impl Surroundings for Nowhere {
+    fn user(&mut self, _uid: u32) -> Option<String> {
+        None
+    }
+
+    fn group(&mut self, _gid: u32) -> Option<String> {
+        None
+    }
+
+    fn package(&mut self, _path: &[u8]) -> Option<String> {
+        None
+    }
+
+    fn executable(
+        &mut self,
+        _pid: u32,
+        _start_ns: u64,
+        _exe: Option<dkimwatch_common::identity::FileId>,
+    ) -> Option<PathBuf> {
+        None
+    }
+
+    fn mnt_ns(&self) -> Option<u32> {
+        None
+    }
+
+    fn boot_unix_ns(&self) -> i128 {
+        0
+    }
+}
+
+#[test]
+fn any_access_is_one_line_that_keeps_the_schema() {
+    let mut random = Random(8);
+    let mut attributor = Attributor::new(Nowhere);
+    for _ in 0..3_000 {
+        let judged = judge(attributor.attribute(random.access()), &Policy::default()).expect("nothing is public");
+        let mut ecs = Ecs::new(Vec::new(), host());
+        ecs.access(&judged).expect("written");
+        let line = String::from_utf8(ecs.into_inner()).expect("UTF-8");
+        assert_eq!(line.find('\n'), Some(line.len() - 1));
+        let document: Value = serde_json::from_str(&line).expect("JSON");
+        check_schema(&document).expect("known fields only");
+        // What was escaped comes back.
+        if let Some(path) = judged.attributed.access.file.path.known() {
+            let shown = document["file"]["path"].as_str().expect("a path");
+            assert_eq!(crate::escape::bytes(shown).as_ref(), Some(&path.bytes));
+        }
+        let mut pretty = Pretty::new(Vec::new(), Colour::Never);
+        pretty.access(&judged).expect("written");
+        let text = String::from_utf8(pretty.into_inner()).expect("UTF-8");
+        assert_eq!(text.matches('\n').count(), 2, "the line and its reason: {text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    }
+}

@@ -1,0 +1,126 @@
+//! A story's policy, in readable form.
+
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::record::{Id, Octal, Text};
+use crate::judge::{ExpectedImage, JudgedKey, Policy, Reader, Role, Watched};
+
+/// The policy.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoryPolicy {
+    readers: Vec<StoryReader>,
+    watched: Vec<StoryWatched>,
+    public: Vec<String>,
+    host_mnt_ns: u32,
+    systemd: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoryReader {
+    name: String,
+    role: StoryRole,
+    executable: Text,
+    images: Vec<StoryImage>,
+    script: Option<Text>,
+    #[serde(default)]
+    uids: Vec<u32>,
+    #[serde(default)]
+    users: Vec<String>,
+    #[serde(default)]
+    units: Vec<String>,
+    #[serde(default)]
+    containers: Vec<String>,
+    keys: Option<Vec<u32>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StoryRole {
+    Signer,
+    Maintenance,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoryImage {
+    id: Id,
+    uid: u32,
+    ctime: u64,
+    mode: Octal,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+enum StoryWatched {
+    Key(StoryKey),
+    Folder { path: Text, signer: Option<String> },
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoryKey {
+    path: Text,
+    domain: Option<String>,
+    selector: Option<String>,
+    signer: Option<String>,
+}
+
+fn path(text: Text) -> PathBuf {
+    PathBuf::from(OsString::from_vec(text.0))
+}
+
+impl From<StoryPolicy> for Policy {
+    fn from(story: StoryPolicy) -> Self {
+        Self {
+            readers: story.readers.into_iter().map(Reader::from).collect(),
+            watched: story.watched.into_iter().map(Watched::from).collect(),
+            public: story.public,
+            host_mnt_ns: story.host_mnt_ns,
+            systemd: story.systemd,
+        }
+    }
+}
+
+impl From<StoryReader> for Reader {
+    fn from(story: StoryReader) -> Self {
+        let image = |image: StoryImage| ExpectedImage {
+            id: image.id.0,
+            uid: image.uid,
+            ctime: image.ctime,
+            mode: image.mode.0,
+        };
+        Self {
+            name: story.name,
+            role: match story.role {
+                StoryRole::Signer => Role::Signer,
+                StoryRole::Maintenance => Role::Maintenance,
+            },
+            executable: path(story.executable),
+            images: story.images.into_iter().map(image).collect(),
+            script: story.script.map(path),
+            uids: story.uids,
+            users: story.users,
+            units: story.units,
+            containers: story.containers,
+            keys: story.keys,
+        }
+    }
+}
+
+impl From<StoryWatched> for Watched {
+    fn from(story: StoryWatched) -> Self {
+        match story {
+            StoryWatched::Key(key) => Self::Key(JudgedKey {
+                path: path(key.path),
+                domain: key.domain,
+                selector: key.selector,
+                signer: key.signer,
+            }),
+            StoryWatched::Folder { path: folder, signer } => Self::Folder { path: path(folder), signer },
+        }
+    }
+}
