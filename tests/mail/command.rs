@@ -1,7 +1,8 @@
 //! Running host commands: an error holds what the command said.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Read as _, Seek as _},
     process::{Command, Stdio},
 };
 
@@ -13,15 +14,29 @@ use anyhow::{Context as _, Result, bail};
 /// It could not be started, or it failed: the message holds the end of its output.
 pub(crate) fn run(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {shown}"))?;
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
+    // Files, not pipes: a daemon keeps what it was given, and a pipe would not end before it does.
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(stdout.try_clone()?)
+        .stderr(stderr.try_clone()?)
+        .status()
+        .with_context(|| format!("starting {shown}"))?;
+    let stdout = written(&mut stdout)?;
+    if status.success() {
         return Ok(stdout);
     }
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = written(&mut stderr)?;
     let said: Vec<&str> = stdout.lines().chain(stderr.lines()).collect();
     let end = said.get(said.len().saturating_sub(30)..).unwrap_or_default().join("\n");
-    bail!("{shown}: {}\n{end}", output.status)
+    bail!("{shown}: {status}\n{end}")
+}
+
+fn written(file: &mut File) -> Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The host programs that these tests need, with Debian's package for each.

@@ -11,12 +11,13 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{command::run, root::MailRoot, syslog::Syslog};
 
-/// Tells its pid (as this process's /proc numbers it, before the new one is mounted), then waits for the pipe to close.
+/// Tells its pid (as this process's /proc numbers it, before the new one is mounted), once it is in its root: whoever enters
+/// it from then on is in there too, and not on the host. Then it waits for the pipe to close.
 /// Ignoring SIGCHLD, it reaps the daemons' orphans.
 const FIRST_PROCESS: &str = r#"
 set -e
@@ -28,8 +29,7 @@ mkdir -p -m 1777 "$1/run/lock"
 ip link set lo up
 hostname mail.example.org
 cd /
-echo "$pid"
-exec chroot "$1" /bin/cat
+exec chroot "$1" /bin/sh -c 'echo "$0"; exec cat' "$pid"
 "#;
 
 /// A running mail host.
@@ -145,24 +145,6 @@ impl MailHost {
             });
             socket.join().map_err(|_| anyhow!("the socket's thread panicked"))?.map_err(Into::into)
         })
-    }
-
-    /// Host pids of the processes inside that run this program, by its path in the root; threads are not listed.
-    pub(crate) fn pids_of(&self, program: &str) -> Result<Vec<u32>> {
-        let wanted = self.root.at(program);
-        let wanted = std::fs::metadata(&wanted).with_context(|| format!("{}", wanted.display()))?;
-        let mut pids = Vec::new();
-        for entry in std::fs::read_dir("/proc").context("/proc")?.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // A process may end at any time; then it is none of them.
-            let Ok(exe) = std::fs::metadata(entry.path().join("exe")) else { continue };
-            use std::os::unix::fs::MetadataExt as _;
-            if (exe.dev(), exe.ino()) == (wanted.dev(), wanted.ino()) {
-                pids.push(pid);
-            }
-        }
-        ensure!(!pids.is_empty(), "no process runs {program}\n{}", self.syslog.tail());
-        Ok(pids)
     }
 }
 

@@ -38,9 +38,9 @@ impl Stack {
 
     const fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::OpenDkim => &["postfix", "opendkim", "opendkim-tools", "swaks"],
-            Self::Rspamd => &["postfix", "rspamd", "swaks"],
-            Self::Exim => &["exim4-daemon-heavy", "openssl", "swaks"],
+            Self::OpenDkim => &["postfix", "opendkim", "opendkim-tools"],
+            Self::Rspamd => &["postfix", "rspamd"],
+            Self::Exim => &["exim4-daemon-heavy", "openssl"],
         }
     }
 }

@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// ```
 #[derive(Debug, Default)]
 pub struct WatchCommand {
+    program: Option<PathBuf>,
     config: Option<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -41,6 +42,13 @@ impl WatchCommand {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Another program than the one under test.
+    #[must_use]
+    pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
+        self.program = Some(path.into());
+        self
     }
 
     /// The configuration file's text (TOML).
@@ -81,7 +89,7 @@ impl WatchCommand {
     /// # Errors
     /// The program is not built; it ended or said something else first (the message holds its standard error).
     pub fn start(self) -> Result<Watch> {
-        let program = program()?;
+        let program = self.program.map_or_else(program, Ok)?;
         // The program refuses a configuration that others can write; a fresh private folder is neither shared nor left behind.
         let folder = tempfile::Builder::new().prefix("dkimwatch-test-").tempdir().context("a temporary folder")?;
         let config = folder.path().join("dkimwatch.toml");
@@ -136,7 +144,7 @@ fn program() -> Result<PathBuf> {
 pub struct Watch {
     child: Child,
     output: Arc<Output>,
-    /// They end when the program closes its outputs, at the latest when it is killed.
+    /// They end when the program closes its outputs.
     readers: Vec<JoinHandle<()>>,
     /// Holds the configuration file.
     _folder: tempfile::TempDir,
@@ -222,7 +230,10 @@ impl Watch {
         }
         drop(printed);
         let status = self.child.wait().context("waiting for the program")?;
-        self.join();
+        for reader in self.readers.drain(..) {
+            // A reader that panicked has nothing to add to the failure it caused.
+            let _ = reader.join();
+        }
         let events = self.events();
         let printed = self.output.lock();
         ensure!(
@@ -233,13 +244,6 @@ impl Watch {
         ensure!(printed.garbage.is_empty(), "not an event on standard output: {:?}", printed.garbage);
         Ok(Watched { events, status, log: printed.log.clone() })
     }
-
-    fn join(&mut self) {
-        for reader in self.readers.drain(..) {
-            // A reader that panicked has nothing to add to the failure it caused.
-            let _ = reader.join();
-        }
-    }
 }
 
 impl Drop for Watch {
@@ -247,7 +251,7 @@ impl Drop for Watch {
         // Both fail only when the program has ended and been waited for already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.join();
+        // The readers are not waited for: they end with the pipes, which another process may have inherited.
     }
 }
 
@@ -332,5 +336,67 @@ impl Output {
     fn close(&self) {
         self.lock().closed += 1;
         self.grown.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that prints these lines, and then does as the shell commands say.
+    fn a_program_that_prints(lines: &str, then: &str) -> (tempfile::TempDir, WatchCommand) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let script = format!("#!/bin/sh\ncat <<'END'\n{lines}\nEND\n{then}\n");
+        // Written by another process: a fork of another test may hold our own descriptor as this script is executed (ETXTBSY).
+        let mut install = Command::new("install");
+        let install = install.args(["-m", "755", "/dev/stdin"]).arg(&path).stdin(Stdio::piped()).spawn();
+        let mut install = install.unwrap();
+        std::io::Write::write_all(&mut install.stdin.take().unwrap(), script.as_bytes()).unwrap();
+        assert!(install.wait().unwrap().success());
+        (folder, WatchCommand::new().program(path))
+    }
+
+    const STARTED: &str = r#"{"event":{"action":"watch-started","kind":"state"}}"#;
+    const OPENED: &str = r#"{"event":{"action":"key-opened","kind":"alert"},"process":{"pid":7}}"#;
+    const STOPPED: &str = r#"{"event":{"action":"watch-stopped","kind":"state"}}"#;
+    /// Ends at SIGTERM, as `watch` does. The shell runs a trap when `wait` is interrupted.
+    const STOPS: &str = r#"sleep 1000 >/dev/null 2>&1 & trap 'kill $!; echo "$LAST"; exit 1' TERM; wait"#;
+
+    #[test]
+    fn a_program_that_ends_before_it_has_started_fails_with_its_log() {
+        let (_folder, command) = a_program_that_prints(OPENED, "echo no BTF here >&2; exit 3");
+        let error = command.start().unwrap_err().to_string();
+        assert!(error.contains("the program ended before the line watch-started"), "{error}");
+        assert!(error.contains("log: no BTF here"), "{error}");
+        assert!(error.contains("key-opened"), "{error}");
+    }
+
+    #[test]
+    fn what_a_program_printed_is_counted_by_process() {
+        let (_folder, command) = a_program_that_prints(&[STARTED, OPENED, OPENED].join("\n"), STOPS);
+        let watch = command.environment("LAST", STOPPED).start().unwrap();
+        let alerts = watch.wait_for_count("two alerts", 2, PATIENCE, Event::is_alert).unwrap();
+        assert_eq!(alerts.len(), 2);
+        assert_eq!(watch.accesses_by(7).len(), 2);
+        assert!(watch.accesses_by(8).is_empty());
+        assert!(watch.wait_for_count("three alerts", 3, Duration::from_millis(1), Event::is_alert).is_err());
+        let watched = watch.stop().unwrap();
+        assert_eq!(watched.events.len(), 4);
+        assert_eq!(watched.status.code(), Some(1));
+    }
+
+    #[test]
+    fn a_program_that_ends_without_saying_so_has_not_stopped_well() {
+        let (_folder, command) = a_program_that_prints(STARTED, STOPS);
+        let error = command.environment("LAST", OPENED).start().unwrap().stop().unwrap_err().to_string();
+        assert!(error.contains("watch-stopped"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_is_no_event_fails_at_the_stop() {
+        let (_folder, command) = a_program_that_prints(&format!("{STARTED}\nhello"), STOPS);
+        let error = command.environment("LAST", STOPPED).start().unwrap().stop().unwrap_err().to_string();
+        assert!(error.contains("hello"), "{error}");
     }
 }
