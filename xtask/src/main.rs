@@ -1,2 +1,34 @@
-//! xtask
-fn main() {}
+//! `cargo xtask VERB`: sets up, runs, tests and measures dkimwatch. One file or folder a verb.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program answers on its terminal")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod command;
+mod setup;
+mod workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Sets up, runs, tests and measures dkimwatch", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what the other verbs need; says for each thing whether it was there
+    Setup(setup::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Setup(arguments) => setup::main(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        // By hand: with RUST_BACKTRACE set, returning it would bury the sentence under a stack.
+        eprintln!("Error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
