@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod command;
+mod kernels;
 mod setup;
 mod workspace;
 
@@ -20,11 +21,14 @@ struct Arguments {
 enum Verb {
     /// Install what the other verbs need; says for each thing whether it was there
     Setup(setup::Arguments),
+    /// Fetch stock Debian kernels, or list those that can be had by name
+    Kernels(kernels::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::main(&arguments),
+        Verb::Kernels(arguments) => kernels::main(&arguments),
     };
     done.unwrap_or_else(|error| {
         // By hand: with RUST_BACKTRACE set, returning it would bury the sentence under a stack.
