@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod command;
 mod kernels;
 mod setup;
+mod vm;
 mod workspace;
 
 #[derive(Parser)]
@@ -21,6 +22,8 @@ struct Arguments {
 enum Verb {
     /// Install what the other verbs need; says for each thing whether it was there
     Setup(setup::Arguments),
+    /// Boot a stock Debian kernel over this machine's own root and run a command in it as root
+    Vm(vm::Arguments),
     /// Fetch stock Debian kernels, or list those that can be had by name
     Kernels(kernels::Arguments),
 }
@@ -28,6 +31,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::main(&arguments),
+        Verb::Vm(arguments) => vm::main(&arguments),
         Verb::Kernels(arguments) => kernels::main(&arguments),
     };
     done.unwrap_or_else(|error| {
