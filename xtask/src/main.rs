@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod command;
 mod kernels;
 mod setup;
+mod tidy;
 mod vm;
 mod workspace;
 
@@ -26,6 +27,8 @@ enum Verb {
     Vm(vm::Arguments),
     /// Fetch stock Debian kernels, or list those that can be had by name
     Kernels(kernels::Arguments),
+    /// The rules of this house, checked
+    Tidy(tidy::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Setup(arguments) => setup::main(&arguments),
         Verb::Vm(arguments) => vm::main(&arguments),
         Verb::Kernels(arguments) => kernels::main(&arguments),
+        Verb::Tidy(arguments) => tidy::main(&arguments),
     };
     done.unwrap_or_else(|error| {
         // By hand: with RUST_BACKTRACE set, returning it would bury the sentence under a stack.
