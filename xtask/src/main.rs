@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod command;
 mod kernels;
 mod setup;
@@ -27,8 +28,16 @@ enum Verb {
     Vm(vm::Arguments),
     /// Fetch stock Debian kernels, or list those that can be had by name
     Kernels(kernels::Arguments),
+    /// Count the instructions that watching adds to an unrelated open and close
+    Bench(bench::Arguments),
     /// The rules of this house, checked
     Tidy(tidy::Arguments),
+    /// The guest's half of `bench`
+    #[command(hide = true)]
+    GuestBench(bench::guest::Arguments),
+    /// Open and close one file again and again, and print what one round costs
+    #[command(hide = true)]
+    GuestOpenLoop(bench::open_loop::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,7 +45,10 @@ fn main() -> ExitCode {
         Verb::Setup(arguments) => setup::main(&arguments),
         Verb::Vm(arguments) => vm::main(&arguments),
         Verb::Kernels(arguments) => kernels::main(&arguments),
+        Verb::Bench(arguments) => bench::main(&arguments),
         Verb::Tidy(arguments) => tidy::main(&arguments),
+        Verb::GuestBench(arguments) => bench::guest::main(&arguments),
+        Verb::GuestOpenLoop(arguments) => bench::open_loop::main(&arguments),
     };
     done.unwrap_or_else(|error| {
         // By hand: with RUST_BACKTRACE set, returning it would bury the sentence under a stack.
