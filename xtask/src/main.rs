@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod command;
 mod kernels;
+mod run;
 mod setup;
 mod tidy;
 mod vm;
@@ -24,6 +25,8 @@ struct Arguments {
 enum Verb {
     /// Install what the other verbs need; says for each thing whether it was there
     Setup(setup::Arguments),
+    /// Build, and watch this host's keys; without any key, a demonstration
+    Run(run::Arguments),
     /// Boot a stock Debian kernel over this machine's own root and run a command in it as root
     Vm(vm::Arguments),
     /// Fetch stock Debian kernels, or list those that can be had by name
@@ -43,6 +46,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::main(&arguments),
+        Verb::Run(arguments) => run::main(&arguments),
         Verb::Vm(arguments) => vm::main(&arguments),
         Verb::Kernels(arguments) => kernels::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
