@@ -10,6 +10,7 @@ mod command;
 mod kernels;
 mod run;
 mod setup;
+mod test;
 mod tidy;
 mod vm;
 mod workspace;
@@ -27,6 +28,8 @@ enum Verb {
     Setup(setup::Arguments),
     /// Build, and watch this host's keys; without any key, a demonstration
     Run(run::Arguments),
+    /// Every check there is, with one summary at the end
+    Test(test::Arguments),
     /// Boot a stock Debian kernel over this machine's own root and run a command in it as root
     Vm(vm::Arguments),
     /// Fetch stock Debian kernels, or list those that can be had by name
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::main(&arguments),
         Verb::Run(arguments) => run::main(&arguments),
+        Verb::Test(arguments) => test::main(&arguments),
         Verb::Vm(arguments) => vm::main(&arguments),
         Verb::Kernels(arguments) => kernels::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
