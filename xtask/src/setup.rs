@@ -146,9 +146,12 @@ fn bpf_linker(say: &mut dyn FnMut(&str)) -> Result<()> {
     }
     say(&format!("installing bpf-linker {BPF_LINKER} into {} (one to four minutes)", root.display()));
     let mut cargo = command::cargo(["install", "bpf-linker", "--version", BPF_LINKER, "--locked", "--force", "--root"]);
-    // Its own folder for what it compiles, so that an interrupted installation goes on where it was.
-    cargo.arg(&root).arg("--target-dir").arg(root.join("build"));
+    // In a folder of its own, so that an interrupted installation goes on where it was.
+    let build = root.join("build");
+    cargo.arg(&root).arg("--target-dir").arg(&build);
     command::run(&mut cargo).context("cannot install bpf-linker, which builds the kernel side")?;
+    // A third of a gigabyte; should it stay, it only takes room.
+    let _ = fs::remove_dir_all(build);
     say(&format!("installed  bpf-linker {BPF_LINKER}"));
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::{
     kernels,
     setup::{self, Need},
     tidy,
-    vm::{Boot, FileSystem},
+    vm::{Boot, FileSystem, TOO_LONG},
     workspace,
 };
 
@@ -220,7 +220,11 @@ fn guest(ground: &Ground, log: &fs::File, target: &str, series: &str, backend: &
                 command::seconds(finished.wall),
                 finished.console
             );
-            judge(finished.status == 0, &format!("exit status: {}", finished.status), &text)
+            let end = match finished.status {
+                TOO_LONG => format!("not done after {}", command::seconds(LIMIT_GUEST)),
+                status => format!("exit status: {status}"),
+            };
+            judge(finished.status == 0, &end, &text)
         }
         Err(error) => {
             let _ = writeln!(&mut &*log, "{error:#}");

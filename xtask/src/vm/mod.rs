@@ -114,13 +114,16 @@ pub(crate) struct Boot {
 /// What became of a guest whose command ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// The command's exit status; 124: it took too long.
+    /// The command's exit status; [`TOO_LONG`]: it was ended at its limit.
     pub(crate) status: u8,
     /// From start to power-off.
     pub(crate) wall: Duration,
     /// The kernel's messages.
     pub(crate) console: String,
 }
+
+/// The status of a command that was ended by SIGTERM, which is what busybox's `timeout` leaves.
+pub(crate) const TOO_LONG: u8 = 128 + 15;
 
 /// What one attempt came to.
 enum Attempt {
