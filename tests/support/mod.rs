@@ -4,4 +4,4 @@ mod event;
 mod watch;
 
 pub use event::{Event, Events};
-pub use watch::{Watch, WatchCommand, Watched};
+pub use watch::{Watch, WatchCommand, Watched, program};

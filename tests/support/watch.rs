@@ -125,7 +125,10 @@ impl WatchCommand {
 }
 
 /// The program under test: `DKIMWATCH_BIN`, else what cargo built beside this test.
-fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// Neither is there.
+pub fn program() -> Result<PathBuf> {
     if let Some(named) = env::var_os("DKIMWATCH_BIN") {
         let path = PathBuf::from(named);
         ensure!(path.is_file(), "DKIMWATCH_BIN: {} is not a file", path.display());

@@ -1,0 +1,200 @@
+//! What was counted, what was promised, and the table of both.
+
+use serde::{Deserialize, Serialize};
+
+/// A program set that `dkimwatch bench-attach` knows.
+pub(super) struct Program {
+    /// Its name there.
+    pub(super) name: &'static str,
+    /// The empty one at the same hook, where this is a backend.
+    pub(super) empty: Option<&'static str>,
+    /// How many times the empty one's cost it may have.
+    pub(super) promise: Option<f64>,
+}
+
+/// In the order in which they are measured.
+pub(super) const PROGRAMS: [Program; 6] = [
+    Program { name: "empty-lsm", empty: None, promise: None },
+    Program { name: "empty-fexit", empty: None, promise: None },
+    Program { name: "empty-tracepoint", empty: None, promise: None },
+    Program { name: "lsm", empty: Some("empty-lsm"), promise: Some(2.0) },
+    Program { name: "fentry", empty: Some("empty-fexit"), promise: Some(2.0) },
+    // Nothing is promised: an armed system call tracepoint costs by itself more than its program.
+    Program { name: "tracepoint", empty: Some("empty-tracepoint"), promise: None },
+];
+
+/// The row of auditd with a watch rule.
+pub(super) const AUDITD: &str = "auditd";
+
+/// lsm and fentry add less than this part of what auditd adds.
+const PART_OF_AUDITD: f64 = 1.0 / 3.0;
+
+/// What one guest counted, in instructions.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Figures {
+    /// The kernel's release.
+    pub(super) release: String,
+    /// One open and close with nothing attached.
+    pub(super) baseline: u64,
+    /// One a program, and auditd's.
+    pub(super) rows: Vec<Row>,
+}
+
+/// One program's figures.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct Row {
+    /// The program's name.
+    pub(super) name: String,
+    /// One open and close before it was attached.
+    pub(super) before: u64,
+    /// The same while it was.
+    pub(super) with: Option<u64>,
+    /// And after.
+    pub(super) after: Option<u64>,
+    /// Why it was not measured.
+    pub(super) refused: Option<String>,
+}
+
+impl Row {
+    /// A row of something that did not start.
+    pub(super) fn refused(name: &str, before: u64, why: String) -> Self {
+        Self { name: name.to_owned(), before, with: None, after: None, refused: Some(why) }
+    }
+
+    /// Instructions that it adds to one open and close; `None`: it was not measured.
+    pub(super) fn added(&self) -> Option<i64> {
+        Some(self.with?.cast_signed() - self.before.cast_signed())
+    }
+
+    /// For the guest's output.
+    pub(super) fn line(&self) -> String {
+        match (self.with, &self.refused) {
+            (Some(with), _) => format!("{}: {} -> {with}", self.name, self.before),
+            (None, Some(why)) => format!("{}: {why}", self.name),
+            (None, None) => format!("{}: not measured", self.name),
+        }
+    }
+}
+
+impl Figures {
+    fn added(&self, name: &str) -> Option<i64> {
+        self.rows.iter().find(|row| row.name == name)?.added()
+    }
+
+    /// How many times `other`'s cost `name` has.
+    fn times(&self, name: &str, other: &str) -> Option<f64> {
+        let (own, other) = (self.added(name)?, self.added(other)?);
+        #[expect(clippy::cast_precision_loss, reason = "instructions of one open: far below 2^52")]
+        (other > 0).then(|| own as f64 / other as f64)
+    }
+
+    /// What was promised and does not hold, or could not be shown to.
+    pub(super) fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut promise = |name: &str, other: &str, most: f64| match self.times(name, other) {
+            Some(times) if times <= most => {}
+            Some(times) => {
+                broken.push(format!("{}: {name} costs {times:.2} times {other}, {most:.2} at most", self.release))
+            }
+            None => broken.push(format!("{}: {name} could not be compared with {other}", self.release)),
+        };
+        for program in &PROGRAMS {
+            if let (Some(empty), Some(most)) = (program.empty, program.promise) {
+                promise(program.name, empty, most);
+                promise(program.name, AUDITD, PART_OF_AUDITD);
+            }
+        }
+        broken
+    }
+
+    /// The table, as Markdown.
+    pub(super) fn table(&self) -> String {
+        let mut table = format!(
+            "### Linux {}\n\nOne open and close of a file that nobody watches: {} instructions. Added to it:\n\n\
+             | program | instructions | × its empty program | part of auditd |\n|---|---:|---:|---:|\n",
+            self.release,
+            thousands(self.baseline.cast_signed())
+        );
+        for row in &self.rows {
+            let added = match (row.added(), &row.refused) {
+                (Some(added), _) => thousands(added),
+                (None, Some(why)) => format!("– ({})", why.lines().next().unwrap_or_default()),
+                (None, None) => "–".to_owned(),
+            };
+            let empty = PROGRAMS.iter().find(|program| program.name == row.name).and_then(|program| program.empty);
+            let ratio = |other: Option<&str>| {
+                other
+                    .and_then(|other| self.times(&row.name, other))
+                    .map_or(String::new(), |times| format!("{times:.2}"))
+            };
+            let auditd = Some(AUDITD).filter(|_| row.name != AUDITD);
+            table += &format!("| {} | {added} | {} | {} |\n", row.name, ratio(empty), ratio(auditd));
+        }
+        table
+    }
+}
+
+/// `12345` as `12,345`.
+fn thousands(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = if number < 0 { "-".to_owned() } else { String::new() };
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(added: &[(&str, u64)]) -> Figures {
+        let row = |(name, added): &(&str, u64)| Row {
+            name: (*name).to_owned(),
+            before: 10_000,
+            with: Some(10_000 + added),
+            after: Some(10_000),
+            refused: None,
+        };
+        Figures { release: "6.1".to_owned(), baseline: 10_000, rows: added.iter().map(row).collect() }
+    }
+
+    #[test]
+    fn promises_are_compared_with_the_figures() {
+        let kept =
+            figures(&[("empty-lsm", 180), ("empty-fexit", 200), ("lsm", 360), ("fentry", 300), ("auditd", 1_900)]);
+        assert_eq!(kept.broken(), Vec::<String>::new());
+        let broken =
+            figures(&[("empty-lsm", 180), ("empty-fexit", 200), ("lsm", 365), ("fentry", 300), ("auditd", 900)]);
+        assert_eq!(
+            broken.broken(),
+            ["6.1: lsm costs 2.03 times empty-lsm, 2.00 at most", "6.1: lsm costs 0.41 times auditd, 0.33 at most"]
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_is_no_kept_promise() {
+        let mut figures = figures(&[("empty-lsm", 180), ("empty-fexit", 200), ("fentry", 300), ("auditd", 1_900)]);
+        figures.rows.push(Row::refused("lsm", 10_000, "the kernel refused it\nat length".to_owned()));
+        assert_eq!(figures.broken().len(), 2, "both of lsm's promises");
+        assert!(figures.table().contains("| lsm | – (the kernel refused it) |  |  |\n"), "{}", figures.table());
+    }
+
+    #[test]
+    fn the_table_shows_what_was_added() {
+        let table = figures(&[("empty-lsm", 180), ("lsm", 1_360), ("auditd", 2_720)]).table();
+        assert!(table.contains("10,000 instructions"), "{table}");
+        assert!(table.contains("| lsm | 1,360 | 7.56 | 0.50 |\n"), "{table}");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(
+            [thousands(0), thousands(-999), thousands(-1000), thousands(1_234_567)],
+            ["0", "-999", "-1,000", "1,234,567"]
+        );
+    }
+}
