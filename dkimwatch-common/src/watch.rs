@@ -22,6 +22,8 @@ pub struct FileWatch {
 
 /// Why a file is watched.
 pub mod file_watch {
+    /// Not watched.
+    pub const NONE: u32 = 0;
     /// Armed by userspace: the file at a key's path.
     pub const ARMED: u32 = 1;
     /// Enrolled by a hook: it was first seen in a watched folder, or under an awaited name.

@@ -1,6 +1,6 @@
 //! The first question of every hook: is it ours?
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use dkimwatch_common::{
     filter,
     identity::FileId,
@@ -94,14 +94,32 @@ fn related<const WALK: u32>(
     let file = FileId::new(device(inode), ino);
     let dir_id = FileId::new(device(dir), dir_ino);
     // SAFETY: a value is only copied out; an entry replaced meanwhile yields one of both values.
-    if let Some(watch) = unsafe { FILES.get(file) } {
-        return Ok(Found { inode, file, dir: dir_id, watch: *watch });
+    let known = match unsafe { FILES.get(file) } {
+        Some(watch) => *watch,
+        // Not an `Option`: its empty half has no value, and the compiler may spill it where the verifier minds.
+        None => FileWatch { tag: 0, kind: file_watch::NONE, generation: 0, pad: 0 },
+    };
+    if known.kind != file_watch::NONE && known.generation == generation(inode) {
+        return Ok(Found { inode, file, dir: dir_id, watch: known });
     }
-    let Some(above) = folder::<WALK>(parent, dir_id) else { return Err(Exit::FilterMiss) };
-    let Some(tag) = tag(above, dir_id, dentry) else { return Err(Exit::FilterMiss) };
-    let watch = FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 };
-    enrol_file(file, watch);
-    Ok(Found { inode, file, dir: dir_id, watch })
+    match placed::<WALK>(parent, dir_id, dentry) {
+        // New here, or the inode number of a former key was reused for one.
+        Some(tag) => {
+            let watch = FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 };
+            enrol_file(file, watch);
+            Ok(Found { inode, file, dir: dir_id, watch })
+        }
+        None if known.kind == file_watch::NONE => Err(Exit::FilterMiss),
+        // Another generation, and nothing else says that it is a key: userspace decides, see `FileWatch::generation`.
+        None => Ok(Found { inode, file, dir: dir_id, watch: known }),
+    }
+}
+
+/// The tag that a file has by the place it is opened at.
+#[inline(always)]
+fn placed<const WALK: u32>(parent: Ptr, dir: FileId, name: Ptr) -> Option<Tag> {
+    let watch = folder::<WALK>(parent, dir)?;
+    tag(watch, dir, name)
 }
 
 /// The watch that the folder is under: its own, or, where the tracepoint backend walks up, that of a folder above it.
@@ -179,14 +197,20 @@ pub fn born(dir: Ptr, name: Ptr, inode: Ptr) -> Exit {
         return Exit::FilterMiss;
     }
     let Some(tag) = tag(watch, dir_id, name) else { return Exit::FilterMiss };
-    enrol_file(file, FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 })
+    let generation = generation(inode);
+    // SAFETY: a value is only compared.
+    if unsafe { FILES.get(file) }.is_some_and(|known| known.generation == generation) {
+        // Known already, perhaps as a key of its own, which says more than the folder.
+        return Exit::Enrolled;
+    }
+    enrol_file(file, FileWatch { tag, kind: file_watch::BORN, generation, pad: 0 })
 }
 
 #[inline(always)]
 fn enrol_file(file: FileId, watch: FileWatch) -> Exit {
     // The slot first: an entry without its slot would not be found.
     fill_slot(file.ino);
-    enrolled(FILES.insert(file, watch, u64::from(BPF_NOEXIST)))
+    enrolled(FILES.insert(file, watch, u64::from(BPF_ANY)))
 }
 
 #[inline(always)]

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 use dkimwatch_common::tally::Hook;
 
 use crate::{
-    attribute::Attributor,
-    decode::{self, DecodeError},
+    attribute::{AttributedAccess, Attributor},
+    decode::{self, Access, DecodeError},
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Counts, Live, Rings, Session},
     print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
@@ -107,17 +107,7 @@ impl Pipeline {
 
     /// The road itself.
     fn take(&mut self, batch: Batch) -> Result<()> {
-        for (_, record) in batch {
-            if decode::is_canary(&record) {
-                continue;
-            }
-            let access = match decode::decode(&record) {
-                Ok(access) => access,
-                Err(error) => {
-                    self.tell_undecodable(&error)?;
-                    continue;
-                }
-            };
+        for access in self.decoded(batch)? {
             if self.list.is_stale(&access, &mut self.session)? {
                 tracing::debug!(inode = access.file.id.ino, "the inode number was reused; no longer watched");
                 self.session.watch_set.disarm_file(access.file.id)?;
@@ -132,12 +122,29 @@ impl Pipeline {
         Ok(())
     }
 
+    /// The accesses of a batch, in the order in which they happened: the rings are two, and a ring's order is that of
+    /// the reservations.
+    fn decoded(&mut self, batch: Batch) -> Result<Vec<Access>> {
+        let mut accesses = Vec::with_capacity(batch.len());
+        for (_, record) in batch {
+            if decode::is_canary(&record) {
+                continue;
+            }
+            match decode::decode(&record) {
+                Ok(access) => accesses.push(access),
+                Err(error) => self.tell_undecodable(&error)?,
+            }
+        }
+        accesses.sort_by_key(|access| access.boot_ns);
+        Ok(accesses)
+    }
+
     /// A signer that was upgraded a moment ago runs an executable that the policy has not met: look at the disk before
     /// raising an alarm.
     fn second_look(
         &mut self,
         judged: JudgedAccess,
-        attributed: crate::attribute::AttributedAccess,
+        attributed: AttributedAccess,
     ) -> Result<JudgedAccess> {
         if judged.verdict != Verdict::Unexpected || !self.runs_a_readers_path(&attributed) {
             return Ok(judged);
@@ -146,7 +153,7 @@ impl Pipeline {
         Ok(judge::judge(attributed, self.list.policy()).unwrap_or(judged))
     }
 
-    fn runs_a_readers_path(&self, attributed: &crate::attribute::AttributedAccess) -> bool {
+    fn runs_a_readers_path(&self, attributed: &AttributedAccess) -> bool {
         use std::os::unix::ffi::OsStrExt as _;
         let path = attributed.executable.path.as_deref();
         self.list.policy().readers.iter().any(|reader| Some(reader.executable.as_os_str().as_bytes()) == path)

@@ -33,6 +33,8 @@ pub struct Scene {
     root: tempfile::TempDir,
     /// A process older than the watch, with its standard input: it reads the key named on it.
     pub elder: std::sync::Mutex<Child>,
+    /// How often each sentence's sentinel was opened.
+    rounds: std::sync::Mutex<std::collections::HashMap<String, usize>>,
 }
 
 impl Scene {
@@ -71,7 +73,7 @@ impl Scene {
         }
         let watch = command.start()?;
         let started = watch.wait_for("watch-started", PATIENCE, |event| event.action() == "watch-started")?;
-        Ok(Self { watch, started, root, elder: std::sync::Mutex::new(elder) })
+        Ok(Self { watch, started, root, elder: std::sync::Mutex::new(elder), rounds: std::sync::Mutex::default() })
     }
 
     /// A sentence's own folder.
@@ -106,14 +108,25 @@ impl Scene {
     }
 
     /// Everything said about a path and below so far, once all that happened before this call has been said: the sentence's
-    /// sentinel is opened, and what comes through the ring after that is later.
+    /// sentinel is opened by a stranger and by the signer, and what comes through either one's ring after that is later.
     pub fn settled(&self, name: &str, path: &Path) -> Result<Events> {
         let sentinel = self.folder(name).join("sentinel");
+        let round = {
+            let mut rounds = self.rounds.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?;
+            let round = rounds.entry(name.to_owned()).or_default();
+            *round += 1;
+            *round
+        };
         fs::read(&sentinel)?;
+        let signer = as_user(SIGNER_UID, self.signer(), &[sentinel.as_os_str()])?;
         let sentinel = sentinel.display().to_string();
-        self.watch.wait_for("the sentinel", PATIENCE, |event| {
-            event.text("dkimwatch.key.path") == Some(sentinel.as_str())
-        })?;
+        for pid in [std::process::id(), signer] {
+            // This process opens it in each round, the signer is another process each time.
+            let count = if pid == std::process::id() { round } else { 1 };
+            self.watch.wait_for_count("the sentinel", count, PATIENCE, |event| {
+                event.text("dkimwatch.key.path") == Some(sentinel.as_str()) && event.pid() == Some(pid)
+            })?;
+        }
         let at = path.display().to_string();
         Ok(self.watch.events().only(|event| {
             event.is_access()

@@ -12,7 +12,7 @@ use crate::decode::Ring;
 /// Raw records, taken from the rings in the order in which each ring holds them.
 pub type Batch = Vec<(Ring, Bytes)>;
 
-/// Records taken in one go, so that the rest of the pipeline and the signals get their turn under a flood.
+/// Records taken from one ring in one go, so that the rest of the pipeline and the signals get their turn under a flood.
 const BATCH: usize = 512;
 
 /// Both rings.
@@ -71,15 +71,17 @@ impl Rings {
         }
     }
 
-    /// Takes what is there, strangers first, without waiting.
+    /// Takes what is there, without waiting. Each ring has its own share, so that neither waits for the other.
     pub fn drain(&mut self) -> Batch {
         let mut batch = Batch::new();
         for (ring, source) in [(Ring::Stranger, &mut self.stranger), (Ring::Signer, &mut self.signer)] {
             let source = &mut source.get_mut().0;
-            while batch.len() < BATCH
+            let mut taken = 0;
+            while taken < BATCH
                 && let Some(record) = source.next()
             {
                 batch.push((ring, Bytes::copy_from_slice(&record)));
+                taken += 1;
             }
         }
         batch
