@@ -41,7 +41,8 @@ pub(crate) fn boot() -> Result<Lab> {
         "/etc/exim4/conf.d/main/00_lab",
         &format!(
             "DKIM_DOMAIN = {DOMAIN}\nDKIM_SELECTOR = {SELECTOR}\nDKIM_PRIVATE_KEY = {KEYS}/{KEY}\nDKIM_STRICT = true\n\
-             DKIM_CANON = relaxed\nDISABLE_DKIM_VERIFY = true\nsmtp_accept_queue_per_connection = 0\nlog_file_path = syslog\nsyslog_timestamp = false\n"
+             DKIM_CANON = relaxed\nDISABLE_DKIM_VERIFY = true\n\
+             smtp_accept_queue_per_connection = 0\nlog_file_path = syslog\nsyslog_timestamp = false\n"
         ),
     )?;
     // The sink is on this very host, which Exim takes for a loop unless told that it is not (`self`).

@@ -77,7 +77,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// Events in the order they were printed. Displays as the lines, for a failing test's message.
+/// Events in the order they were printed. Displays as one short line each, for a failing test's message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Events(Vec<Event>);
 
@@ -158,7 +158,20 @@ impl<'a> IntoIterator for &'a Events {
 
 impl fmt::Display for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|event| writeln!(f, "  {event}"))
+        const LINES: usize = 50;
+        const SHOWN: [&str; 6] =
+            ["dkimwatch.key.path", "process.pid", "process.executable", "user.id", "process.parent.pid", "rule.id"];
+        for event in self.iter().take(LINES) {
+            write!(f, "  {} {}", event.action(), event.verdict())?;
+            for (name, value) in SHOWN.iter().filter_map(|name| Some((name, event.field(name)?))) {
+                write!(f, " {name}={value}")?;
+            }
+            writeln!(f)?;
+        }
+        match self.len().checked_sub(LINES) {
+            None | Some(0) => Ok(()),
+            Some(more) => writeln!(f, "  … and {more} more"),
+        }
     }
 }
 
@@ -187,6 +200,7 @@ mod tests {
         let twice: Events = [event.clone(), event.clone()].into_iter().collect();
         assert_eq!(once.by(7).one("by 7").unwrap(), &event);
         assert!(once.by(8).one("by 8").is_err());
+        assert_eq!(twice.to_string(), "  key-opened  process.pid=7\n  key-opened  process.pid=7\n");
         assert!(twice.one("all").is_err());
     }
 }
