@@ -35,8 +35,9 @@ pub(super) fn check(source: &Source) -> Vec<Finding> {
 
 /// Tests come last in a file, or lie in one of their own.
 fn lines_without_tests(source: &Source) -> usize {
-    let in_tests = source.path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
-    if in_tests {
+    let stem = source.path.file_stem().unwrap_or_default().to_string_lossy();
+    let in_tests = source.path.components().any(|part| part.as_os_str() == "tests");
+    if in_tests || stem == "tests" || stem.ends_with("_tests") {
         return 0;
     }
     source.text.lines().take_while(|line| *line != "#[cfg(test)]").count()
@@ -164,5 +165,7 @@ mod tests {
         assert_eq!(findings(&long), ["a/src/b.rs: 501 lines, 500 at most: split it by subject"]);
         let tests = format!("//! x\n#[cfg(test)]\nmod tests {{\n{}}}\n", "const A: u8 = 0;\n".repeat(LONGEST));
         assert_eq!(findings(&tests), Vec::<String>::new());
+        let apart = Source { path: PathBuf::from("a/src/b_tests.rs"), text: long };
+        assert_eq!(check(&apart), []);
     }
 }
