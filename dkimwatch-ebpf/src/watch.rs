@@ -20,7 +20,7 @@ const S_IFDIR: u32 = 0o04_0000;
 
 /// Parent levels, beyond the first, at which the tracepoint backend looks for a watched folder: it sees no folder being
 /// made. The other backends mark a new subfolder when it gets its inode, and walk none.
-pub const WALK_UP: u32 = 6;
+pub const WALK_UP: u32 = 3;
 
 /// A watched file that was found.
 #[derive(Clone, Copy)]

@@ -100,13 +100,12 @@ async fn watch(args: &Args, settings: config::Settings, inventory: &Inventory) -
         Err(error) => return complain(&error, Outcome::Blind),
     };
     relay_kernel_log(&mut session);
-    let mut list = WatchList::new(settings, inventory);
-    list.refresh(&mut session).context("arm the watch")?;
+    // First the hooks, then what they watch: nothing falls between looking at a folder and watching it.
     let live = match session.go_live(args.backend) {
         Ok(live) => live,
         Err(error) => return complain(&error, Outcome::Blind),
     };
-    // Again: what was born after the first look and before the hooks were live.
+    let mut list = WatchList::new(settings, inventory);
     list.refresh(&mut session).context("arm the watch")?;
     let pipeline = Pipeline::new(session, live, list, printer(args.format))?;
     match pipeline.run(shutdown).await? {

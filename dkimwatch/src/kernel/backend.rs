@@ -231,7 +231,7 @@ fn always_unseen(backend: Backend) -> Vec<Unseen> {
             ));
             list.push(unseen(
                 "deep-new-subfolder",
-                "a key more than seven folders deep in a watched one, in folders made after the start and not yet noticed by inotify",
+                "a key more than four folders deep in a watched one, in folders made after the start and not yet noticed by inotify",
             ));
         }
     }

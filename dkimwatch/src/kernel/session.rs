@@ -131,7 +131,8 @@ impl Session {
         identify::identify(iterator(&mut self.ebpf, programs::ITER_IDENTIFY)?, handles)
     }
 
-    /// Attaches the first backend that reports a canary.
+    /// Attaches the first backend that reports a canary. To be called before anything is armed: it empties the canary's
+    /// slot in the filter.
     ///
     /// # Errors
     /// When none does: the reasons of each.
@@ -179,7 +180,7 @@ impl Session {
         self.watch_set.arm_file(identity.file, watch)?;
         let attached = backend::attach(candidate, &mut self.ebpf, &self.btf)?;
         let proven = canary.open().map(|()| self.heard_canary());
-        self.watch_set.disarm_file(identity.file)?;
+        self.watch_set.disarm_canary(identity.file)?;
         if proven? {
             return Ok(attached);
         }

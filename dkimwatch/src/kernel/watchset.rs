@@ -44,6 +44,16 @@ impl WatchSet {
         }
     }
 
+    /// Forgets the canary and its slot. A memfd has a small inode number, as have files on every tmpfs: a slot left behind
+    /// would send their opens to the hash tables, four times the cost. Nothing else may be armed yet: a slot is shared.
+    ///
+    /// # Errors
+    /// When the maps refuse.
+    pub(super) fn disarm_canary(&mut self, file: FileId) -> Result<(), KernelError> {
+        self.disarm_file(file)?;
+        self.filter.set(filter::slot(file.ino), 0, 0).map_err(KernelError::map(maps::FILTER))
+    }
+
     /// Watches a folder, as a whole or for awaited names (`watch::dir_watch`).
     ///
     /// # Errors
