@@ -44,9 +44,8 @@ fn bind_mount(scene: &Scene) -> Result<()> {
     let target = scene.folder(name).join("target");
     fs::write(&target, "")?;
     let script = "mount --bind \"$0\" \"$1\" && exec cat \"$1\"";
-    let pid = run(Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
-        .args([scene.key(name), target.clone()]))?;
+    let pid =
+        run(Command::new("unshare").args(["--mount", "sh", "-c", script]).args([scene.key(name), target.clone()]))?;
     let event = scene.one(name)?;
     counts(&event, "process.pid", pid)?;
     is(&event, "file.path", &target.display().to_string())

@@ -60,8 +60,7 @@ fn refused_backend() -> Result<()> {
         ) else {
             continue;
         };
-        let output =
-            Command::new(program()?).args(["watch", "--key", "/etc/hostname", "--backend", name]).output()?;
+        let output = Command::new(program()?).args(["watch", "--key", "/etc/hostname", "--backend", name]).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(3), "{output:?}");
         let reason = reason.lines().next().unwrap_or_default();

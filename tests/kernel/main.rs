@@ -44,9 +44,11 @@ fn main() -> ExitCode {
             })
         })
         .collect();
-    trials.extend(command::SENTENCES.iter().map(|(name, sentence)| {
-        Trial::test(*name, move || sentence().map_err(|error| format!("{error:#}").into()))
-    }));
+    trials.extend(
+        command::SENTENCES.iter().map(|(name, sentence)| {
+            Trial::test(*name, move || sentence().map_err(|error| format!("{error:#}").into()))
+        }),
+    );
     let conclusion = libtest_mimic::run(&arguments, trials);
     let closing = scene.and_then(Arc::into_inner).map(Scene::close).transpose();
     if let Err(error) = closing {

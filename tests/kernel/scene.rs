@@ -99,7 +99,11 @@ impl Scene {
     /// Whether the watch said that it does not see this.
     pub fn unseen(&self, id: &str) -> bool {
         let spots = self.started.field("dkimwatch.blind_spots").and_then(|spots| spots.as_array().cloned());
-        spots.unwrap_or_default().iter().filter_map(|spot| spot.as_str()).any(|spot| spot.starts_with(&format!("{id}:")))
+        spots
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|spot| spot.as_str())
+            .any(|spot| spot.starts_with(&format!("{id}:")))
     }
 
     /// The backend that is live.
@@ -129,8 +133,7 @@ impl Scene {
         }
         let at = path.display().to_string();
         Ok(self.watch.events().only(|event| {
-            event.is_access()
-                && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(&at))
+            event.is_access() && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(&at))
         }))
     }
 
