@@ -23,6 +23,7 @@ type Sentence = (&'static str, fn(&Scene) -> anyhow::Result<()>);
 const SENTENCES: &[&[Sentence]] =
     &[blame::SENTENCES, disguise::SENTENCES, alias::SENTENCES, born::SENTENCES, benign::SENTENCES, flood::SENTENCES];
 
+#[expect(clippy::print_stderr, reason = "a test program's complaint")]
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let names: Vec<&str> = SENTENCES.iter().flat_map(|list| list.iter()).map(|(name, _)| *name).collect();
@@ -44,9 +45,11 @@ fn main() -> ExitCode {
             })
         })
         .collect();
-    trials.extend(command::SENTENCES.iter().map(|(name, sentence)| {
-        Trial::test(*name, move || sentence().map_err(|error| format!("{error:#}").into()))
-    }));
+    trials.extend(
+        command::SENTENCES.iter().map(|(name, sentence)| {
+            Trial::test(*name, move || sentence().map_err(|error| format!("{error:#}").into()))
+        }),
+    );
     let conclusion = libtest_mimic::run(&arguments, trials);
     let closing = scene.and_then(Arc::into_inner).map(Scene::close).transpose();
     if let Err(error) = closing {
