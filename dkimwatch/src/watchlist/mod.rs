@@ -7,6 +7,7 @@
 mod changes;
 mod folders;
 mod readers;
+mod systemd;
 
 pub use changes::Changes;
 
@@ -24,7 +25,7 @@ use dkimwatch_common::{
 use crate::{
     config::Settings,
     decode::Access,
-    judge::{JudgedKey, Policy, Watched},
+    judge::{JudgedKey, Policy, PublicNames, Watched},
     kernel::{Handle, KernelError, Session},
     keys::Inventory,
 };
@@ -82,9 +83,9 @@ impl WatchList {
         let policy = Policy {
             readers: Vec::new(),
             watched,
-            public: settings.keys.public.clone(),
+            public: PublicNames::new(&settings.keys.public),
             host_mnt_ns: readers::own_mount_namespace(),
-            systemd: Path::new("/run/systemd/system").is_dir(),
+            systemd: systemd::names_cgroups(Path::new("/")),
         };
         Self { settings, policy, concerned: Vec::new() }
     }
