@@ -242,29 +242,23 @@ impl Pipeline {
         let counts = self.session.tally.read()?;
         let (since, until) = (std::mem::replace(&mut self.told.looked, now()), now());
         let before = std::mem::replace(&mut self.told.losses, counts.clone());
-        for (hook, counts) in counts {
-            let told = before.iter().find(|(known, _)| *known == hook).map(|(_, counts)| counts);
-            for (cpu, lost) in (0..).zip(&counts.lost) {
-                let told = told.and_then(|told| told.lost.get(cpu as usize)).copied().unwrap_or(0);
-                let count = lost.saturating_sub(told);
-                if count > 0 {
-                    self.told.lost += count;
-                    self.tell(State::Lost(EventsLost {
-                        unix_ns: until,
-                        hook: Some(hook),
-                        cpu: Some(cpu),
-                        count,
-                        since_unix_ns: since,
-                        until_unix_ns: until,
-                    }))?;
-                }
-            }
-            if counts.table_full > told.map_or(0, |told| told.table_full) {
-                tracing::error!(
-                    hook = hook.name(),
-                    "a table in the kernel is full: accesses may go unseen or lack their executable"
-                );
-            }
+        let news = news(&before, &counts);
+        for (hook, cpu, count) in news.lost {
+            self.told.lost += count;
+            self.tell(State::Lost(EventsLost {
+                unix_ns: until,
+                hook: Some(hook),
+                cpu: Some(cpu),
+                count,
+                since_unix_ns: since,
+                until_unix_ns: until,
+            }))?;
+        }
+        for hook in news.table_full {
+            tracing::error!(
+                hook = hook.name(),
+                "a table in the kernel is full: accesses may go unseen or lack their executable"
+            );
         }
         Ok(())
     }
@@ -274,6 +268,33 @@ impl Pipeline {
         let ran = self.started.elapsed();
         self.tell(State::Stopped(WatchStopped { unix_ns: now(), ran, expected, maintenance, unexpected, lost }))
     }
+}
+
+/// What went wrong between two looks at the counters.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct News {
+    /// Hook, CPU, accesses lost.
+    lost: Vec<(Hook, u32, u64)>,
+    /// Hooks that found a table full.
+    table_full: Vec<Hook>,
+}
+
+fn news(before: &[(Hook, Counts)], now: &[(Hook, Counts)]) -> News {
+    let mut news = News::default();
+    for (hook, counts) in now {
+        let told = before.iter().find(|(known, _)| known == hook).map(|(_, counts)| counts);
+        let lost_before = told.into_iter().flat_map(|told| &told.lost).copied().chain(std::iter::repeat(0));
+        for ((cpu, lost), told) in (0..).zip(&counts.lost).zip(lost_before) {
+            let count = lost.saturating_sub(told);
+            if count > 0 {
+                news.lost.push((*hook, cpu, count));
+            }
+        }
+        if counts.table_full > told.map_or(0, |told| told.table_full) {
+            news.table_full.push(*hook);
+        }
+    }
+    news
 }
 
 /// A clock whose first tick is one period away.
@@ -287,4 +308,32 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 fn now() -> i128 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(lost: &[u64], table_full: u64) -> Counts {
+        Counts { lost: lost.to_vec(), table_full, ..Counts::default() }
+    }
+
+    #[test]
+    fn a_loss_is_told_once_by_hook_and_cpu() {
+        let (open, exec) = (Hook::SysExitOpen, Hook::Process);
+        let first = [(open, counts(&[0, 3], 0)), (exec, counts(&[0, 0], 0))];
+        assert_eq!(news(&[], &first), News { lost: vec![(open, 1, 3)], table_full: vec![] });
+        assert_eq!(news(&first, &first), News::default());
+
+        let then = [(open, counts(&[2, 4], 0)), (exec, counts(&[0, 0], 1))];
+        let expected = News { lost: vec![(open, 0, 2), (open, 1, 1)], table_full: vec![exec] };
+        assert_eq!(news(&first, &then), expected);
+        assert_eq!(news(&then, &then), News::default());
+    }
+
+    #[test]
+    fn a_cpu_that_came_later_starts_at_nothing() {
+        let (before, now) = ([(Hook::SysExitOpen, counts(&[1], 0))], [(Hook::SysExitOpen, counts(&[1, 5], 0))]);
+        assert_eq!(news(&before, &now).lost, [(Hook::SysExitOpen, 1, 5)]);
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
     scene::{NOBODY, Scene, alarms, as_user, counts, is, run, stranger},
 };
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_hard_link_is_the_key", hard_link),
     ("a_symbolic_link_is_the_key", symbolic_link),
     ("a_bind_mount_in_another_mount_namespace_is_the_key", bind_mount),

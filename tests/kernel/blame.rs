@@ -9,7 +9,7 @@ use crate::{
     scene::{NOBODY, Scene, alarms, as_user, counts, is, resolved, run, stranger},
 };
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("when_nobody_cats_a_key_there_is_one_alert_with_all_of_it", cat_by_nobody),
     ("a_declared_signer_is_expected_and_no_alert", declared_signer),
     ("a_thread_is_blamed_as_its_process", thread),

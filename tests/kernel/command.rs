@@ -10,7 +10,7 @@ use crate::scene::NOBODY;
 /// A sentence without a scene.
 type Sentence = (&'static str, fn() -> Result<()>);
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("doctor_says_which_backend_works_and_why_others_do_not", doctor),
     ("without_rights_the_missing_capability_is_named_and_the_exit_code_is_3", without_rights),
     ("a_backend_that_the_kernel_refuses_is_exit_code_3_with_the_reason", refused_backend),

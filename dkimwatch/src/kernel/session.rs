@@ -48,6 +48,13 @@ pub struct Live {
     pub unseen: Vec<Unseen>,
 }
 
+/// The iterators, and what each one goes over.
+pub(super) const ITERATORS: [(&str, &str); 2] =
+    [(programs::ITER_IDENTIFY, "task_file"), (programs::ITER_PROCESSES, "task")];
+
+/// The programs that keep the process table: BTF tracepoints, each called as its tracepoint.
+pub(super) const PROCESS_TABLE: [&str; 3] = [programs::PROCESS_EXEC, programs::PROCESS_FORK, programs::PROCESS_EXIT];
+
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Session {
     ebpf: Ebpf,
@@ -108,7 +115,7 @@ impl Session {
     }
 
     fn load_iterators(&mut self) -> Result<(), KernelError> {
-        for (name, kind) in [(programs::ITER_IDENTIFY, "task_file"), (programs::ITER_PROCESSES, "task")] {
+        for (name, kind) in ITERATORS {
             let program = iterator(&mut self.ebpf, name)?;
             program.load(kind, &self.btf).map_err(|error| backend::refused(name, error))?;
         }
@@ -117,7 +124,7 @@ impl Session {
 
     /// The hooks first, then the processes that were there before them, so that none falls between.
     fn keep_processes(&mut self) -> Result<(), KernelError> {
-        for name in [programs::PROCESS_EXEC, programs::PROCESS_FORK, programs::PROCESS_EXIT] {
+        for name in PROCESS_TABLE {
             backend::attach_btf_tracepoint(&mut self.ebpf, name, name, &self.btf)?;
         }
         identify::run(iterator(&mut self.ebpf, programs::ITER_PROCESSES)?, programs::ITER_PROCESSES).map(drop)
