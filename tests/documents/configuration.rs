@@ -40,13 +40,14 @@ fn tables() -> Result<Vec<(String, Vec<String>)>> {
 fn the_manual_has_every_key() -> Result<()> {
     let manual = text("docs/man/dkimwatch.toml.5")?;
     for (table, keys) in tables()? {
-        let heading = if table == "[keys]" { ".SH THE TABLE [keys]" } else { ".SH THE TABLES [[signer]] AND [[maintenance]]" };
+        let heading =
+            if table == "[keys]" { ".SH THE TABLE [keys]" } else { ".SH THE TABLES [[signer]] AND [[maintenance]]" };
         assert!(heading.contains(&table), "{table}");
         let (_, rest) = manual.split_once(&format!("{heading}\n")).with_context(|| heading.to_owned())?;
         let section = rest.split("\n.SH ").next().unwrap_or_default();
         assert!(keys.len() >= 3, "{keys:?}");
         for key in keys {
-            let entry = format!("\n.TP\n.BR {key} \" (");
+            let entry = format!(".TP\n.BR {key} \" (");
             assert!(section.contains(&entry), "{key} of {table} has no entry in the manual: {entry:?}");
         }
     }

@@ -35,7 +35,8 @@ fn manual_pages_are_current() -> Result<()> {
 #[test]
 fn completions_are_current() -> Result<()> {
     let mut files = Files::new();
-    for (shell, name) in [(Shell::Bash, "dkimwatch.bash"), (Shell::Zsh, "_dkimwatch"), (Shell::Fish, "dkimwatch.fish")] {
+    for (shell, name) in [(Shell::Bash, "dkimwatch.bash"), (Shell::Zsh, "_dkimwatch"), (Shell::Fish, "dkimwatch.fish")]
+    {
         let mut script = Vec::new();
         generate(shell, &mut visible(Cli::command()), "dkimwatch", &mut script);
         files.insert(name.to_owned(), script);
@@ -59,9 +60,8 @@ fn manual(command: &clap::Command, pages: &mut Files) -> Result<()> {
     for inner in &below {
         manual(inner, pages)?;
     }
-    let page = Man::new(command.clone())
-        .source(concat!("dkimwatch ", env!("CARGO_PKG_VERSION")))
-        .manual("dkimwatch manual");
+    let page =
+        Man::new(command.clone()).source(concat!("dkimwatch ", env!("CARGO_PKG_VERSION"))).manual("dkimwatch manual");
     let mut text = Vec::new();
     page.render_title(&mut text)?;
     page.render_name_section(&mut text)?;

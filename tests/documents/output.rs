@@ -71,8 +71,7 @@ fn own_fields() -> Result<()> {
     for field in &documented {
         let bare = field.strip_prefix("dkimwatch.").with_context(|| format!("{field} is none of ours"))?;
         let last = field.rsplit('.').next().unwrap_or_default();
-        let known = printed.contains(field)
-            || [field.as_str(), bare, last].iter().any(|name| written.contains(*name));
+        let known = printed.contains(field) || [field.as_str(), bare, last].iter().any(|name| written.contains(*name));
         assert!(known, "{field} is documented and never written");
     }
     for field in written.iter().filter(|literal| literal.starts_with("dkimwatch.") && !literal.contains(['{', '/'])) {
@@ -97,9 +96,8 @@ fn events() -> Result<()> {
 #[test]
 fn rules() -> Result<()> {
     let mut real: BTreeSet<String> = ["signer/NAME", "maintenance/NAME"].map(str::to_owned).into();
-    let literal = |name: &String| {
-        name.starts_with("stranger/") || name.starts_with("signer-mismatch/") && !name.contains('{')
-    };
+    let literal =
+        |name: &String| name.starts_with("stranger/") || name.starts_with("signer-mismatch/") && !name.contains('{');
     for file in ["decide", "stranger"] {
         real.extend(literals(&format!("dkimwatch/src/judge/{file}.rs"))?.into_iter().filter(literal));
     }
@@ -113,14 +111,7 @@ fn rules() -> Result<()> {
 
 #[test]
 fn severities_and_exit_codes() -> Result<()> {
-    let steps = [
-        severity::NONE,
-        severity::NOTICE,
-        severity::LOW,
-        severity::MEDIUM,
-        severity::HIGH,
-        severity::CRITICAL,
-    ];
+    let steps = [severity::NONE, severity::NOTICE, severity::LOW, severity::MEDIUM, severity::HIGH, severity::CRITICAL];
     let real = steps.iter().map(|step| format!("{step} {}", severity::name(*step))).collect();
     same("severities", &section("Severity")?, &real);
     let codes = [Outcome::Quiet, Outcome::Findings, Outcome::Usage, Outcome::Blind];

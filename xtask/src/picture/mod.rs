@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
 }
 
 /// The terminal. Lines longer than it wrap, as they do on a real one.
-const COLUMNS: u16 = 146;
+const COLUMNS: u16 = 148;
 const ROWS: u16 = 60;
 
 /// A cell, in the SVG's units.
