@@ -23,7 +23,9 @@ pub struct Args {
 /// What to do with it.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Verb {
-    /// Checks it and prints in short what it means; exit code 0 if it is right, 2 if not
+    /// Check the configuration and print in short what it means.
+    ///
+    /// Exits with 0 if it is right, 2 if it is not; the message names file, line, key, value and remedy.
     Check(CheckArgs),
 }
 
