@@ -10,7 +10,6 @@ use aya::{
 use dkimwatch_common::{
     identity::Identified,
     names::{globals, maps, programs},
-    settings::HookSettings,
     tally::Hook,
     watch::{FileWatch, file_watch},
 };
@@ -88,11 +87,9 @@ impl Session {
         let offsets = pod::FieldOffsets(offsets::resolve(Path::new(offsets::VMLINUX))?);
         let btf = Btf::from_sys_fs()
             .map_err(|error| KernelError::Btf { path: offsets::VMLINUX.into(), reason: error.to_string() })?;
-        let settings = pod::Settings(HookSettings { own_tgid: std::process::id() });
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .override_global(globals::OFFSETS, &offsets, true)
-            .override_global(globals::SETTINGS, &settings, true)
             .override_global(globals::LOG_LEVEL, &log_level, true)
             .load(KERNEL_OBJECT)?;
 

@@ -11,7 +11,6 @@ use dkimwatch_common::{
     identity::{FileId, Identified},
     offsets::Offsets,
     record::{Creds, Header, Namespaces, RawAncestor, RawRecord},
-    settings::HookSettings,
     watch::{DirWatch, FileWatch, NestName, SeenBy},
 };
 
@@ -98,7 +97,6 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(DirWatch { tag, kind }),
         layout!(NestName { dir, name }),
         layout!(SeenBy { file, tgid, pad }),
-        layout!(HookSettings { own_tgid }),
         ("Offsets", offsets()),
     ]
 }
