@@ -48,12 +48,16 @@ pub fn may_be_watched(ino: u64) -> bool {
 /// many levels beyond the parent are looked at.
 #[inline(always)]
 pub fn file<M: Memory, const WALK: u32>(file: Ptr) -> Result<Found, Exit> {
-    // SAFETY: integers and pointers only, in each of the reads.
+    // SAFETY: pointers.
     let (inode, dentry) =
         unsafe { (M::read::<Ptr>(file, offset!(file_f_inode)), M::read::<Ptr>(file, offset!(file_dentry))) };
+    // SAFETY: an integer.
     let ino = unsafe { M::read::<u64>(inode, offset!(inode_i_ino)) };
+    // SAFETY: a pointer.
     let parent = unsafe { M::read::<Ptr>(dentry, offset!(dentry_d_parent)) };
+    // SAFETY: a pointer.
     let dir = unsafe { M::read::<Ptr>(parent, offset!(dentry_d_inode)) };
+    // SAFETY: an integer.
     let dir_ino = unsafe { M::read::<u64>(dir, offset!(inode_i_ino)) };
 
     if !may_be_watched(ino) && !may_be_watched(dir_ino) && !above::<WALK>(parent) {

@@ -1,3 +1,5 @@
+//! What the file says becomes settings, or an error with its place and its remedy.
+
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The watch list as far as it needs no kernel.
+
 use std::{fs, os::unix::fs::symlink};
 
 use super::*;
