@@ -106,6 +106,11 @@ fn related<const WALK: u32>(
     if known.kind != file_watch::NONE && known.generation == generation(inode) {
         return Ok(Found { inode, file, dir: dir_id, watch: known });
     }
+    // overlayfs opens a second file for the first one's data, with the first one's path and the lower inode
+    // (`open_with_fake_path()`, 6.1): the path says nothing of it, and the first open was told already.
+    if known.kind == file_watch::NONE && pointer(dentry, offset!(dentry_d_inode)) != inode {
+        return Err(Exit::FilterMiss);
+    }
     match placed::<WALK>(parent, dir_id, dentry) {
         // New here, or the inode number of a former key was reused for one.
         Some(tag) => {

@@ -1,6 +1,6 @@
 //! Attribution beats disguise.
 
-use std::{fs, process::Command};
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 
@@ -17,10 +17,16 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_program_mounted_over_the_signers_path_is_a_stranger", mounted_over),
 ];
 
+/// Copied by another process: a descriptor that this one writes by could be inherited by a sentence that forks meanwhile,
+/// and a file that is being written cannot be executed.
+fn copied(from: &Path, to: &Path) -> Result<()> {
+    run(Command::new("cp").args([from, to])).map(drop)
+}
+
 fn copy_named_signer(scene: &Scene) -> Result<()> {
     let name = "a_copy_with_the_signers_name_is_a_stranger";
     let copy = scene.folder(name).join("signer");
-    fs::copy(scene.signer(), &copy)?;
+    copied(&scene.signer(), &copy)?;
     as_user(SIGNER_UID, &copy, &[scene.key(name).as_os_str()])?;
     let event = scene.one(name)?;
     alarms(&event)?;
@@ -58,7 +64,7 @@ fn wrong_user(scene: &Scene) -> Result<()> {
 fn mounted_over(scene: &Scene) -> Result<()> {
     let name = "a_program_mounted_over_the_signers_path_is_a_stranger";
     let other = scene.folder(name).join("other");
-    fs::copy(scene.signer(), &other)?;
+    copied(&scene.signer(), &other)?;
     let script = "mount --bind \"$0\" \"$1\" && exec setpriv --reuid \"$3\" --clear-groups \"$1\" \"$2\"";
     run(Command::new("unshare")
         .args(["--mount", "sh", "-c", script])

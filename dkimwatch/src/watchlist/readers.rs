@@ -34,7 +34,9 @@ pub(super) fn resolve(settings: &Settings, policy: &mut Policy, session: &mut Se
             let before = policy.readers.iter().find(|reader| reader.name == signer.name && reader.role == role);
             let mut reader = resolve_one(signer, role, &uids, &policy.watched);
             reader.images = before.map(|reader| reader.images.clone()).unwrap_or_default();
-            if let Some(image) = image(&signer.executable, session)? {
+            // An interpreter is on many hosts; without the script it is no signer's.
+            let installed = signer.script.as_ref().is_none_or(|script| script.exists());
+            if let Some(image) = image(&signer.executable, session)?.filter(|_| installed) {
                 if role == Role::Signer {
                     session.watch_set.route_signer(image.id)?;
                 }
