@@ -205,10 +205,10 @@ impl Boot {
             tempfile::Builder::new().prefix("dkimwatch-vm.").tempdir().context("cannot make a folder for the guest")?;
         let place = |name: &str| scratch.path().join(name);
         fs::write(place("initramfs"), initramfs::build(&self.kernel, &self.scripts())?)?;
-        let mut shares = vec![Share::start("root", Path::new("/"), scratch.path())?];
+        let mut shares = vec![Share::start("root", Path::new("/"), scratch.path(), Cache::Always)?];
         if let Some(out) = &self.out {
             command::folder(out)?;
-            shares.push(Share::start("out", out, scratch.path())?);
+            shares.push(Share::start("out", out, scratch.path(), Cache::Auto)?);
         }
         let mut qemu = self.machine(&place)?;
         for share in &shares {
@@ -296,6 +296,24 @@ pub(crate) fn in_guest() -> bool {
     Path::new("/run/guest/second.sh").exists()
 }
 
+/// What a guest keeps in memory of a folder that it shares.
+#[derive(Clone, Copy, Debug)]
+enum Cache {
+    /// As long as it was not opened again: with this, each program that starts is read anew, and its libraries with it.
+    Auto,
+    /// All of it. What the host changes while the guest runs is not seen there.
+    Always,
+}
+
+impl Cache {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+        }
+    }
+}
+
 /// A folder of the host's, shared by a `virtiofsd` of its own.
 struct Share {
     tag: &'static str,
@@ -305,7 +323,7 @@ struct Share {
 }
 
 impl Share {
-    fn start(tag: &'static str, folder: &Path, scratch: &Path) -> Result<Self> {
+    fn start(tag: &'static str, folder: &Path, scratch: &Path, cache: Cache) -> Result<Self> {
         let (program, older) = setup::virtiofsd()?;
         let socket = scratch.join(format!("{tag}.socket"));
         let listener = UnixListener::bind(&socket).with_context(|| format!("cannot listen at {}", socket.display()))?;
@@ -314,10 +332,11 @@ impl Share {
         daemon.stdin(Stdio::from(OwnedFd::from(listener))).arg("--fd=0");
         // Its default sandbox makes namespaces, which a machine that is itself confined may not.
         if older {
-            let source = format!("source={},cache=auto,sandbox=chroot", folder.display());
+            let source = format!("source={},cache={},sandbox=chroot", folder.display(), cache.name());
             daemon.args(["-f", "--thread-pool-size=4", "-o", &source]);
         } else {
-            daemon.arg("--shared-dir").arg(folder).args(["--cache=auto", "--sandbox=chroot", "--thread-pool-size=4"]);
+            daemon.arg("--shared-dir").arg(folder).arg(format!("--cache={}", cache.name()));
+            daemon.args(["--sandbox=chroot", "--thread-pool-size=4"]);
         }
         let log = fs::File::create(scratch.join(format!("{tag}.virtiofsd.log")))?;
         let daemon = daemon.stdout(Stdio::null()).stderr(log).spawn().context("cannot start virtiofsd")?;
