@@ -1,8 +1,8 @@
 //! The expected readers, resolved: an executable's path to what the kernel says lies there, a user's name to its uid.
 
-use std::{collections::HashMap, os::unix::fs::MetadataExt as _, path::Path};
+use std::{collections::HashMap, os::unix::fs::MetadataExt as _};
 
-use dkimwatch_common::watch::Tag;
+use dkimwatch_common::{identity::Identified, watch::Tag};
 
 use crate::{
     config::{Settings, Signer},
@@ -28,27 +28,47 @@ pub(super) fn own_mount_namespace() -> u32 {
 /// upgrade.
 pub(super) fn resolve(settings: &Settings, policy: &mut Policy, session: &mut Session) -> Result<(), KernelError> {
     let uids = Host::here().users().into_iter().map(|(name, user)| (name, user.uid)).collect();
+    let roles = [(&settings.signers, Role::Signer), (&settings.maintenance, Role::Maintenance)];
+    let signers: Vec<(&Signer, Role)> =
+        roles.into_iter().flat_map(|(signers, role)| signers.iter().map(move |signer| (signer, role))).collect();
+    let images = images(signers.iter().map(|(signer, _)| *signer), session)?;
     let mut readers = Vec::new();
-    for (signers, role) in [(&settings.signers, Role::Signer), (&settings.maintenance, Role::Maintenance)] {
-        for signer in signers {
-            let before = policy.readers.iter().find(|reader| reader.name == signer.name && reader.role == role);
-            let mut reader = resolve_one(signer, role, &uids, &policy.watched);
-            reader.images = before.map(|reader| reader.images.clone()).unwrap_or_default();
-            // An interpreter is on many hosts; without the script it is no signer's.
-            let installed = signer.script.as_ref().is_none_or(|script| script.exists());
-            if let Some(image) = image(&signer.executable, session)?.filter(|_| installed) {
-                if role == Role::Signer {
-                    session.watch_set.route_signer(image.id)?;
-                }
-                // Newest last.
-                reader.images.retain(|known| *known != image);
-                reader.images.push(image);
+    for ((signer, role), image) in signers.into_iter().zip(images) {
+        let before = policy.readers.iter().find(|reader| reader.name == signer.name && reader.role == role);
+        let mut reader = resolve_one(signer, role, &uids, &policy.watched);
+        reader.images = before.map(|reader| reader.images.clone()).unwrap_or_default();
+        if let Some(image) = image {
+            if role == Role::Signer {
+                session.watch_set.route_signer(image.id)?;
             }
-            readers.push(reader);
+            // Newest last.
+            reader.images.retain(|known| *known != image);
+            reader.images.push(image);
         }
+        readers.push(reader);
     }
     policy.readers = readers;
     Ok(())
+}
+
+/// What lies at each one's path now, asked in one go: the kernel lists every descriptor of the host for an answer.
+fn images<'a>(
+    signers: impl Iterator<Item = &'a Signer>,
+    session: &mut Session,
+) -> Result<Vec<Option<ExpectedImage>>, KernelError> {
+    let handles: Vec<Option<Handle>> = signers
+        .map(|signer| {
+            // An interpreter is on many hosts; without the script it is no signer's.
+            let installed = signer.script.as_ref().is_none_or(|script| script.exists());
+            Handle::open(&signer.executable).ok().filter(|_| installed)
+        })
+        .collect();
+    let there: Vec<bool> = handles.iter().map(Option::is_some).collect();
+    let handles: Vec<Handle> = handles.into_iter().flatten().collect();
+    let mut identified = session.identify(&handles)?.into_iter();
+    let image =
+        |found: Identified| ExpectedImage { id: found.file, uid: found.uid, ctime: found.ctime, mode: found.mode };
+    Ok(there.into_iter().map(|there| if there { identified.next().flatten().map(image) } else { None }).collect())
 }
 
 fn resolve_one(signer: &Signer, role: Role, uids: &Uids, watched: &[Watched]) -> Reader {
@@ -83,16 +103,6 @@ fn tags(paths: &[std::path::PathBuf], watched: &[Watched]) -> Vec<Tag> {
         })
         .map(|(tag, _)| tag)
         .collect()
-}
-
-fn image(executable: &Path, session: &mut Session) -> Result<Option<ExpectedImage>, KernelError> {
-    let Ok(handle) = Handle::open(executable) else { return Ok(None) };
-    Ok(session.identify(&[handle])?.into_iter().flatten().next().map(|found| ExpectedImage {
-        id: found.file,
-        uid: found.uid,
-        ctime: found.ctime,
-        mode: found.mode,
-    }))
 }
 
 #[cfg(test)]
