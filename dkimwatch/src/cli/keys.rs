@@ -1,14 +1,12 @@
 //! `dkimwatch keys`: the keys of this host, and how each was found.
 
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-};
+use std::io::{self, Write};
 
 use serde::Serialize;
 
 use crate::{
-    config, escape,
+    cli::selection::Selection,
+    escape,
     exit::Outcome,
     host::Host,
     keys::{Inventory, Note, discover},
@@ -19,12 +17,9 @@ use crate::{
 /// No key is opened. Exit code 0, also where there is no key; 2 if the configuration is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Watch this file, folder or glob as well (may be given several times)
-    #[arg(long, value_name = "PATH")]
-    pub key: Vec<PathBuf>,
+    /// Which keys.
+    #[command(flatten)]
+    pub selection: Selection,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -39,16 +34,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn run_on(args: &Args, host: &Host, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Outcome> {
-    let mut loaded = match config::load(args.config.as_deref(), host) {
+    let loaded = match args.selection.load(host) {
         Ok(loaded) => loaded,
         Err(error) => {
             writeln!(err, "dkimwatch: {error}")?;
             return Ok(Outcome::Usage);
         }
     };
-    for key in &args.key {
-        loaded.settings.keys.paths.push(std::path::absolute(key)?);
-    }
     let mut inventory = discover(&loaded.settings, host);
     let found = std::mem::replace(&mut inventory.notes, loaded.notes);
     for note in found {
@@ -167,7 +159,8 @@ mod tests {
         fs::create_dir_all(&keys).unwrap();
         fs::write(keys.join(std::ffi::OsStr::from_bytes(b"s\n\xff.private")), "").unwrap();
         fs::write(keys.join("s1.private"), "").unwrap();
-        let mut args = Args { config: None, key: vec!["/srv/new.private".into()], json: false };
+        let mut args =
+            Args { selection: Selection { config: None, key: vec!["/srv/new.private".into()] }, json: false };
         let (outcome, out, err) = run_in(root.path(), &args);
         assert_eq!(outcome, Outcome::Quiet);
         let table = [
@@ -198,7 +191,8 @@ mod tests {
     #[test]
     fn a_wrong_configuration_is_a_usage_error() {
         let root = tempfile::tempdir().unwrap();
-        let args = Args { config: Some(root.path().join("none.toml")), key: Vec::new(), json: true };
+        let args =
+            Args { selection: Selection { config: Some(root.path().join("none.toml")), key: Vec::new() }, json: true };
         let (outcome, out, err) = run_in(root.path(), &args);
         assert_eq!((outcome, out.as_str()), (Outcome::Usage, ""));
         assert!(err.contains("none.toml: there is no such file"), "{err}");

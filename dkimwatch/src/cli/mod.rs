@@ -5,6 +5,7 @@ pub mod config;
 pub mod doctor;
 pub mod keys;
 pub mod replay;
+pub mod selection;
 pub mod watch;
 
 use anyhow::Result;

@@ -2,7 +2,6 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -10,6 +9,7 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    cli::selection::Selection,
     config,
     exit::Outcome,
     host::Host,
@@ -26,12 +26,9 @@ use crate::{
 /// watched.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Watch this file, folder or glob as well (may be given several times)
-    #[arg(long, value_name = "PATH")]
-    pub key: Vec<PathBuf>,
+    /// Which keys.
+    #[command(flatten)]
+    pub selection: Selection,
     /// Lines for people, or one ECS 9 object a line
     #[arg(long, value_enum, default_value_t = Format::Pretty)]
     pub format: Format,
@@ -58,20 +55,12 @@ pub enum Format {
 /// What went wrong while watching. What is wrong before is printed, and is the outcome.
 pub fn run(args: &Args) -> Result<Outcome> {
     let host = Host::here();
-    let mut loaded = match config::load(args.config.as_deref(), &host) {
+    let loaded = match args.selection.load(&host) {
         Ok(loaded) => loaded,
-        Err(error) => return complain(&error, Outcome::Usage),
+        Err(sentence) => return complain(&sentence, Outcome::Usage),
     };
-    for key in &args.key {
-        let path = std::path::absolute(key)?;
-        if !crate::keys::is_glob(&path) && !path.exists() && !path.parent().is_some_and(std::path::Path::exists) {
-            let text = format!(
-                "--key {}: neither the file nor its folder exists; create it, or correct the path",
-                path.display()
-            );
-            return complain(&text, Outcome::Usage);
-        }
-        loaded.settings.keys.paths.push(path);
+    if let Some(sentence) = args.selection.hopeless() {
+        return complain(&sentence, Outcome::Usage);
     }
     if let Some(sentence) = crate::kernel::missing_rights() {
         return complain(&KernelError::Rights(sentence), Outcome::Blind);

@@ -1,0 +1,46 @@
+//! `--config` and `--key`: which keys, for every command that works on them.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    config::{self, Loaded},
+    escape,
+    host::Host,
+    keys::is_glob,
+};
+
+/// Which keys.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Selection {
+    /// Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Watch this file, folder or glob as well (may be given several times)
+    #[arg(long, value_name = "PATH")]
+    pub key: Vec<PathBuf>,
+}
+
+impl Selection {
+    /// The configuration, with the keys named on the command line.
+    ///
+    /// # Errors
+    /// What is wrong with either, in a sentence.
+    pub(super) fn load(&self, host: &Host) -> Result<Loaded, String> {
+        let mut loaded = config::load(self.config.as_deref(), host).map_err(|error| error.to_string())?;
+        for key in &self.key {
+            let path = std::path::absolute(key).map_err(|error| format!("--key {}: {error}", escape::path(key)))?;
+            loaded.settings.keys.paths.push(path);
+        }
+        Ok(loaded)
+    }
+
+    /// The first `--key` that can neither be watched nor awaited: neither it nor its folder is there.
+    pub(super) fn hopeless(&self) -> Option<String> {
+        let is_hopeless = |path: &&PathBuf| {
+            let folder = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::exists));
+            !is_glob(path) && !path.exists() && folder != Some(true)
+        };
+        let path = escape::path(self.key.iter().find(is_hopeless)?);
+        Some(format!("--key {path}: neither the file nor its folder exists; create it, or correct the path"))
+    }
+}
