@@ -1,9 +1,13 @@
 //! Compiles the kernel side with the same toolchain and leaves its object in `OUT_DIR`, where the binary embeds it.
 
-use std::{env, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
+use object::build::elf::{Builder, SectionData};
 
 fn main() -> Result<()> {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?);
@@ -31,5 +35,33 @@ fn main() -> Result<()> {
             ..Package::default()
         }],
         Toolchain::Custom(&toolchain),
-    )
+    )?;
+    let object = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("dkimwatch-ebpf");
+    drop_debug_info(&object).with_context(|| format!("drop the debug information of {}", object.display()))
+}
+
+/// Drops the DWARF, nine tenths of the object, from which the linker has made BTF. Types and line numbers are in `.BTF`
+/// and `.BTF.ext`; nobody reads the rest.
+fn drop_debug_info(object: &Path) -> Result<()> {
+    let bytes = fs::read(object)?;
+    let mut elf = Builder::read(bytes.as_slice())?;
+    for section in &mut elf.sections {
+        let name = section.name.as_slice();
+        section.delete = name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    // LLVM keeps the sections' names in `.strtab` beside the symbols'; the writer wants them apart.
+    let names = elf.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    // The relocations of a deleted section, and the symbols that only they named.
+    elf.delete_orphans();
+    let mut stripped = Vec::new();
+    elf.write(&mut stripped)?;
+    if stripped.len() >= bytes.len() {
+        bail!("nothing was dropped: is it built with debug information, which BTF is made from?");
+    }
+    fs::write(object, stripped)?;
+    Ok(())
 }

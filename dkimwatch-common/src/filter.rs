@@ -12,10 +12,13 @@ pub const SLOTS: u32 = 1 << 14;
 /// The slot of an inode number (Fibonacci hashing; Knuth, TAOCP vol. 3, 6.4).
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "14 bits are left")]
 pub const fn slot(ino: u64) -> u32 {
     (ino.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as u32
 }
+
+/// Words of a name of the greatest length.
+#[expect(clippy::cast_possible_truncation, reason = "a name has 256 bytes")]
+const WORDS: u32 = (limits::NAME / 8) as u32;
 
 /// The hash of a file's name within a folder: FNV-1a over the 64-bit words of the NUL-padded name, up to and including
 /// the word that holds the NUL. `word(i)` is the name's `i`-th word, little-endian.
@@ -26,7 +29,7 @@ pub const fn slot(ino: u64) -> u32 {
 pub fn name_hash(mut word: impl FnMut(u32) -> u64) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut i = 0;
-    while i <= (limits::NAME / 8) as u32 {
+    while i <= WORDS {
         let next = word(i);
         hash = (hash ^ next).wrapping_mul(0x0000_0100_0000_01b3);
         hash ^= hash >> 29;

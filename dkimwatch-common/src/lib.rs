@@ -12,6 +12,5 @@ pub mod limits;
 pub mod names;
 pub mod offsets;
 pub mod record;
-pub mod settings;
 pub mod tally;
 pub mod watch;

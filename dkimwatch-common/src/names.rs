@@ -33,8 +33,6 @@ pub mod maps {
 pub mod globals {
     /// [`crate::offsets::Offsets`].
     pub const OFFSETS: &str = "OFFSETS";
-    /// [`crate::settings::HookSettings`].
-    pub const SETTINGS: &str = "SETTINGS";
     /// aya-log's level.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }

@@ -164,8 +164,6 @@ offsets! {
     files_fdt: Required ["files_struct.fdt"];
     /// `fdtable->fd`.
     fdtable_fd: Required ["fdtable.fd"];
-    /// `fdtable->max_fds`.
-    fdtable_max_fds: Required ["fdtable.max_fds"];
 
     /// `cred->uid`.
     cred_uid: Required ["cred.uid"];

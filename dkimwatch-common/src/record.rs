@@ -297,6 +297,6 @@ pub struct RawRecord {
 const _: () = assert!(size_of::<Header>() == 8);
 const _: () = assert!(size_of::<Creds>() == 40);
 const _: () = assert!(size_of::<Namespaces>() == 32);
-const _: () = assert!(size_of::<RawRecord>() % 8 == 0);
+const _: () = assert!(size_of::<RawRecord>().is_multiple_of(8));
 // Below one page, so that a 16 MiB ring holds four thousand accesses.
 const _: () = assert!(size_of::<RawRecord>() <= 4608);

@@ -9,6 +9,7 @@
 #![feature(asm_experimental_arch)]
 #![expect(unreachable_pub, reason = "a program's public items are for its own modules; nothing links against it")]
 
+mod contract;
 mod emit;
 mod hooks;
 mod maps;

@@ -9,14 +9,9 @@ use dkimwatch_common::{
     filter,
     identity::FileId,
     limits,
-    settings::HookSettings,
     tally::COUNTERS,
     watch::{DirWatch, FileWatch, NestName, SeenBy, Tag},
 };
-
-/// What the hooks must know beside the offsets; set by the loader before the object is loaded.
-#[unsafe(no_mangle)]
-pub static SETTINGS: HookSettings = HookSettings { own_tgid: 0 };
 
 /// Watched files.
 #[map]

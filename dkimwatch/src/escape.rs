@@ -5,7 +5,7 @@
 //! UTF-8. [`text`] shows each such byte as `\xNN`, and the backslash itself as `\\`, so that [`bytes()`] can undo it: two
 //! different names never look the same because of the escape.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _, path::Path};
 
 /// Text of `raw` with everything that could mislead a terminal or a log escaped, reversibly.
 #[must_use]
@@ -25,6 +25,12 @@ pub fn text(raw: &[u8]) -> String {
         hex(&mut out, chunk.invalid());
     }
     out
+}
+
+/// Text of a path: [`text`] of its bytes.
+#[must_use]
+pub fn path(path: &Path) -> String {
+    text(path.as_os_str().as_bytes())
 }
 
 /// Text of `raw` as one word of a sentence or a line: like [`text`], and in quotes where blanks would let it pass for
@@ -76,6 +82,10 @@ fn misleads(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+
+    use proptest::prelude::*;
+
     use super::{bytes, text, word};
 
     #[test]
@@ -105,18 +115,24 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_string_comes_back() {
-        let mut seed = 7_u64;
-        for length in 0..2_000_usize {
-            let raw: Vec<u8> = (0..length % 40)
-                .map(|_| {
-                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    seed.to_be_bytes()[0]
-                })
-                .collect();
+    fn a_path_is_its_bytes() {
+        let path = Path::new(OsStr::from_bytes(b"/k/a\n\xff\\x"));
+        assert_eq!(super::path(path), r"/k/a\x0a\xff\\x");
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_string_comes_back(raw in proptest::collection::vec(any::<u8>(), 0..300)) {
             let shown = text(&raw);
-            assert!(!shown.chars().any(super::misleads), "{shown:?}");
-            assert_eq!(bytes(&shown), Some(raw));
+            prop_assert!(!shown.chars().any(super::misleads), "{:?}", shown);
+            prop_assert_eq!(bytes(&shown), Some(raw));
+        }
+
+        #[test]
+        fn every_text_comes_back(raw in any::<String>()) {
+            let shown = text(raw.as_bytes());
+            prop_assert!(!shown.chars().any(super::misleads), "{:?}", shown);
+            prop_assert_eq!(bytes(&shown), Some(raw.into_bytes()));
         }
     }
 

@@ -16,5 +16,4 @@ pub mod keys;
 pub mod pipeline;
 pub mod print;
 pub mod replay;
-pub mod shown;
 pub mod watchlist;

@@ -12,9 +12,17 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.run() {
         Ok(outcome) => outcome.into(),
+        // Whoever read the output has had enough.
+        Err(error) if is_closed_pipe(&error) => Outcome::Quiet.into(),
         Err(error) => {
             tracing::error!("{error:#}");
             Outcome::Blind.into()
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
 }

@@ -23,6 +23,13 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 /// How often the watch list is made true again although nothing told of a change: a safety net, not the mechanism.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
+/// How long the rings are drained at the end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the watch list rests after it was made true: somebody who changes a watched folder without end must not keep
+/// the watch from watching.
+const REST: Duration = Duration::from_millis(200);
+
 /// A running watch: the stages, and what they need to know.
 pub struct Pipeline {
     session: Session,
@@ -33,6 +40,8 @@ pub struct Pipeline {
     printer: Box<dyn Printer>,
     live: Live,
     started: Instant,
+    /// When the watch list was last made true.
+    refreshed: Instant,
     told: Told,
 }
 
@@ -67,6 +76,7 @@ impl Pipeline {
             printer,
             live,
             started: Instant::now(),
+            refreshed: Instant::now(),
             told: Told { looked: now(), ..Told::default() },
         })
     }
@@ -80,22 +90,26 @@ impl Pipeline {
         let mut loss_check = ticks(LOSS_CHECK);
         let mut safety_net = ticks(SAFETY_NET);
         tokio::pin!(shutdown);
+        let mut changed = false;
         loop {
+            let rested = tokio::time::Instant::from_std(self.refreshed + REST);
             tokio::select! {
                 () = &mut shutdown => break,
                 batch = self.rings.next() => self.take(batch?)?,
-                change = self.changes.next() => {
-                    change.context("inotify")?;
-                    self.refresh()?;
+                () = self.changes.next() => changed = true,
+                () = tokio::time::sleep_until(rested), if changed => {
+                    changed = false;
+                    self.refresh();
                 }
-                _ = safety_net.tick() => self.refresh()?,
+                _ = safety_net.tick() => self.refresh(),
                 _ = loss_check.tick() => self.tell_losses()?,
             }
         }
-        // The hooks go on while this drains; what is in the rings now is from before the signal.
+        // What is in the rings now is from before the signal; the hooks go on, so there is an end to waiting for the end.
+        let deadline = Instant::now() + DRAIN;
         loop {
             let batch = self.rings.drain();
-            if batch.is_empty() || self.started.elapsed().is_zero() {
+            if batch.is_empty() || Instant::now() > deadline {
                 break;
             }
             self.take(batch)?;
@@ -108,14 +122,12 @@ impl Pipeline {
     /// The road itself.
     fn take(&mut self, batch: Batch) -> Result<()> {
         for access in self.decoded(batch)? {
-            if self.list.is_stale(&access, &mut self.session)? {
-                tracing::debug!(inode = access.file.id.ino, "the inode number was reused; no longer watched");
-                self.session.watch_set.disarm_file(access.file.id)?;
+            if self.is_stale(&access) {
                 continue;
             }
             let attributed = self.attributor.attribute(access);
             if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
-                let judged = self.second_look(judged, attributed)?;
+                let judged = self.second_look(judged, attributed);
                 self.tell_access(&judged)?;
             }
         }
@@ -139,18 +151,33 @@ impl Pipeline {
         Ok(accesses)
     }
 
+    /// Whether the file is another one than was enrolled. Where that cannot be found out, it is not: better an alarm too
+    /// many.
+    fn is_stale(&mut self, access: &Access) -> bool {
+        let stale = self.list.is_stale(access, &mut self.session).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot ask the kernel about a reused inode number");
+            false
+        });
+        if stale {
+            tracing::debug!(inode = access.file.id.ino, "the inode number was reused; no longer watched");
+            if let Err(error) = self.session.watch_set.disarm_file(access.file.id) {
+                tracing::error!(%error, "cannot stop watching a reused inode number");
+            }
+        }
+        stale
+    }
+
     /// A signer that was upgraded a moment ago runs an executable that the policy has not met: look at the disk before
     /// raising an alarm.
-    fn second_look(
-        &mut self,
-        judged: JudgedAccess,
-        attributed: AttributedAccess,
-    ) -> Result<JudgedAccess> {
-        if judged.verdict != Verdict::Unexpected || !self.runs_a_readers_path(&attributed) {
-            return Ok(judged);
+    fn second_look(&mut self, judged: JudgedAccess, attributed: AttributedAccess) -> JudgedAccess {
+        let worth_it = judged.verdict == Verdict::Unexpected
+            && self.refreshed.elapsed() > REST
+            && self.runs_a_readers_path(&attributed);
+        if !worth_it {
+            return judged;
         }
-        self.refresh()?;
-        Ok(judge::judge(attributed, self.list.policy()).unwrap_or(judged))
+        self.refresh();
+        judge::judge(attributed, self.list.policy()).unwrap_or(judged)
     }
 
     fn runs_a_readers_path(&self, attributed: &AttributedAccess) -> bool {
@@ -159,10 +186,14 @@ impl Pipeline {
         self.list.policy().readers.iter().any(|reader| Some(reader.executable.as_os_str().as_bytes()) == path)
     }
 
-    fn refresh(&mut self) -> Result<()> {
-        self.list.refresh(&mut self.session)?;
+    /// Makes the watch list true. A failure does not end the watch: what is armed stays armed, and a full table must not be
+    /// a way to switch the watch off.
+    fn refresh(&mut self) {
+        if let Err(error) = self.list.refresh(&mut self.session) {
+            tracing::error!(%error, "the watch list is incomplete");
+        }
         self.changes.watch(self.list.concerned());
-        Ok(())
+        self.refreshed = Instant::now();
     }
 
     fn tell_access(&mut self, judged: &JudgedAccess) -> Result<()> {
@@ -211,29 +242,23 @@ impl Pipeline {
         let counts = self.session.tally.read()?;
         let (since, until) = (std::mem::replace(&mut self.told.looked, now()), now());
         let before = std::mem::replace(&mut self.told.losses, counts.clone());
-        for (hook, counts) in counts {
-            let told = before.iter().find(|(known, _)| *known == hook).map(|(_, counts)| counts);
-            for (cpu, lost) in (0..).zip(&counts.lost) {
-                let told = told.and_then(|told| told.lost.get(cpu as usize)).copied().unwrap_or(0);
-                let count = lost.saturating_sub(told);
-                if count > 0 {
-                    self.told.lost += count;
-                    self.tell(State::Lost(EventsLost {
-                        unix_ns: until,
-                        hook: Some(hook),
-                        cpu: Some(cpu),
-                        count,
-                        since_unix_ns: since,
-                        until_unix_ns: until,
-                    }))?;
-                }
-            }
-            if counts.table_full > told.map_or(0, |told| told.table_full) {
-                tracing::error!(
-                    hook = hook.name(),
-                    "a table in the kernel is full: accesses may go unseen or lack their executable"
-                );
-            }
+        let news = news(&before, &counts);
+        for (hook, cpu, count) in news.lost {
+            self.told.lost += count;
+            self.tell(State::Lost(EventsLost {
+                unix_ns: until,
+                hook: Some(hook),
+                cpu: Some(cpu),
+                count,
+                since_unix_ns: since,
+                until_unix_ns: until,
+            }))?;
+        }
+        for hook in news.table_full {
+            tracing::error!(
+                hook = hook.name(),
+                "a table in the kernel is full: accesses may go unseen or lack their executable"
+            );
         }
         Ok(())
     }
@@ -243,6 +268,33 @@ impl Pipeline {
         let ran = self.started.elapsed();
         self.tell(State::Stopped(WatchStopped { unix_ns: now(), ran, expected, maintenance, unexpected, lost }))
     }
+}
+
+/// What went wrong between two looks at the counters.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct News {
+    /// Hook, CPU, accesses lost.
+    lost: Vec<(Hook, u32, u64)>,
+    /// Hooks that found a table full.
+    table_full: Vec<Hook>,
+}
+
+fn news(before: &[(Hook, Counts)], now: &[(Hook, Counts)]) -> News {
+    let mut news = News::default();
+    for (hook, counts) in now {
+        let told = before.iter().find(|(known, _)| known == hook).map(|(_, counts)| counts);
+        let lost_before = told.into_iter().flat_map(|told| &told.lost).copied().chain(std::iter::repeat(0));
+        for ((cpu, lost), told) in (0..).zip(&counts.lost).zip(lost_before) {
+            let count = lost.saturating_sub(told);
+            if count > 0 {
+                news.lost.push((*hook, cpu, count));
+            }
+        }
+        if counts.table_full > told.map_or(0, |told| told.table_full) {
+            news.table_full.push(*hook);
+        }
+    }
+    news
 }
 
 /// A clock whose first tick is one period away.
@@ -256,4 +308,32 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 fn now() -> i128 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(lost: &[u64], table_full: u64) -> Counts {
+        Counts { lost: lost.to_vec(), table_full, ..Counts::default() }
+    }
+
+    #[test]
+    fn a_loss_is_told_once_by_hook_and_cpu() {
+        let (open, exec) = (Hook::SysExitOpen, Hook::Process);
+        let first = [(open, counts(&[0, 3], 0)), (exec, counts(&[0, 0], 0))];
+        assert_eq!(news(&[], &first), News { lost: vec![(open, 1, 3)], table_full: vec![] });
+        assert_eq!(news(&first, &first), News::default());
+
+        let then = [(open, counts(&[2, 4], 0)), (exec, counts(&[0, 0], 1))];
+        let expected = News { lost: vec![(open, 0, 2), (open, 1, 1)], table_full: vec![exec] };
+        assert_eq!(news(&first, &then), expected);
+        assert_eq!(news(&then, &then), News::default());
+    }
+
+    #[test]
+    fn a_cpu_that_came_later_starts_at_nothing() {
+        let (before, now) = ([(Hook::SysExitOpen, counts(&[1], 0))], [(Hook::SysExitOpen, counts(&[1, 5], 0))]);
+        assert_eq!(news(&before, &now).lost, [(Hook::SysExitOpen, 1, 5)]);
+    }
 }

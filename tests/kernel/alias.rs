@@ -10,7 +10,7 @@ use crate::{
     scene::{NOBODY, Scene, alarms, as_user, counts, is, run, stranger},
 };
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_hard_link_is_the_key", hard_link),
     ("a_symbolic_link_is_the_key", symbolic_link),
     ("a_bind_mount_in_another_mount_namespace_is_the_key", bind_mount),
@@ -44,9 +44,8 @@ fn bind_mount(scene: &Scene) -> Result<()> {
     let target = scene.folder(name).join("target");
     fs::write(&target, "")?;
     let script = "mount --bind \"$0\" \"$1\" && exec cat \"$1\"";
-    let pid = run(Command::new("unshare")
-        .args(["--mount", "sh", "-c", script])
-        .args([scene.key(name), target.clone()]))?;
+    let pid =
+        run(Command::new("unshare").args(["--mount", "sh", "-c", script]).args([scene.key(name), target.clone()]))?;
     let event = scene.one(name)?;
     counts(&event, "process.pid", pid)?;
     is(&event, "file.path", &target.display().to_string())

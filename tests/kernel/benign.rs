@@ -10,7 +10,7 @@ use crate::{
     scene::{NOBODY, Scene, as_user, run},
 };
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("listing_and_asking_about_a_key_is_silent", listing),
     ("the_public_record_beside_a_key_is_silent", public_record),
     ("another_file_beside_a_key_is_silent", neighbour),

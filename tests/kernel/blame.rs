@@ -1,9 +1,6 @@
 //! The right process is blamed, with everything that was true of it at that moment.
 
-use std::{
-    io::Write as _,
-    process::Command,
-};
+use std::{io::Write as _, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -12,7 +9,7 @@ use crate::{
     scene::{NOBODY, Scene, alarms, as_user, counts, is, resolved, run, stranger},
 };
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("when_nobody_cats_a_key_there_is_one_alert_with_all_of_it", cat_by_nobody),
     ("a_declared_signer_is_expected_and_no_alert", declared_signer),
     ("a_thread_is_blamed_as_its_process", thread),
@@ -112,9 +109,9 @@ fn elder(scene: &Scene) -> Result<()> {
     let mut elder = scene.elder.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?;
     writeln!(elder.stdin.as_mut().context("its input")?, "{}", key.display())?;
     let at = key.display().to_string();
-    scene.watch.wait_for("the elder", crate::scene::PATIENCE, |event| {
-        event.text("dkimwatch.key.path") == Some(at.as_str())
-    })?;
+    scene
+        .watch
+        .wait_for("the elder", crate::scene::PATIENCE, |event| event.text("dkimwatch.key.path") == Some(at.as_str()))?;
     let event = scene.one(name)?;
     counts(&event, "process.pid", elder.id())?;
     is(&event, "process.executable", &resolved("sh")?)

@@ -9,7 +9,7 @@ use crate::{
     scene::{NOBODY, Scene, alarms, as_user, counts},
 };
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_key_rotated_by_rename_is_seen_from_its_first_open", rotated),
     ("a_key_deleted_and_made_again_is_seen_from_its_first_open", made_again),
     ("a_new_key_in_a_watched_folder_is_seen_from_its_first_open", new_key),

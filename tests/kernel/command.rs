@@ -15,7 +15,7 @@ use crate::scene::NOBODY;
 /// A sentence without a scene.
 type Sentence = (&'static str, fn() -> Result<()>);
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("doctor_says_which_backend_works_and_why_others_do_not", doctor),
     ("without_rights_the_missing_capability_is_named_and_the_exit_code_is_3", without_rights),
     ("a_backend_that_the_kernel_refuses_is_exit_code_3_with_the_reason", refused_backend),
@@ -25,7 +25,7 @@ pub const SENTENCES: &[Sentence] = &[
 static REFUSED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
 /// What `doctor` found refused, once its sentence has been tried.
-pub fn refused() -> BTreeMap<String, String> {
+pub(crate) fn refused() -> BTreeMap<String, String> {
     REFUSED.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
@@ -76,8 +76,7 @@ fn refused_backend() -> Result<()> {
         ) else {
             continue;
         };
-        let output =
-            Command::new(program()?).args(["watch", "--key", "/etc/hostname", "--backend", name]).output()?;
+        let output = Command::new(program()?).args(["watch", "--key", "/etc/hostname", "--backend", name]).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(3), "{output:?}");
         let reason = reason.lines().next().unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::{
     scene::{NOBODY, SIGNER_UID, Scene, alarms, as_user, counts, is, run, stranger},
 };
 
-pub const SENTENCES: &[Sentence] = &[
+pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_copy_with_the_signers_name_is_a_stranger", copy_named_signer),
     ("a_process_renamed_to_the_signer_is_a_stranger", renamed),
     ("a_process_that_becomes_the_signers_user_is_a_stranger", becomes_user),

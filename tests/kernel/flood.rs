@@ -9,7 +9,7 @@ use crate::{
     scene::{Scene, alarms, run},
 };
 
-pub const SENTENCES: &[Sentence] = &[("in_a_flood_of_opens_each_is_told_and_one_other_reader_is_found", flood)];
+pub(crate) const SENTENCES: &[Sentence] = &[("in_a_flood_of_opens_each_is_told_and_one_other_reader_is_found", flood)];
 
 fn flood(scene: &Scene) -> Result<()> {
     const OPENS: usize = 3_000;

@@ -28,6 +28,7 @@ type Sentence = (&'static str, fn(&Scene) -> anyhow::Result<()>);
 const SENTENCES: &[&[Sentence]] =
     &[blame::SENTENCES, disguise::SENTENCES, alias::SENTENCES, born::SENTENCES, benign::SENTENCES, flood::SENTENCES];
 
+#[expect(clippy::print_stderr, reason = "a test program's complaint")]
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let names: Vec<&str> = SENTENCES.iter().flat_map(|list| list.iter()).map(|(name, _)| *name).collect();

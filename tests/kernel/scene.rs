@@ -16,16 +16,16 @@ use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand};
 const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
 
 /// How long an event may take: an emulated machine is slow.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The user that the signer of the scene runs as.
-pub const SIGNER_UID: u32 = 1;
+pub(crate) const SIGNER_UID: u32 = 1;
 
 /// Nobody.
-pub const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// One watch, and a key for each sentence.
-pub struct Scene {
+pub(crate) struct Scene {
     /// The watch.
     pub watch: Watch,
     /// `watch-started`.
@@ -41,7 +41,7 @@ pub struct Scene {
 
 impl Scene {
     /// Makes the keys and starts the watch.
-    pub fn set(names: &[&str]) -> Result<Self> {
+    pub(crate) fn set(names: &[&str]) -> Result<Self> {
         let disk = std::env::var_os("DKIMWATCH_DISK").map_or_else(std::env::temp_dir, PathBuf::from);
         let root = tempfile::Builder::new().prefix("dkimwatch-kernel-").tempdir_in(disk)?;
         // Strangers must reach the keys.
@@ -86,49 +86,53 @@ impl Scene {
     }
 
     /// A sentence's own folder.
-    pub fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
     /// A sentence's own key.
-    pub fn key(&self, name: &str) -> PathBuf {
+    pub(crate) fn key(&self, name: &str) -> PathBuf {
         self.folder(name).join("key.private")
     }
 
     /// A folder of the sentence that is watched as a whole.
-    pub fn whole(&self, name: &str) -> PathBuf {
+    pub(crate) fn whole(&self, name: &str) -> PathBuf {
         self.folder(name).join("whole")
     }
 
     /// The declared signer.
-    pub fn signer(&self) -> PathBuf {
+    pub(crate) fn signer(&self) -> PathBuf {
         self.root.path().join("bin/signer")
     }
 
     /// Whether the watch said that it does not see this.
-    pub fn unseen(&self, id: &str) -> bool {
+    pub(crate) fn unseen(&self, id: &str) -> bool {
         let spots = self.started.field("dkimwatch.blind_spots").and_then(|spots| spots.as_array().cloned());
-        spots.unwrap_or_default().iter().filter_map(|spot| spot.as_str()).any(|spot| spot.starts_with(&format!("{id}:")))
+        spots
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|spot| spot.as_str())
+            .any(|spot| spot.starts_with(&format!("{id}:")))
     }
 
     /// The sentence ended in a limit that the watch had named, by its id.
-    pub fn limited(&self, name: &'static str, id: &'static str) {
+    pub(crate) fn limited(&self, name: &'static str, id: &'static str) {
         self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, id);
     }
 
     /// The sentences that did, and the limits.
-    pub fn limits(&self) -> std::collections::BTreeMap<&'static str, &'static str> {
+    pub(crate) fn limits(&self) -> std::collections::BTreeMap<&'static str, &'static str> {
         self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// The backend that is live.
-    pub fn backend(&self) -> &str {
+    pub(crate) fn backend(&self) -> &str {
         self.started.text("dkimwatch.backend").unwrap_or_default()
     }
 
     /// Everything said about a path and below so far, once all that happened before this call has been said: the sentence's
     /// sentinel is opened by a stranger and by the signer, and what comes through either one's ring after that is later.
-    pub fn settled(&self, name: &str, path: &Path) -> Result<Events> {
+    pub(crate) fn settled(&self, name: &str, path: &Path) -> Result<Events> {
         let sentinel = self.folder(name).join("sentinel");
         let round = {
             let mut rounds = self.rounds.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?;
@@ -148,19 +152,18 @@ impl Scene {
         }
         let at = path.display().to_string();
         Ok(self.watch.events().only(|event| {
-            event.is_access()
-                && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(&at))
+            event.is_access() && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(&at))
         }))
     }
 
     /// Exactly one access to the sentence's key.
-    pub fn one(&self, name: &str) -> Result<Event> {
+    pub(crate) fn one(&self, name: &str) -> Result<Event> {
         let key = self.key(name);
         self.settled(name, &key)?.one(&key.display().to_string()).cloned()
     }
 
     /// Stops the watch; what it said must have been events, and the accesses here were findings.
-    pub fn close(self) -> Result<()> {
+    pub(crate) fn close(self) -> Result<()> {
         let mut elder = self.elder.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         elder.kill().ok();
         elder.wait()?;
@@ -173,18 +176,18 @@ impl Scene {
 }
 
 /// The reader that can disguise itself.
-pub fn stranger() -> Result<PathBuf> {
+pub(crate) fn stranger() -> Result<PathBuf> {
     Ok(PathBuf::from(env!("CARGO_BIN_EXE_stranger")))
 }
 
 /// Starts a program as a user, waits for it, and returns its pid. It must have succeeded: it got the bytes.
-pub fn as_user(uid: u32, program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Result<u32> {
+pub(crate) fn as_user(uid: u32, program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Result<u32> {
     use std::os::unix::process::CommandExt as _;
     run(Command::new(program).args(arguments).uid(uid).gid(uid))
 }
 
 /// Runs a program and returns its pid. It must have succeeded.
-pub fn run(command: &mut Command) -> Result<u32> {
+pub(crate) fn run(command: &mut Command) -> Result<u32> {
     let mut child = command.stdout(Stdio::null()).spawn().with_context(|| format!("{command:?}"))?;
     let pid = child.id();
     let status = child.wait()?;
@@ -193,7 +196,7 @@ pub fn run(command: &mut Command) -> Result<u32> {
 }
 
 /// The file that a program's name means, with links resolved.
-pub fn resolved(program: &str) -> Result<String> {
+pub(crate) fn resolved(program: &str) -> Result<String> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
     let found = found.with_context(|| format!("no {program} in PATH"))?;
@@ -201,13 +204,13 @@ pub fn resolved(program: &str) -> Result<String> {
 }
 
 /// Checks a text field.
-pub fn is(event: &Event, field: &str, wanted: &str) -> Result<()> {
+pub(crate) fn is(event: &Event, field: &str, wanted: &str) -> Result<()> {
     ensure!(event.text(field) == Some(wanted), "{field} is {:?}, not {wanted:?}\n{event}", event.field(field));
     Ok(())
 }
 
 /// Checks a number.
-pub fn counts(event: &Event, field: &str, wanted: u32) -> Result<()> {
+pub(crate) fn counts(event: &Event, field: &str, wanted: u32) -> Result<()> {
     ensure!(
         event.number(field) == Some(u64::from(wanted)),
         "{field} is {:?}, not {wanted}\n{event}",
@@ -217,7 +220,7 @@ pub fn counts(event: &Event, field: &str, wanted: u32) -> Result<()> {
 }
 
 /// An alert about a stranger.
-pub fn alarms(event: &Event) -> Result<()> {
+pub(crate) fn alarms(event: &Event) -> Result<()> {
     is(event, "dkimwatch.verdict", "unexpected")?;
     is(event, "event.kind", "alert")
 }

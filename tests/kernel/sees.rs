@@ -9,18 +9,18 @@ use crate::{command, scene::Scene};
 
 /// What became of the sentences, in the order in which they were tried.
 #[derive(Default)]
-pub struct Sees(Mutex<Vec<(&'static str, bool)>>);
+pub(crate) struct Sees(Mutex<Vec<(&'static str, bool)>>);
 
 impl Sees {
     /// Tries a sentence and keeps whether it holds. One that panics has no entry, and is missed by whoever counts.
-    pub fn told(&self, name: &'static str, sentence: impl FnOnce() -> Result<()>) -> Result<()> {
+    pub(crate) fn told(&self, name: &'static str, sentence: impl FnOnce() -> Result<()>) -> Result<()> {
         let done = sentence();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, done.is_ok()));
         done
     }
 
     /// Prints the line. A sentence that holds because the watch had named what it does not see has that limit's id.
-    pub fn print(&self, scene: &Scene) {
+    pub(crate) fn print(&self, scene: &Scene) {
         let limits = scene.limits();
         let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let sentences: Vec<Value> = told

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod command;
 mod kernels;
+mod picture;
 mod run;
 mod setup;
 mod test;
@@ -36,6 +37,8 @@ enum Verb {
     Kernels(kernels::Arguments),
     /// What watching costs an unrelated open, in instructions; how many opens a second are told; memory
     Bench(bench::Arguments),
+    /// Draw the picture in the README: what a terminal shows of a watch on a mail host, in a guest
+    Picture(picture::Arguments),
     /// The rules of this house, checked
     Tidy(tidy::Arguments),
     /// The guest's half of `bench`
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Verb::Vm(arguments) => vm::main(&arguments),
         Verb::Kernels(arguments) => kernels::main(&arguments),
         Verb::Bench(arguments) => bench::main(&arguments),
+        Verb::Picture(arguments) => picture::main(&arguments),
         Verb::Tidy(arguments) => tidy::main(&arguments),
         Verb::GuestBench(arguments) => bench::guest::main(&arguments),
         Verb::GuestOpenLoop(arguments) => bench::open_loop::main(&arguments),

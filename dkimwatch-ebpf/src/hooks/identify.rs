@@ -1,11 +1,10 @@
 //! `iter/task_file`: tells the watcher what its own `O_PATH` descriptors are to the kernel.
 
-use aya_ebpf::helpers::generated::bpf_seq_write;
+use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_seq_write};
 use dkimwatch_common::identity::{FileId, Identified};
 
 use crate::{
-    maps::SETTINGS,
-    memory::{Memory, Probed, Ptr, constant, offset, pointer, present, u32_at, u64_at},
+    memory::{Memory, Probed, Ptr, offset, pointer, present, u32_at, u64_at},
     watch,
 };
 
@@ -19,7 +18,9 @@ fn iter_identify(ctx: *mut core::ffi::c_void) -> i32 {
     if task.is_null() || file.is_null() {
         return 0;
     }
-    if u32_at(task, offset!(task_tgid)) != constant(&raw const SETTINGS.own_tgid) {
+    // The iterator runs in the process that reads it: the watcher, whatever pid namespace it is in.
+    // SAFETY: a helper without arguments.
+    if u64::from(u32_at(task, offset!(task_tgid))) != unsafe { bpf_get_current_pid_tgid() } >> 32 {
         return 0;
     }
     let inode = pointer(file, offset!(file_f_inode));

@@ -13,14 +13,14 @@ use dkimwatch_common::{
 
 use crate::{
     emit,
-    memory::{Memory, Probed, Ptr, Typed, offset, pointer, u32_at},
+    memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
     tally, watch,
 };
 
-/// The body of all three backends.
+/// The body of the hooks on `security_file_open()`, which are given the file by a trusted pointer.
 #[inline(always)]
-fn opened<M: Memory, const WALK: u32>(file: Ptr, hook: Hook, via: Via, outcome: i32) -> Exit {
-    match watch::file::<M, WALK>(file) {
+fn opened(file: Ptr, hook: Hook, via: Via, outcome: i32) -> Exit {
+    match watch::file::<Typed, 0>(file) {
         Ok(found) => emit::access(&emit::Access { kind: Kind::Open, hook, via, file, outcome: Some(outcome) }, &found),
         Err(exit) => exit,
     }
@@ -31,7 +31,7 @@ fn opened<M: Memory, const WALK: u32>(file: Ptr, hook: Hook, via: Via, outcome: 
 #[lsm(hook = "file_open")]
 fn lsm_file_open(ctx: LsmContext) -> i32 {
     let verdict: i32 = ctx.arg(1);
-    let exit = opened::<Typed, 0>(ctx.arg(0), Hook::LsmFileOpen, Via::Lsm, verdict);
+    let exit = opened(ctx.arg(0), Hook::LsmFileOpen, Via::Lsm, verdict);
     tally::count(&ctx, Hook::LsmFileOpen, exit);
     verdict
 }
@@ -41,7 +41,7 @@ fn lsm_file_open(ctx: LsmContext) -> i32 {
 fn fexit_file_open(ctx: FExitContext) -> i32 {
     // SAFETY: the argument after the last is the return value (`bpf_trampoline`); `ret()` needs a helper of 5.17.
     let outcome = unsafe { *ctx.as_ptr().cast::<u64>().add(1) } as i32;
-    let exit = opened::<Typed, 0>(ctx.arg(0), Hook::FexitFileOpen, Via::Fentry, outcome);
+    let exit = opened(ctx.arg(0), Hook::FexitFileOpen, Via::Fentry, outcome);
     tally::count(&ctx, Hook::FexitFileOpen, exit);
     0
 }
@@ -65,14 +65,18 @@ fn try_sys_exit_open(ctx: &TracePointContext) -> Exit {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() } as Ptr;
     let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
-    if fd as u64 >= u64::from(u32_at(table, offset!(fdtable_max_fds))) {
-        return Exit::Unrelated;
-    }
+    // Within the table: the system call has just put it there, and tables only grow.
     let file = pointer(pointer(table, offset!(fdtable_fd)).wrapping_add(8 * fd as usize), 0);
-    if file.is_null() || u32_at(file, offset!(file_f_mode)) & FMODE_PATH != 0 {
-        return Exit::Unrelated;
+    let found = match watch::file::<Probed, { watch::WALK_UP }>(file) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    // Asked late: most opens never come here.
+    if u32_at(file, offset!(file_f_mode)) & FMODE_PATH != 0 {
+        return Exit::FilterMiss;
     }
-    opened::<Probed, { watch::WALK_UP }>(file, Hook::SysExitOpen, Via::Tracepoint, 0)
+    let (kind, hook, via) = (Kind::Open, Hook::SysExitOpen, Via::Tracepoint);
+    emit::access(&emit::Access { kind, hook, via, file, outcome: Some(0) }, &found)
 }
 
 /// `O_PATH`: a name, no access (`include/linux/fs.h`).

@@ -7,9 +7,9 @@ use std::{
 
 use crate::{
     config::{self, Loaded, Signer},
+    escape,
     exit::Outcome,
     host::Host,
-    shown,
 };
 
 /// Works on the configuration.
@@ -23,7 +23,9 @@ pub struct Args {
 /// What to do with it.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Verb {
-    /// Checks it and prints in short what it means; exit code 0 if it is right, 2 if not
+    /// Check the configuration and print in short what it means.
+    ///
+    /// Exits with 0 if it is right, 2 if it is not; the message names file, line, key, value and remedy.
     Check(CheckArgs),
 }
 
@@ -64,29 +66,29 @@ fn check(args: &CheckArgs, host: &Host, out: &mut impl Write, err: &mut impl Wri
 fn meaning(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     let settings = &loaded.settings;
     match &loaded.file {
-        Some(file) => writeln!(out, "{} is right, and means:", shown::path(file))?,
+        Some(file) => writeln!(out, "{} is right, and means:", escape::path(file))?,
         None => writeln!(out, "there is no {}; the defaults mean:", config::DEFAULT_PATH)?,
     }
     let asked = if settings.keys.discover { "the signers on this host are asked" } else { "no signer is asked" };
     writeln!(out, "keys: {asked}")?;
     for path in &settings.keys.paths {
-        writeln!(out, "  and {}", shown::path(path))?;
+        writeln!(out, "  and {}", escape::path(path))?;
     }
     writeln!(out, "  anyone may read beside them: {}", words(&settings.keys.public, "nothing"))?;
     for signer in &settings.signers {
         let origin = if signer.built_in { "built in" } else { "configured" };
-        reader(&format!("signer {} ({origin})", shown::bytes(signer.name.as_bytes())), signer, out)?;
+        reader(&format!("signer {} ({origin})", escape::text(signer.name.as_bytes())), signer, out)?;
     }
     for tool in &settings.maintenance {
-        reader(&format!("maintenance {}", shown::bytes(tool.name.as_bytes())), tool, out)?;
+        reader(&format!("maintenance {}", escape::text(tool.name.as_bytes())), tool, out)?;
     }
     Ok(())
 }
 
 fn reader(title: &str, reader: &Signer, out: &mut impl Write) -> io::Result<()> {
-    write!(out, "{title}: {}", shown::path(&reader.executable))?;
+    write!(out, "{title}: {}", escape::path(&reader.executable))?;
     if let Some(script) = &reader.script {
-        write!(out, " running {}", shown::path(script))?;
+        write!(out, " running {}", escape::path(script))?;
     }
     write!(out, ", as {}", words(&reader.users, "any user"))?;
     if !reader.units.is_empty() {
@@ -95,7 +97,7 @@ fn reader(title: &str, reader: &Signer, out: &mut impl Write) -> io::Result<()> 
     if !reader.containers.is_empty() {
         write!(out, ", in container {}", words(&reader.containers, ""))?;
     }
-    let keys: Vec<_> = reader.keys.iter().map(|key| shown::path(key)).collect();
+    let keys: Vec<_> = reader.keys.iter().map(|key| escape::path(key)).collect();
     writeln!(out, ", reads {}", if keys.is_empty() { "all keys".to_owned() } else { keys.join(", ") })
 }
 

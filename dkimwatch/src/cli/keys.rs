@@ -8,11 +8,10 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    config,
+    config, escape,
     exit::Outcome,
     host::Host,
     keys::{Inventory, Note, discover},
-    shown,
 };
 
 /// Lists the DKIM keys of this host.
@@ -75,13 +74,13 @@ fn table(inventory: &Inventory, out: &mut impl Write) -> io::Result<()> {
         return writeln!(out, "no DKIM key found on this host; name its keys in keys.paths, or with --key");
     }
     let dash =
-        |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), |text| shown::bytes(text.as_bytes()));
+        |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), |text| escape::text(text.as_bytes()));
     let mut rows = vec![["KEY", "DOMAIN", "SELECTOR", "SIGNER", "FOUND IN"].map(str::to_owned)];
     rows.extend(inventory.keys.iter().map(|key| {
-        [shown::path(&key.path), dash(&key.domain), dash(&key.selector), dash(&key.signer), key.found_in.clone()]
+        [escape::path(&key.path), dash(&key.domain), dash(&key.selector), dash(&key.signer), key.found_in.clone()]
     }));
     rows.extend(inventory.folders.iter().map(|folder| {
-        let path = format!("{}/ (whole folder)", shown::path(&folder.path));
+        let path = format!("{}/ (whole folder)", escape::path(&folder.path));
         [path, "-".to_owned(), "-".to_owned(), dash(&folder.signer), folder.found_in.clone()]
     }));
     let mut widths = [0; 5];
@@ -130,14 +129,14 @@ struct JsonNote<'a> {
 impl<'a> Document<'a> {
     fn of(inventory: &'a Inventory) -> Self {
         let key = |key: &'a crate::keys::Key| JsonKey {
-            path: shown::path(&key.path),
+            path: escape::path(&key.path),
             domain: key.domain.as_deref(),
             selector: key.selector.as_deref(),
             signer: key.signer.as_deref(),
             found_in: &key.found_in,
         };
         let folder = |folder: &'a crate::keys::Folder| JsonFolder {
-            path: shown::path(&folder.path),
+            path: escape::path(&folder.path),
             signer: folder.signer.as_deref(),
             found_in: &folder.found_in,
         };

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::Outcome;
 
-/// Watches who opens the DKIM private keys of this mail host, and says when it was not the signer.
+/// Watch who opens the DKIM private keys of this mail host, and say when it was not the signer.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "dkimwatch", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 quiet, 1 findings, 2 usage or configuration, 3 cannot see.")]
@@ -26,14 +26,27 @@ pub struct Cli {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Watch the keys and print a line for each access.
+    ///
+    /// The line `watch-started` comes once the hooks have reported a canary, and says what this kernel cannot see. SIGINT
+    /// and SIGTERM end the watch: it prints what is still under way, and a summary.
+    ///
+    /// Exits with 0 if every reader was expected, 1 if one was not, 2 if the command line or the configuration is wrong, 3
+    /// if the kernel cannot be watched.
     Watch(watch::Args),
     /// List the keys of this host, and how each was found.
+    ///
+    /// Asks the signers' own configuration; no key is opened. Exits with 0, also where there is no key, and with 2 if the
+    /// configuration is wrong.
     Keys(keys::Args),
-    /// Say what this kernel allows, which backend is used and why, what stays unseen, and what to change.
+    /// Say what this kernel allows, which backend works, what stays unseen, and what to change.
+    ///
+    /// Tries every backend on a canary and leaves none attached. Exits with 0 if one works, 3 if none does.
     Doctor(doctor::DoctorArgs),
     /// Work on the configuration.
     Config(config::Args),
     /// Run recorded accesses through the program and compare with the expected lines.
+    ///
+    /// Needs no privilege. Exits with 0 if every story came out as expected, 1 if one did not, 2 if one could not be run.
     Replay(replay::ReplayArgs),
     /// Attach one set of programs and wait, for `cargo xtask bench`.
     #[command(hide = true)]

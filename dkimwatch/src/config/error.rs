@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use crate::shown;
+use crate::escape;
 
 /// A configuration that is not used. The program ends with exit code 2: watching by half a policy would hide what the
 /// other half was to find.
@@ -44,12 +44,12 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&shown::path(&self.file))?;
+        f.write_str(&escape::path(&self.file))?;
         if let Some(line) = self.line {
             write!(f, ":{line}")?;
         }
         if let Some(key) = &self.key {
-            write!(f, ": {}", shown::bytes(key.as_bytes()))?;
+            write!(f, ": {}", escape::text(key.as_bytes()))?;
         }
         Ok(())
     }
@@ -69,7 +69,7 @@ pub enum Fault {
     Unreadable(#[source] io::Error),
     /// Somebody other than the owner could change it, and with it what counts as an alert.
     #[error("{what} may be written by {who} (mode {mode:04o}), who could then declare a thief an expected signer; \
-             run: chmod go-w {}", shown::path(.path))]
+             run: chmod go-w {}", escape::path(.path))]
     Writable {
         /// The file or folder.
         path: PathBuf,
@@ -81,7 +81,7 @@ pub enum Fault {
         mode: u32,
     },
     /// Somebody other than root or the running user owns it.
-    #[error("{what} is owned by uid {uid}, who could change what counts as an alert; run: chown root: {}", shown::path(.path))]
+    #[error("{what} is owned by uid {uid}, who could change what counts as an alert; run: chown root: {}", escape::path(.path))]
     Owner {
         /// The file or folder.
         path: PathBuf,

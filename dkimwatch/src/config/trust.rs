@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{ConfigError, Fault, Place};
-use crate::shown;
+use crate::escape;
 
 /// Refuses a configuration that others can change: the file itself, or a folder on the way to it (both as named and
 /// with links resolved), where they could put another in its place. A sticky folder such as `/tmp` does not let them.
@@ -23,7 +23,7 @@ pub(super) fn check(file: &Path) -> Result<(), ConfigError> {
     asked.extend(named.ancestors().skip(1));
     for path in asked {
         let metadata = fs::metadata(path).map_err(|error| refuse(Fault::Unreadable(error)))?;
-        let what = if path == real { "this file".to_owned() } else { format!("its folder {}", shown::path(path)) };
+        let what = if path == real { "this file".to_owned() } else { format!("its folder {}", escape::path(path)) };
         if let Some(fault) =
             fault(path, what, metadata.uid(), metadata.permissions().mode() & 0o7777, metadata.is_dir(), me)
         {

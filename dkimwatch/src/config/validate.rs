@@ -15,12 +15,12 @@ use super::{
     schema::{File, Reader, User},
 };
 use crate::{
+    escape,
     host::{Host, Presence},
     keys::{
         Glob, Note, is_glob,
         paths::{NOTHING_YET, place},
     },
-    shown,
 };
 
 /// `PATH_MAX` without its NUL (`include/uapi/linux/limits.h`).
@@ -68,7 +68,7 @@ impl Check<'_> {
             let reader = self.reader(table, entry)?;
             let line = self.source.line(entry.span().start);
             if let Some(first) = lines.insert(reader.name.clone(), line) {
-                let fault = Fault::Duplicate { value: shown::bytes(reader.name.as_bytes()), first };
+                let fault = Fault::Duplicate { value: escape::text(reader.name.as_bytes()), first };
                 return Err(self.source.error(entry.span().start, &format!("{table}.name"), fault));
             }
             readers.push(reader);
@@ -93,7 +93,7 @@ impl Check<'_> {
         }
         let script = typed.script.as_ref().map(|script| self.script(&key("script"), script)).transpose()?;
         if let Some(image) = typed.images.first() {
-            let fault = Fault::Images { value: shown::bytes(image.get_ref().as_bytes()) };
+            let fault = Fault::Images { value: escape::text(image.get_ref().as_bytes()) };
             return Err(self.source.error(image.span().start, &key("images"), fault));
         }
         Ok(Signer {
@@ -115,7 +115,7 @@ impl Check<'_> {
     /// An absolute path that the kernel could open.
     fn path(&self, key: &str, value: &Spanned<String>) -> Result<PathBuf, ConfigError> {
         let text = value.get_ref();
-        let shown = || shown::bytes(text.as_bytes());
+        let shown = || escape::text(text.as_bytes());
         let short = || shown().chars().take(60).chain("…".chars()).collect();
         let fault = if !text.starts_with('/') {
             Fault::Relative { value: shown() }
@@ -133,7 +133,7 @@ impl Check<'_> {
 
     /// Notes a program that is not installed; refuses what can never be one.
     fn expect_file(&mut self, key: &str, value: &Spanned<String>, path: &Path) -> Result<(), ConfigError> {
-        let place = format!("{key} \"{}\"", shown::path(path));
+        let place = format!("{key} \"{}\"", escape::path(path));
         match self.host.presence(path) {
             Presence::File | Presence::Unknown(_) => {}
             Presence::Missing => {
@@ -141,7 +141,7 @@ impl Check<'_> {
                 self.notes.push(Note { place, text });
             }
             Presence::Folder | Presence::Other(_) => {
-                let fault = Fault::BadPath { value: shown::path(path), why: "is not a regular file".into() };
+                let fault = Fault::BadPath { value: escape::path(path), why: "is not a regular file".into() };
                 return Err(self.source.error(value.span().start, key, fault));
             }
         }
@@ -153,7 +153,7 @@ impl Check<'_> {
         // The kernel side keeps this much of the path that execve was given, with its NUL; a longer one never matches.
         if value.get_ref().len() >= limits::EXEC_PATH {
             let why = format!("is longer than the {} bytes that are kept of a script's path", limits::EXEC_PATH - 1);
-            return Err(self.source.error(value.span().start, key, Fault::BadPath { value: shown::path(&path), why }));
+            return Err(self.source.error(value.span().start, key, Fault::BadPath { value: escape::path(&path), why }));
         }
         self.expect_file(key, value, &path)?;
         Ok(path)
@@ -163,7 +163,7 @@ impl Check<'_> {
     fn key_path(&mut self, value: &Spanned<String>) -> Result<PathBuf, ConfigError> {
         let key = "keys.paths";
         let path = self.path(key, value)?;
-        let shown = shown::path(&path);
+        let shown = escape::path(&path);
         let fault = match self.host.presence(&path) {
             Presence::Missing if is_glob(&path) => match Glob::new(&path) {
                 Ok(glob) => {
@@ -184,7 +184,7 @@ impl Check<'_> {
     /// An entry of a signer's `keys`: a file or folder.
     fn own_key(&mut self, key: &str, value: &Spanned<String>) -> Result<PathBuf, ConfigError> {
         let path = self.path(key, value)?;
-        let shown = shown::path(&path);
+        let shown = escape::path(&path);
         if self.host.presence(&path) == Presence::Missing {
             if is_glob(&path) {
                 return Err(self.source.error(value.span().start, key, Fault::NoGlobHere { value: shown }));
@@ -198,7 +198,7 @@ impl Check<'_> {
     /// A pattern for a file's own name.
     fn name_glob(&self, value: &Spanned<String>) -> Result<String, ConfigError> {
         let text = value.get_ref();
-        let shown = shown::bytes(text.as_bytes());
+        let shown = escape::text(text.as_bytes());
         let fault = if text.contains('/') {
             Fault::NameOnly { value: shown }
         } else if text.is_empty() {
@@ -223,7 +223,7 @@ impl Check<'_> {
         } else {
             return Ok(text.clone());
         };
-        let value_shown = shown::bytes(text.as_bytes()).chars().take(60).collect();
+        let value_shown = escape::text(text.as_bytes()).chars().take(60).collect();
         Err(self.source.error(value.span().start, key, Fault::BadName { value: value_shown, why }))
     }
 
@@ -233,7 +233,7 @@ impl Check<'_> {
             User::Name(name) if self.users.contains_key(name) => Ok(name.clone()),
             User::Name(name) => {
                 let nearest = nearest(name, self.users.keys().map(String::as_str));
-                let fault = Fault::UnknownUser { value: shown::bytes(name.as_bytes()), nearest };
+                let fault = Fault::UnknownUser { value: escape::text(name.as_bytes()), nearest };
                 Err(self.source.error(value.span().start, key, fault))
             }
         }
@@ -247,7 +247,7 @@ impl Check<'_> {
         if named && text.len() <= LONGEST_COMPONENT && text.bytes().all(allowed) {
             return Ok(text.clone());
         }
-        Err(self.source.error(value.span().start, key, Fault::BadUnit { value: shown::bytes(text.as_bytes()) }))
+        Err(self.source.error(value.span().start, key, Fault::BadUnit { value: escape::text(text.as_bytes()) }))
     }
 
     fn container(&self, key: &str, value: &Spanned<String>) -> Result<String, ConfigError> {
@@ -262,6 +262,6 @@ impl Check<'_> {
         if fits && !text.is_empty() {
             return Ok(text.clone());
         }
-        Err(self.source.error(value.span().start, key, Fault::BadContainer { value: shown::bytes(text.as_bytes()) }))
+        Err(self.source.error(value.span().start, key, Fault::BadContainer { value: escape::text(text.as_bytes()) }))
     }
 }

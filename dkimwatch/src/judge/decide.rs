@@ -7,7 +7,7 @@ use dkimwatch_common::{record::Kind as RecordKind, watch::file_watch};
 use super::{
     Action, JudgedAccess, JudgedKey, Policy, Reader, Role, Verdict, Watched,
     fit::{Detail, Fit, fit},
-    glob, reason, severity, stranger,
+    reason, severity, stranger,
 };
 use crate::{attribute::AttributedAccess, decode::Access};
 
@@ -156,8 +156,5 @@ fn is_public(access: &Access, policy: &Policy) -> bool {
     let in_folder = matches!(watched(access, policy), Some(Watched::Folder { .. }));
     let Some(path) = access.file.path.known() else { return false };
     let name = stranger::basename(&path.bytes);
-    in_folder
-        && access.file.watch_kind == file_watch::BORN
-        && access.file.nlink <= 1
-        && policy.public.iter().any(|pattern| glob::matches(pattern.as_bytes(), name))
+    in_folder && access.file.watch_kind == file_watch::BORN && access.file.nlink <= 1 && policy.public.hold(name)
 }

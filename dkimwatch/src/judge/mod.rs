@@ -2,9 +2,9 @@
 
 mod decide;
 mod fit;
-mod glob;
 mod judged;
 mod policy;
+mod public;
 mod reason;
 pub mod severity;
 mod stranger;
@@ -12,4 +12,5 @@ mod stranger;
 pub use decide::judge;
 pub use judged::*;
 pub use policy::*;
+pub use public::PublicNames;
 pub(crate) use reason::errno_name;

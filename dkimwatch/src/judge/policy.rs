@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dkimwatch_common::{identity::FileId, watch::Tag};
 
-use super::JudgedKey;
+use super::{JudgedKey, PublicNames};
 
 /// The policy: who may read which key.
 #[derive(Clone, Debug, Default)]
@@ -13,11 +13,12 @@ pub struct Policy {
     pub readers: Vec<Reader>,
     /// The watch list, by tag.
     pub watched: Vec<Watched>,
-    /// Names of files beside the keys that anyone may read (glob patterns, `keys.public`), matched against the file's own name.
-    pub public: Vec<String>,
+    /// Names of files beside the keys that anyone may read (`keys.public`).
+    pub public: PublicNames,
     /// Mount namespace of the watcher: a path means something only in its own.
     pub host_mnt_ns: u32,
-    /// systemd runs this host (`/run/systemd/system` exists), so that a service's process is in its unit's cgroup.
+    /// systemd runs this host and names the cgroups of the unified hierarchy, so that a service's process is in its unit's
+    /// cgroup.
     pub systemd: bool,
 }
 

@@ -46,7 +46,7 @@ impl Backend {
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Attached {
 }
 
 /// How a program is attached.
-enum Attach {
+pub(super) enum Attach {
     Lsm(&'static str),
     Fexit(&'static str),
     Fentry(&'static str),
@@ -351,13 +351,24 @@ pub(super) fn attach_btf_tracepoint(
 
 /// Attaches an empty program, for the benchmark.
 pub(super) fn attach_empty(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
-    let (name, attach) = match backend {
+    let (name, attach) = empty(backend);
+    let program = program(ebpf, name)?;
+    attach_program(program, &attach, btf).map_err(|error| refused(name, error))
+}
+
+/// The empty program at a backend's hook.
+pub(super) const fn empty(backend: Backend) -> (&'static str, Attach) {
+    match backend {
         Backend::Lsm => (programs::EMPTY_LSM, Attach::Lsm("file_open")),
         Backend::Fentry => (programs::EMPTY_FEXIT, Attach::Fexit("security_file_open")),
         Backend::Tracepoint => (programs::EMPTY_SYS_EXIT, Attach::Tracepoints("syscalls", OPEN_FAMILY)),
-    };
-    let program = program(ebpf, name)?;
-    attach_program(program, &attach, btf).map_err(|error| refused(name, error))
+    }
+}
+
+/// The names of a backend's programs.
+#[cfg(test)]
+pub(super) fn program_names(backend: Backend) -> impl Iterator<Item = &'static str> {
+    parts(backend).iter().map(|part| part.name)
 }
 
 /// A refusal in words: the kernel's own, and what an empty one means.

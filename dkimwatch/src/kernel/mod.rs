@@ -4,6 +4,8 @@
 
 mod backend;
 mod canary;
+#[cfg(test)]
+mod contract_tests;
 mod error;
 mod identify;
 mod object;

@@ -32,7 +32,7 @@ pub(super) fn resolve(path: &Path) -> Result<Offsets, KernelError> {
 }
 
 /// The offset in bytes of `struct.member[.member…]`.
-fn offset_of(btf: &Btf, path: &str) -> Option<u32> {
+pub(super) fn offset_of(btf: &Btf, path: &str) -> Option<u32> {
     let mut names = path.split('.');
     let name = names.next()?;
     let mut current = btf.resolve_types_by_name(name).ok()?.into_iter().find_map(|kind| match kind {

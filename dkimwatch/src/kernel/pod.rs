@@ -1,6 +1,6 @@
 //! The contract's types as aya wants them: wrappers that vouch for plain old data.
 
-use dkimwatch_common::{identity::FileId, offsets::Offsets, settings::HookSettings, watch};
+use dkimwatch_common::{identity::FileId, offsets::Offsets, watch};
 
 macro_rules! plain {
     ($($(#[$doc:meta])* $wrapper:ident($inner:ty);)+) => {
@@ -27,6 +27,4 @@ plain! {
     NestName(watch::NestName);
     /// Field offsets, a global.
     FieldOffsets(Offsets);
-    /// Settings, a global.
-    Settings(HookSettings);
 }

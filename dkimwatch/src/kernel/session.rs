@@ -10,7 +10,6 @@ use aya::{
 use dkimwatch_common::{
     identity::Identified,
     names::{globals, maps, programs},
-    settings::HookSettings,
     tally::Hook,
     watch::{FileWatch, file_watch},
 };
@@ -48,6 +47,13 @@ pub struct Live {
     pub unseen: Vec<Unseen>,
 }
 
+/// The iterators, and what each one goes over.
+pub(super) const ITERATORS: [(&str, &str); 2] =
+    [(programs::ITER_IDENTIFY, "task_file"), (programs::ITER_PROCESSES, "task")];
+
+/// The programs that keep the process table: BTF tracepoints, each called as its tracepoint.
+pub(super) const PROCESS_TABLE: [&str; 3] = [programs::PROCESS_EXEC, programs::PROCESS_FORK, programs::PROCESS_EXIT];
+
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Session {
     ebpf: Ebpf,
@@ -81,11 +87,9 @@ impl Session {
         let offsets = pod::FieldOffsets(offsets::resolve(Path::new(offsets::VMLINUX))?);
         let btf = Btf::from_sys_fs()
             .map_err(|error| KernelError::Btf { path: offsets::VMLINUX.into(), reason: error.to_string() })?;
-        let settings = pod::Settings(HookSettings { own_tgid: std::process::id() });
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .override_global(globals::OFFSETS, &offsets, true)
-            .override_global(globals::SETTINGS, &settings, true)
             .override_global(globals::LOG_LEVEL, &log_level, true)
             .load(KERNEL_OBJECT)?;
 
@@ -108,7 +112,7 @@ impl Session {
     }
 
     fn load_iterators(&mut self) -> Result<(), KernelError> {
-        for (name, kind) in [(programs::ITER_IDENTIFY, "task_file"), (programs::ITER_PROCESSES, "task")] {
+        for (name, kind) in ITERATORS {
             let program = iterator(&mut self.ebpf, name)?;
             program.load(kind, &self.btf).map_err(|error| backend::refused(name, error))?;
         }
@@ -117,7 +121,7 @@ impl Session {
 
     /// The hooks first, then the processes that were there before them, so that none falls between.
     fn keep_processes(&mut self) -> Result<(), KernelError> {
-        for name in [programs::PROCESS_EXEC, programs::PROCESS_FORK, programs::PROCESS_EXIT] {
+        for name in PROCESS_TABLE {
             backend::attach_btf_tracepoint(&mut self.ebpf, name, name, &self.btf)?;
         }
         identify::run(iterator(&mut self.ebpf, programs::ITER_PROCESSES)?, programs::ITER_PROCESSES).map(drop)

@@ -9,8 +9,8 @@ use super::{
     template::{Hole, Template},
 };
 use crate::{
+    escape,
     host::{Host, Presence, path_of},
-    shown,
 };
 
 const SIGNER: &str = "exim";
@@ -57,7 +57,7 @@ fn transports(tool: &str, output: &[u8], conf: &[u8], findings: &mut Findings<'_
     for line in output.split(|&byte| byte == b'\n').chain([&b" transport:"[..]]) {
         if let Some(name) = line.strip_suffix(b" transport:") {
             let ended =
-                std::mem::replace(&mut transport, Transport { name: shown::bytes(name), ..Transport::default() });
+                std::mem::replace(&mut transport, Transport { name: escape::text(name), ..Transport::default() });
             sign(tool, &ended, &conf, findings);
             continue;
         }
@@ -85,7 +85,7 @@ fn sign(tool: &str, transport: &Transport, conf: &Path, findings: &mut Findings<
     if value.windows(11).any(|window| window == b"-----BEGIN ") {
         let text = format!(
             "holds the key itself: {} is watched as a key; better give the key a file of its own",
-            shown::path(conf)
+            escape::path(conf)
         );
         findings.note(&place, text);
         if conf.is_absolute() {
@@ -140,7 +140,7 @@ fn lookup_table(table: &Path, named_by: &str, findings: &mut Findings<'_>) {
         if value.starts_with(b"/") {
             findings.key(&path_of(value), identity, Some(SIGNER), &place);
         } else if value.windows(11).any(|window| window == b"-----BEGIN ") {
-            findings.note(&place, format!("holds the key itself: {} is watched as a key", shown::path(table)));
+            findings.note(&place, format!("holds the key itself: {} is watched as a key", escape::path(table)));
             findings.key(table, identity, Some(SIGNER), &place);
         }
     }

@@ -13,8 +13,8 @@ use super::{
     template::{Fit, Template},
 };
 use crate::{
+    escape,
     host::{Host, LONGEST_CONF, LONGEST_TABLE, Presence, Process, ReadError},
-    shown,
 };
 
 /// Most notes that are kept; a hostile table could cause one a line.
@@ -85,7 +85,7 @@ impl<'a> Findings<'a> {
     /// A key file at `path`, existing or not yet. Said twice, the first one counts; what it left open is filled in.
     pub(super) fn key(&mut self, path: &Path, identity: Identity, signer: Option<&str>, found_in: &str) {
         if !path.is_absolute() || path.as_os_str().as_encoded_bytes().contains(&0) {
-            self.note(found_in, format!("names its key by {}, which is not an absolute path", shown::path(path)));
+            self.note(found_in, format!("names its key by {}, which is not an absolute path", escape::path(path)));
             return;
         }
         let path: PathBuf = path.components().collect();
@@ -99,7 +99,7 @@ impl<'a> Findings<'a> {
                 let text = format!(
                     "more than {} keys: from {} on none is watched by itself; name their folders in keys.paths",
                     limits::WATCHED_FILES,
-                    shown::path(&path)
+                    escape::path(&path)
                 );
                 self.note(found_in, text);
             }
@@ -109,13 +109,13 @@ impl<'a> Findings<'a> {
             Presence::File => {}
             Presence::Folder => {
                 let text =
-                    format!("the key {} is a folder, which no signer can use; name the file", shown::path(&path));
+                    format!("the key {} is a folder, which no signer can use; name the file", escape::path(&path));
                 self.note(found_in, text);
                 return;
             }
             Presence::Other(what) => {
                 let text =
-                    format!("the key {} is {what} and not watched; put a regular file there", shown::path(&path));
+                    format!("the key {} is {what} and not watched; put a regular file there", escape::path(&path));
                 self.note(found_in, text);
                 return;
             }
@@ -126,10 +126,10 @@ impl<'a> Findings<'a> {
                 } else {
                     "nor does its folder, so its birth cannot be seen: create the folder, or correct the path"
                 };
-                self.note(found_in, format!("the key {} does not exist; {rest}", shown::path(&path)));
+                self.note(found_in, format!("the key {} does not exist; {rest}", escape::path(&path)));
             }
             Presence::Unknown(error) => {
-                let text = format!("the key {} cannot be looked at: {}; run as root", shown::path(&path), said(error));
+                let text = format!("the key {} cannot be looked at: {}; run as root", escape::path(&path), said(error));
                 self.note(found_in, text);
             }
         }
@@ -275,7 +275,7 @@ impl<'a> Findings<'a> {
         if self.index.contains_key(&plain) && !self.tables.contains(&plain) {
             self.note(
                 named_by,
-                format!("{} is a key by other configuration, and keys are never read", shown::path(path)),
+                format!("{} is a key by other configuration, and keys are never read", escape::path(path)),
             );
             return None;
         }
@@ -288,7 +288,7 @@ impl<'a> Findings<'a> {
                     ReadError::Io(_) => "run as root",
                     _ => "the keys that it names are not found; name them in keys.paths",
                 };
-                self.note(named_by, format!("{} {error}; {remedy}", shown::path(path)));
+                self.note(named_by, format!("{} {error}; {remedy}", escape::path(path)));
                 None
             }
         }
@@ -296,7 +296,7 @@ impl<'a> Findings<'a> {
 
     /// The same for a file that need not be there.
     pub(super) fn read_if_there(&mut self, path: &Path) -> Option<Vec<u8>> {
-        if self.host.presence(path) == Presence::Missing { None } else { self.read(path, &shown::path(path)) }
+        if self.host.presence(path) == Presence::Missing { None } else { self.read(path, &escape::path(path)) }
     }
 
     pub(super) fn into_inventory(mut self) -> Inventory {
@@ -307,7 +307,7 @@ impl<'a> Findings<'a> {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let text = format!("{} signs for {}{rest} as well", shown::path(&key.path), named.join(", "));
+            let text = format!("{} signs for {}{rest} as well", escape::path(&key.path), named.join(", "));
             let place = key.found_in.clone();
             self.note(&place, text);
         }
@@ -323,5 +323,5 @@ fn said(error: io::ErrorKind) -> String {
 
 /// A place in a file, as notes and `found_in` name it.
 pub(super) fn at_line(file: &Path, line: usize) -> String {
-    format!("{}:{line}", shown::path(file))
+    format!("{}:{line}", escape::path(file))
 }

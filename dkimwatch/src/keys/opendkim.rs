@@ -11,8 +11,8 @@ use super::{
     units,
 };
 use crate::{
+    escape,
     host::{Host, path_of},
-    shown,
 };
 
 const SIGNER: &str = "opendkim";
@@ -79,8 +79,10 @@ fn keys_of(instance: &Instance, findings: &mut Findings<'_>) {
         }
         Some(conf) if conf.is_absolute() => Conf::read(conf, place, findings),
         Some(conf) => {
-            let text =
-                format!("uses the configuration {}, a relative path; start it with an absolute one", shown::path(conf));
+            let text = format!(
+                "uses the configuration {}, a relative path; start it with an absolute one",
+                escape::path(conf)
+            );
             findings.note(place, text);
             None
         }
@@ -93,7 +95,7 @@ fn settings(conf: &Conf, instance: &Instance, findings: &mut Findings<'_>) {
     if let Some(entry) = conf.setting("changerootdirectory") {
         let text = format!(
             "opendkim changes its root to {}; key paths are taken as seen from outside: name them in keys.paths if they lie inside",
-            shown::bytes(&entry.value)
+            escape::text(&entry.value)
         );
         findings.note(&entry.place, text);
     }

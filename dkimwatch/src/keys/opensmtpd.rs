@@ -10,8 +10,8 @@ use super::{
     options::{options, shell_words},
 };
 use crate::{
+    escape,
     host::{Host, Presence, path_of},
-    shown,
 };
 
 const SIGNER: &str = "opensmtpd-filter-dkimsign";
@@ -29,7 +29,7 @@ const LONGEST_MACRO: usize = 4096;
 pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     for conf in CONFS.iter().map(Path::new).filter(|conf| host.presence(conf) != Presence::Missing) {
         let mut reader = Reader::default();
-        reader.file(conf, &shown::path(conf), 0, findings);
+        reader.file(conf, &escape::path(conf), 0, findings);
     }
     for executable in EXECUTABLES {
         for process in findings.running(SIGNER, Path::new(executable), "_dkimsign") {
@@ -52,7 +52,7 @@ fn filter(args: &[Vec<u8>], place: &str, findings: &mut Findings<'_>) {
     }
     let Some(key) = key.map(|key| path_of(&key)) else { return };
     if !key.is_absolute() {
-        findings.note(place, format!("names its key by the relative path {}; make it absolute", shown::path(&key)));
+        findings.note(place, format!("names its key by the relative path {}; make it absolute", escape::path(&key)));
         return;
     }
     if domains.is_empty() {
@@ -88,7 +88,7 @@ impl Reader {
                             &place,
                             format!(
                                 "the include of {} is not followed (too deep, too many, or relative)",
-                                shown::path(&path)
+                                escape::path(&path)
                             ),
                         );
                     } else {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Glob, findings::Findings, folders, is_glob, shape};
 use crate::{
+    escape,
     host::{Host, Presence},
-    shown,
 };
 
 /// What is said of a glob that fits nothing, here and when the configuration is checked.
@@ -13,7 +13,7 @@ pub(crate) const NOTHING_YET: &str = "matches nothing now; what it will match is
 
 /// How an entry is named to people.
 pub(crate) fn place(path: &Path) -> String {
-    format!("keys.paths \"{}\"", shown::path(path))
+    format!("keys.paths \"{}\"", escape::path(path))
 }
 
 pub(super) fn discover(paths: &[PathBuf], host: &Host, findings: &mut Findings<'_>) {

@@ -189,7 +189,7 @@ mod tests {
     fn found(host: &Host, glob: &str) -> Vec<String> {
         let expansion = Glob::new(Path::new(glob)).unwrap().expand(host);
         assert!(!expansion.cut);
-        expansion.paths.iter().map(|path| crate::shown::path(path)).collect()
+        expansion.paths.iter().map(|path| crate::escape::path(path)).collect()
     }
 
     #[test]

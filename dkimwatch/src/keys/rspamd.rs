@@ -16,8 +16,8 @@ use super::{
     template::{Hole, Template},
 };
 use crate::{
+    escape,
     host::{Host, Presence},
-    shown,
 };
 
 const SIGNER: &str = "rspamd";
@@ -132,7 +132,7 @@ impl Module<'_> {
             if path != self.default_path {
                 findings.note(
                     self.place,
-                    format!("no file fits {}; name the keys' folder in keys.paths", shown::bytes(path.as_bytes())),
+                    format!("no file fits {}; name the keys' folder in keys.paths", escape::text(path.as_bytes())),
                 );
             }
             return;
@@ -161,7 +161,7 @@ impl Module<'_> {
             }
         }
         if let Some(Table::File(file)) = self.map(section, "key_table", findings) {
-            let place = shown::path(&file);
+            let place = escape::path(&file);
             let named = Named { file: &file, place: &place, signer: SIGNER, base: None };
             table::key_table(std::os::unix::ffi::OsStrExt::as_bytes(file.as_os_str()), named, findings);
         }
@@ -202,7 +202,7 @@ impl Module<'_> {
         if elsewhere || !path.starts_with('/') {
             let text = format!(
                 "{name} is at {}, which is not asked; name the keys or their folder in keys.paths",
-                shown::bytes(location.as_bytes())
+                escape::text(location.as_bytes())
             );
             findings.note(self.place, text);
             return None;

@@ -6,7 +6,7 @@ use super::{
     findings::{Findings, Identity, at_line},
     template::{Hole, Template},
 };
-use crate::{host::path_of, shown};
+use crate::{escape, host::path_of};
 
 /// Where a data set lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ fn row(value: &[u8], table: &Path, place: &str, named: Named<'_>, findings: &mut
             format!(
                 "holds the key itself: {} is watched as a key, and was read to find that out; better give the \
                      key a file of its own",
-                shown::path(table)
+                escape::path(table)
             ),
         );
         findings.key(table, identity, Some(named.signer), place);

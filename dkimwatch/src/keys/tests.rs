@@ -73,7 +73,13 @@ impl Lab {
 fn keys(inventory: &Inventory) -> Vec<String> {
     let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
     let key = |key: &Key| {
-        format!("{} {} {} {}", crate::shown::path(&key.path), dash(&key.domain), dash(&key.selector), dash(&key.signer))
+        format!(
+            "{} {} {} {}",
+            crate::escape::path(&key.path),
+            dash(&key.domain),
+            dash(&key.selector),
+            dash(&key.signer)
+        )
     };
     inventory.keys.iter().map(key).collect()
 }

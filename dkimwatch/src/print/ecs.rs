@@ -3,7 +3,7 @@
 //! Bytes that a process chose (paths, arguments, `comm`) are escaped as [`escape`] says, so that they come back whole
 //! from a store that keeps text only.
 
-use std::{io::Write, os::unix::ffi::OsStrExt as _};
+use std::io::Write;
 
 use dkimwatch_common::identity::FileId;
 use serde_json::json;
@@ -183,7 +183,7 @@ fn process(document: &mut Document, attributed: &AttributedAccess, host: &HostFa
         document.set(&field("start"), time::rfc3339(boot + i128::from(ancestor.start_ns)));
         document.set(&field("name"), escape::text(&ancestor.comm));
         document.set(&field("real_user.id"), ancestor.uid.to_string());
-        let exe = exe_of(index).map(|path| escape::text(path.as_os_str().as_bytes()));
+        let exe = exe_of(index).map(|path| escape::path(path));
         document.set_known(&field("executable"), exe);
     };
     if let Some(parent) = process.ancestors.first() {

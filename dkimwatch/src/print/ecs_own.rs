@@ -1,7 +1,5 @@
 //! The part of an access's document that ECS has no fields for, below `dkimwatch.`.
 
-use std::os::unix::ffi::OsStrExt as _;
-
 use serde_json::{Value, json};
 
 use super::{
@@ -28,7 +26,7 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
     set("ring", ring(access).into());
     set("cpu", access.cpu.into());
     set("boot_ns", access.boot_ns.into());
-    set("key.path", escape::text(judged.key.path.as_os_str().as_bytes()).into());
+    set("key.path", escape::path(&judged.key.path).into());
     let printable = |text: &String| Value::from(escape::text(text.as_bytes()));
     for (field, value) in
         [("key.domain", &judged.key.domain), ("key.selector", &judged.key.selector), ("key.signer", &judged.key.signer)]
@@ -93,7 +91,7 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
             "start_ns": ancestor.start_ns,
             "real_user_id": ancestor.uid.to_string(),
             "comm": escape::text(&ancestor.comm),
-            "executable": exe.map(|path| escape::text(path.as_os_str().as_bytes())),
+            "executable": exe.map(|path| escape::path(path)),
             "executable_inode": ancestor.exe.map(|id| id.ino.to_string()),
             "executable_device": ancestor.exe.map(device),
         })

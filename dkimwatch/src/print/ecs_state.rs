@@ -1,7 +1,5 @@
 //! Events of the watch itself as ECS documents.
 
-use std::os::unix::ffi::OsStrExt as _;
-
 use serde_json::{Value, json};
 
 use super::{EventsLost, HostFacts, State, WatchStarted, WatchStopped, document::Document, ecs::base, time};
@@ -43,7 +41,7 @@ fn begun(document: &mut Document, started: &WatchStarted) {
     document.set("dkimwatch.backend", started.backend.name());
     document.set("dkimwatch.hooks", started.hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>());
     document.set("dkimwatch.keys", started.keys.iter().map(key).collect::<Vec<_>>());
-    let folders = started.folders.iter().map(|folder| escape::text(folder.as_os_str().as_bytes()));
+    let folders = started.folders.iter().map(|folder| escape::path(folder));
     document.set("dkimwatch.folders", folders.collect::<Vec<_>>());
     document.set("dkimwatch.signers", started.signers.clone());
     document.set("dkimwatch.blind_spots", started.blind_spots.clone());
@@ -51,7 +49,7 @@ fn begun(document: &mut Document, started: &WatchStarted) {
 
 fn key(key: &JudgedKey) -> Value {
     json!({
-        "path": escape::text(key.path.as_os_str().as_bytes()),
+        "path": escape::path(&key.path),
         "domain": key.domain,
         "selector": key.selector,
         "signer": key.signer,

@@ -5,7 +5,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 use serde::Deserialize;
 
 use super::values::{Id, Octal, Text};
-use crate::judge::{ExpectedImage, JudgedKey, Policy, Reader, Role, Watched};
+use crate::judge::{ExpectedImage, JudgedKey, Policy, PublicNames, Reader, Role, Watched};
 
 /// The policy.
 #[derive(Clone, Debug, Deserialize)]
@@ -78,7 +78,7 @@ impl From<StoryPolicy> for Policy {
         Self {
             readers: story.readers.into_iter().map(Reader::from).collect(),
             watched: story.watched.into_iter().map(Watched::from).collect(),
-            public: story.public,
+            public: PublicNames::new(&story.public),
             host_mnt_ns: story.host_mnt_ns,
             systemd: story.systemd,
         }

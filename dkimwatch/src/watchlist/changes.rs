@@ -17,6 +17,8 @@ use tokio::io::unix::AsyncFd;
 pub struct Changes {
     inotify: AsyncFd<OwnedFd>,
     watched: HashSet<PathBuf>,
+    /// It was said.
+    failed: bool,
 }
 
 impl Changes {
@@ -28,7 +30,7 @@ impl Changes {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // SAFETY: the descriptor is owned and stays the same for as long as it is registered.
         let inotify = unsafe { AsyncFd::register(inotify) }.map_err(std::io::Error::from)?;
-        Ok(Self { inotify, watched: HashSet::new() })
+        Ok(Self { inotify, watched: HashSet::new(), failed: false })
     }
 
     /// Watches these folders as well. One that cannot be watched is left to the slow clock.
@@ -46,24 +48,34 @@ impl Changes {
         }
     }
 
-    /// Waits for a change. Several at once are one.
-    ///
-    /// # Errors
-    /// When the runtime's poll fails.
-    pub async fn next(&mut self) -> std::io::Result<()> {
+    /// Waits for a change. Several at once are one. Where inotify fails it never returns, and says so once: the slow clock
+    /// remains.
+    pub async fn next(&mut self) {
+        if let Err(error) = self.read().await {
+            tracing::error!(%error, "inotify failed: changes of watched folders are noticed later");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn read(&mut self) -> std::io::Result<()> {
+        if self.failed {
+            std::future::pending::<()>().await;
+        }
         loop {
             let mut guard = self.inotify.readable_mut().await?;
             let mut buffer = [0_u8; 16 * 1024];
             match rustix::io::read(guard.get_inner(), &mut buffer) {
-                Ok(0) => {}
+                Ok(0) | Err(Errno::INTR) => {}
                 // A folder that was removed and made again has another inode: watch all anew after the refresh.
                 Ok(_) => {
                     self.watched.clear();
                     return Ok(());
                 }
                 Err(Errno::AGAIN) => guard.clear_ready(),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.failed = true;
+                    return Err(error.into());
+                }
             }
         }
     }

@@ -2,17 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
-use dkimwatch_common::watch::Tag;
+use dkimwatch_common::{limits, watch::Tag};
 
 use super::{Purpose, Target};
 
 /// Folders below a watched one that are walked; what lies deeper is still seen once its folder gets its inode.
 const DEPTH: usize = 16;
 
+/// Files that are armed one by one, over all folders: half the table, the rest is for what is born later. A file beyond
+/// them is still seen by the folder that it lies in.
+const FILES: usize = limits::WATCHED_FILES as usize / 2;
+
+/// Folders that are marked, likewise.
+const FOLDERS: usize = limits::WATCHED_DIRS as usize / 2;
+
 /// The folder, those below it, and their files. Symbolic links are not followed: what they lead to is not in the folder.
 pub(super) fn members(root: &Path, tag: Tag, folders: &mut Vec<Target>, files: &mut Vec<Target>) {
     let mut waiting: Vec<(PathBuf, usize)> = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = waiting.pop() {
+        if folders.len() >= FOLDERS {
+            tracing::warn!(folder = %root.display(), "more folders than can be watched: a key born in one of those left out is not seen");
+            return;
+        }
         folders.push(Target { path: folder.clone(), purpose: Purpose::Folder(tag) });
         if depth == DEPTH {
             continue;
@@ -21,7 +32,7 @@ pub(super) fn members(root: &Path, tag: Tag, folders: &mut Vec<Target>, files: &
         for entry in entries.flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => waiting.push((entry.path(), depth + 1)),
-                Ok(kind) if kind.is_file() => {
+                Ok(kind) if kind.is_file() && files.len() < FILES => {
                     files.push(Target { path: entry.path(), purpose: Purpose::Member(tag) });
                 }
                 Ok(_) | Err(_) => {}

@@ -7,6 +7,7 @@
 mod changes;
 mod folders;
 mod readers;
+mod systemd;
 
 pub use changes::Changes;
 
@@ -17,14 +18,14 @@ use std::{
 };
 
 use dkimwatch_common::{
-    identity::Identified,
+    identity::{FileId, Identified},
     watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch},
 };
 
 use crate::{
     config::Settings,
-    decode::Access,
-    judge::{JudgedKey, Policy, Watched},
+    decode::{Access, OpenedFile},
+    judge::{JudgedKey, Policy, PublicNames, Watched},
     kernel::{Handle, KernelError, Session},
     keys::Inventory,
 };
@@ -46,11 +47,13 @@ pub struct WatchList {
 }
 
 /// A path to arm, and what for.
+#[derive(Debug, PartialEq, Eq)]
 struct Target {
     path: PathBuf,
     purpose: Purpose,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Purpose {
     /// The file at a key's path.
     Key(Tag),
@@ -82,9 +85,9 @@ impl WatchList {
         let policy = Policy {
             readers: Vec::new(),
             watched,
-            public: settings.keys.public.clone(),
+            public: PublicNames::new(&settings.keys.public),
             host_mnt_ns: readers::own_mount_namespace(),
-            systemd: Path::new("/run/systemd/system").is_dir(),
+            systemd: systemd::names_cgroups(Path::new("/")),
         };
         Self { settings, policy, concerned: Vec::new() }
     }
@@ -180,17 +183,27 @@ impl WatchList {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn is_stale(&self, access: &Access, session: &mut Session) -> Result<bool, KernelError> {
-        let file = &access.file;
+        self.is_another(&access.file, |path| {
+            let Ok(handle) = Handle::open(path) else { return Ok(None) };
+            Ok(session.identify(&[handle])?.into_iter().flatten().next().map(|found| found.file))
+        })
+    }
+
+    /// As [`Self::is_stale`]; `at` says what file is at a path now, `None` where there is none.
+    fn is_another(
+        &self,
+        file: &OpenedFile,
+        at: impl FnOnce(&Path) -> Result<Option<FileId>, KernelError>,
+    ) -> Result<bool, KernelError> {
         if file.generation == file.watch_generation {
             return Ok(false);
         }
         let opened = file.path.known().map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
         match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
-            Some(Watched::Key(key)) => {
-                let Ok(handle) = Handle::open(&key.path) else { return Ok(opened != Some(&key.path)) };
-                let now = session.identify(&[handle])?.into_iter().flatten().next();
-                Ok(now.is_none_or(|now| now.file != file.id))
-            }
+            Some(Watched::Key(key)) => match at(&key.path)? {
+                Some(now) => Ok(now != file.id),
+                None => Ok(opened != Some(&key.path)),
+            },
             Some(Watched::Folder { path, .. }) => Ok(!opened.is_some_and(|opened| opened.starts_with(path))),
             None => Ok(true),
         }
@@ -214,3 +227,6 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
         Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,3 +92,53 @@ fn image(executable: &Path, session: &mut Session) -> Result<Option<ExpectedImag
         mode: found.mode,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::judge::JudgedKey;
+
+    fn watched() -> Vec<Watched> {
+        let key =
+            |path: &str| Watched::Key(JudgedKey { path: path.into(), domain: None, selector: None, signer: None });
+        let folder = Watched::Folder { path: "/srv/keys".into(), signer: None };
+        vec![key("/srv/keys/a.private"), key("/srv/keys-of-others/b.private"), folder]
+    }
+
+    fn signer(users: &[&str], keys: &[&str]) -> Signer {
+        Signer {
+            name: "mine".to_owned(),
+            executable: "/usr/sbin/mine".into(),
+            script: None,
+            users: users.iter().map(|user| (*user).to_owned()).collect(),
+            units: Vec::new(),
+            containers: Vec::new(),
+            keys: keys.iter().map(PathBuf::from).collect(),
+            built_in: false,
+        }
+    }
+
+    fn resolved(signer: &Signer) -> Reader {
+        resolve_one(signer, Role::Signer, &HashMap::from([("mail".to_owned(), 104)]), &watched())
+    }
+
+    #[test]
+    fn a_users_name_becomes_its_uid_and_an_unknown_one_nobodys() {
+        let reader = resolved(&signer(&["mail", "0", "gone"], &[]));
+        assert_eq!(reader.uids, [104, 0]);
+        assert_eq!(reader.users, ["mail", "0", "gone"]);
+        // No uid and yet users: nobody may, which the judge tells from "any user" by the names.
+        let reader = resolved(&signer(&["gone"], &[]));
+        assert!(reader.uids.is_empty() && !reader.users.is_empty());
+    }
+
+    #[test]
+    fn keys_are_those_at_or_below_the_paths() {
+        assert_eq!(resolved(&signer(&[], &[])).keys, None, "all");
+        assert_eq!(resolved(&signer(&[], &["/srv/keys"])).keys, Some(vec![0, 2]));
+        assert_eq!(resolved(&signer(&[], &["/srv/keys-of-others/b.private"])).keys, Some(vec![1]));
+        assert_eq!(resolved(&signer(&[], &["/none"])).keys, Some(vec![]), "none, and not all");
+    }
+}

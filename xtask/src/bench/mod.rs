@@ -103,13 +103,17 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     if asked(Part::Flood) {
         report.flood = Some(flood::climb(&product, "tracepoint", BURST_HERE)?);
     }
-    let text = page::page(&report);
-    let all = arguments.kernels.is_empty() && arguments.only.is_none();
-    let place = if all { workspace::root().join("docs/bench.md") } else { folder.join("report.md") };
-    place.parent().map(command::folder).transpose()?;
-    fs::write(&place, &text).with_context(|| format!("cannot write {}", place.display()))?;
+    let tables = page::tables(&report);
+    fs::write(folder.join("report.md"), &tables).context("cannot write the tables")?;
     fs::write(folder.join("report.json"), serde_json::to_vec_pretty(&report)?).context("cannot write the figures")?;
-    println!("\n{text}\n(this is {}; the figures as JSON are in {})", place.display(), folder.display());
+    println!("\n{tables}\n(the same, and the figures as JSON, in {})", folder.display());
+    if arguments.kernels.is_empty() && arguments.only.is_none() {
+        let document = workspace::root().join("docs/bench.md");
+        let context = || format!("cannot bring {} up to date", document.display());
+        let text = fs::read_to_string(&document).with_context(context)?;
+        fs::write(&document, page::put(&text, &tables).with_context(context)?).with_context(context)?;
+        println!("(and in docs/bench.md)");
+    }
     let broken = report.broken();
     for promise in &broken {
         println!("NOT KEPT: {promise}");

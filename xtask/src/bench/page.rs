@@ -1,92 +1,68 @@
-//! `docs/bench.md`: the figures as tables, and how they were measured.
+//! The figures as tables, for `docs/bench.md`, whose text says how they were measured.
+
+use anyhow::{Context as _, Result};
 
 use super::{Report, figures::thousands, flood::Flood};
 
-const HEAD: &str = "\
-# What watching costs
+/// Between these lines stands what `bench` writes; the rest of the document is written by hand.
+const BEGIN: &str = "<!-- bench -->\n";
+const END: &str = "<!-- /bench -->\n";
 
-`cargo xtask bench` writes this page; it is not edited by hand. It fails where one of the promises below does not hold.
-";
+/// The document with other tables.
+///
+/// # Errors
+/// The two lines are not there.
+pub(super) fn put(document: &str, tables: &str) -> Result<String> {
+    let parts = document.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.context("it has no lines `<!-- bench -->` and `<!-- /bench -->`, or one of them")?;
+    Ok(format!("{before}{BEGIN}{tables}{END}{after}"))
+}
 
-const INSTRUCTIONS: &str = "\
-## What an unrelated open pays
-
-One `open` and `close` of a file that nobody watches, on stock Debian kernels in an emulated machine in which each
-instruction takes one nanosecond of its clock (QEMU, `-icount shift=0`), so that the figures repeat on any host. Each
-figure is the median of 3,000 rounds in a fresh process, less the same before the program was attached. All rows of a
-table are from one boot. `auditd` is Debian's, with the rule `-w /etc/dkimkeys -p rwa`. Promised for `lsm` and `fentry`: at
-most 2.00 times what an empty program costs at the same hook, and less than a third of what auditd adds.
-";
-
-const FLOOD: &str = "\
-## How fast a stranger may be
-
-A stranger opens one watched key again and again; the watch prints each open as an ECS document into a pipe that is read
-at once. The rate is doubled until something is lost, and the gap halved twice; three seconds at each rate, a fresh watch
-each time. The last row is as fast as the stranger could. Promised: what was told and what was reported as lost
-(`events-lost`) are together exactly the opens. The rates are this machine's and say nothing of another.
-";
-
-const BURSTS: &str = "\
-## A burst in each backend
-
-As many opens as fast as they go, on stock Debian kernels in an emulated machine with two processors: it is slow, so only
-the sums and the memory mean something.
-";
-
-const MEMORY: &str = "\
-## Memory
-
-Resident memory of the watch (`VmRSS`) when it has begun and when the flood is over, and the kernel's for its maps (`memlock`
-of their `fdinfo`, which before Linux 6.4 is an estimate).
-";
-
-/// The page.
-pub(super) fn page(report: &Report) -> String {
-    let mut text = HEAD.to_owned();
-    if !report.instructions.is_empty() {
-        text += &format!("\n{INSTRUCTIONS}");
-        for figures in &report.instructions {
-            text += &format!("\n{}", figures.table());
-        }
-    }
+/// The tables.
+pub(super) fn tables(report: &Report) -> String {
+    let mut text: String = report.instructions.iter().map(|figures| figures.table() + "\n").collect();
     if let Some(flood) = &report.flood {
-        let Report { processor, processors, .. } = report;
-        text += &format!(
-            "\n{FLOOD}\nThis machine: Linux {}, {processors} × {processor}, backend `{}`. ",
-            flood.release, flood.backend
-        );
-        text += &match flood.lossless() {
-            Some(rate) => format!("**{} opens a second without a loss.**\n", number(rate)),
-            None => "At no rate was nothing lost.\n".to_owned(),
-        };
-        text +=
-            "\n| asked, a second | reached, a second | opens | told | reported as lost |\n|---:|---:|---:|---:|---:|\n";
-        for rung in &flood.rungs {
-            let asked = rung.asked.map_or("as fast as it goes".to_owned(), number);
-            let counts = [rung.rate(), rung.opens, rung.seen, rung.lost].map(number).join(" | ");
-            text += &format!("| {asked} | {counts} |\n");
-        }
+        text += &climb(report, flood);
     }
     if !report.bursts.is_empty() {
-        text +=
-            &format!("\n{BURSTS}\n| kernel | backend | opens | told | reported as lost |\n|---|---|---:|---:|---:|\n");
+        text += "### A burst in each backend\n\n| kernel | backend | opens | told | reported as lost |\n|---|---|---:|---:|---:|\n";
         for burst in &report.bursts {
             for rung in &burst.rungs {
                 let counts = [rung.opens, rung.seen, rung.lost].map(number).join(" | ");
                 text += &format!("| {} | {} | {counts} |\n", burst.release, burst.backend);
             }
         }
+        text.push('\n');
     }
     let floods: Vec<&Flood> = report.flood.iter().chain(&report.bursts).collect();
     if !floods.is_empty() {
-        text +=
-            &format!("\n{MEMORY}\n| kernel | backend | begun | after the flood | maps |\n|---|---|---:|---:|---:|\n");
+        text += "### Memory\n\n| kernel | backend | begun | after the flood | maps |\n|---|---|---:|---:|---:|\n";
         for flood in floods {
             let memory = [flood.memory.idle, flood.memory.after, flood.memory.maps].map(mebibytes).join(" | ");
             text += &format!("| {} | {} | {memory} |\n", flood.release, flood.backend);
         }
     }
+    text
+}
+
+/// The rates that were tried on this machine.
+fn climb(report: &Report, flood: &Flood) -> String {
+    let Report { processor, processors, .. } = report;
+    let mut text = format!(
+        "### A stranger's flood\n\nThis machine: Linux {}, {processors} × {processor}, backend `{}`. ",
+        flood.release, flood.backend
+    );
+    text += &match flood.lossless() {
+        Some(rate) => format!("**{} opens a second without a loss.**\n", number(rate)),
+        None => "At no rate was nothing lost.\n".to_owned(),
+    };
+    text += "\n| asked, a second | reached, a second | opens | told | reported as lost |\n|---:|---:|---:|---:|---:|\n";
+    for rung in &flood.rungs {
+        let asked = rung.asked.map_or("as fast as it goes".to_owned(), number);
+        let counts = [rung.rate(), rung.opens, rung.seen, rung.lost].map(number).join(" | ");
+        text += &format!("| {asked} | {counts} |\n");
+    }
+    text.push('\n');
     text
 }
 
@@ -121,7 +97,7 @@ mod tests {
             bursts: vec![Flood { release: "6.1".to_owned(), ..flood }],
             ..Report::default()
         };
-        let page = page(&report);
+        let page = tables(&report);
         for line in [
             "This machine: Linux 6.18.5, 2 × A processor, backend `tracepoint`. **3,000 opens a second without a loss.**",
             "| 1,000 | 3,000 | 3,000 | 3,000 | 0 |",
@@ -131,8 +107,18 @@ mod tests {
         ] {
             assert!(page.lines().any(|own| own == line), "{line}\n{page}");
         }
-        assert!(!page.contains("What an unrelated open pays"), "nothing was measured of it");
+        assert!(!page.contains("One open and close"), "nothing was measured of it");
         assert_eq!(report.broken(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_the_tables_of_a_document_are_replaced() {
+        let document = "# Title\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n";
+        assert_eq!(
+            put(document, "new\n").expect("both lines are there"),
+            "# Title\n<!-- bench -->\nnew\n<!-- /bench -->\nafter\n"
+        );
+        assert!(put("# Title\n<!-- bench -->\n", "new\n").is_err());
     }
 
     #[test]

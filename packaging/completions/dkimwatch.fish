@@ -1,0 +1,66 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_dkimwatch_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_dkimwatch_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_dkimwatch_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_dkimwatch_using_subcommand
+    set -l cmd (__fish_dkimwatch_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -s h -l help -d 'Print help'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -s V -l version -d 'Print version'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "watch" -d 'Watch the keys and print a line for each access'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "keys" -d 'List the keys of this host, and how each was found'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "doctor" -d 'Say what this kernel allows, which backend works, what stays unseen, and what to change'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "config" -d 'Work on the configuration'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l config -d 'Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l key -d 'Watch this file, folder or glob as well (may be given several times)' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l format -d 'Lines for people, or one ECS 9 object a line' -r -f -a "pretty\t'For people'
+ecs\t'For machines: Elastic Common Schema 9, one JSON object a line'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l backend -d 'The way into the kernel: the first that works, or only this one' -r -f -a "auto\t'The first that reports a canary, in the order lsm, fentry, tracepoint'
+lsm\t'Only this one'
+fentry\t'Only this one'
+tracepoint\t'Only this one'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l for -d 'Stop after this long: 30s, 10m, 2h, 1d' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand keys" -l config -d 'Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand keys" -l key -d 'Watch this file, folder or glob as well (may be given several times)' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand keys" -l json -d 'Print one JSON document'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand keys" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand doctor" -l json -d 'Print one JSON document'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and not __fish_seen_subcommand_from check help" -s h -l help -d 'Print help'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and not __fish_seen_subcommand_from check help" -f -a "check" -d 'Check the configuration and print in short what it means'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and not __fish_seen_subcommand_from check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_seen_subcommand_from check" -l config -d 'Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "check" -d 'Check the configuration and print in short what it means'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand replay" -l bless -d 'Write what comes out as the new expectation, instead of comparing'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor config replay help" -f -a "watch" -d 'Watch the keys and print a line for each access'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor config replay help" -f -a "keys" -d 'List the keys of this host, and how each was found'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor config replay help" -f -a "doctor" -d 'Say what this kernel allows, which backend works, what stays unseen, and what to change'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor config replay help" -f -a "config" -d 'Work on the configuration'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor config replay help" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor config replay help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Check the configuration and print in short what it means'
