@@ -57,7 +57,8 @@ fn main() -> ExitCode {
     }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(scene) = &scene {
-        sees.print(scene);
+        let commands = command::SENTENCES.iter().map(|(name, _)| *name);
+        sees.print(scene, &names.iter().copied().chain(commands).collect::<Vec<_>>());
     }
     let closing = scene.and_then(Arc::into_inner).map(Scene::close).transpose();
     if let Err(error) = closing {

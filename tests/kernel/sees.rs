@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{command, scene::Scene};
 
-/// What became of the sentences, in the order in which they were tried.
+/// What became of the sentences that were tried.
 #[derive(Default)]
 pub(crate) struct Sees(Mutex<Vec<(&'static str, bool)>>);
 
@@ -19,10 +19,11 @@ impl Sees {
         done
     }
 
-    /// Prints the line. A sentence that holds because the watch had named what it does not see has that limit's id.
-    pub(crate) fn print(&self, scene: &Scene) {
+    /// Prints the line, the sentences in the order of `names`. A sentence that holds because the watch had named what it does not see has that limit's id.
+    pub(crate) fn print(&self, scene: &Scene, names: &[&str]) {
         let limits = scene.limits();
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        told.sort_by_key(|(told, _)| names.iter().position(|name| name == told));
         let sentences: Vec<Value> = told
             .iter()
             .map(|(name, holds)| match (holds, limits.get(name)) {

@@ -169,6 +169,8 @@ pub(super) struct Memory {
     pub(super) idle: u64,
     /// Resident, when the flood was over.
     pub(super) after: u64,
+    /// What of that is the program's own, and not a mapped file or ring (`RssAnon`).
+    pub(super) own: u64,
     /// The kernel's own for its maps (`memlock` of each map's fdinfo; exact since Linux 6.4).
     pub(super) maps: u64,
 }
@@ -210,9 +212,10 @@ impl Stage {
         let reader = thread::spawn(move || Said::read(pipe, &begun));
         has_begun.recv_timeout(PATIENCE).with_context(|| format!("`{line}` did not begin"))?;
         let pid = child.0.id();
-        let idle = resident(pid)?;
+        let idle = resident(pid, "VmRSS:")?;
         let took = self.stranger(asked, opens)?;
-        let memory = Memory { idle, after: resident(pid)?, maps: maps(pid)? };
+        let (after, own) = (resident(pid, "VmRSS:")?, resident(pid, "RssAnon:")?);
+        let memory = Memory { idle, after, own, maps: maps(pid)? };
         kill_process(Pid::from_child(&child.0), Signal::TERM).context("SIGTERM to the watch")?;
         if command::wait_until(&mut child.0, Instant::now() + PATIENCE)?.is_none() {
             bail!("`{line}` still runs, long after SIGTERM");
@@ -275,10 +278,10 @@ impl Said {
     }
 }
 
-/// A process's resident memory, in bytes.
-fn resident(pid: u32) -> Result<u64> {
+/// A process's resident memory of a kind, in bytes (proc_pid_status(5)).
+fn resident(pid: u32, kind: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the watch has ended")?;
-    Ok(field(&status, "VmRSS:").context("no VmRSS in a process's status")? << 10)
+    Ok(field(&status, kind).with_context(|| format!("no {kind} in a process's status"))? << 10)
 }
 
 /// The memory of the maps that a process holds, in bytes, each map once.
@@ -309,7 +312,7 @@ mod tests {
 
     #[test]
     fn an_open_that_is_neither_told_nor_lost_is_named() {
-        let memory = Memory { idle: 1, after: 2, maps: 3 };
+        let memory = Memory { idle: 1, after: 2, own: 1, maps: 3 };
         let mut flood = Flood {
             release: "6.1".to_owned(),
             backend: "lsm".to_owned(),
@@ -343,7 +346,7 @@ mod tests {
     fn numbers_are_read_from_proc() {
         assert_eq!(field("VmPeak:\t  10 kB\nVmRSS:\t   7 kB\n", "VmRSS:"), Some(7));
         assert_eq!(field("pos:\t0\nmap_id:\t3\n", "memlock:"), None);
-        assert!(resident(std::process::id()).expect("this process runs") > 1 << 16);
+        assert!(resident(std::process::id(), "VmRSS:").expect("this process runs") > 1 << 16);
         assert_eq!(maps(std::process::id()).expect("this process runs"), 0);
     }
 }

@@ -36,9 +36,10 @@ pub(super) fn tables(report: &Report) -> String {
     }
     let floods: Vec<&Flood> = report.flood.iter().chain(&report.bursts).collect();
     if !floods.is_empty() {
-        text += "### Memory\n\n| kernel | backend | begun | after the flood | maps |\n|---|---|---:|---:|---:|\n";
+        text += "### Memory\n\n| kernel | backend | begun | after the flood | of it its own | maps |\n|---|---|---:|---:|---:|---:|\n";
         for flood in floods {
-            let memory = [flood.memory.idle, flood.memory.after, flood.memory.maps].map(mebibytes).join(" | ");
+            let memory =
+                [flood.memory.idle, flood.memory.after, flood.memory.own, flood.memory.maps].map(mebibytes).join(" | ");
             text += &format!("| {} | {} | {memory} |\n", flood.release, flood.backend);
         }
     }
@@ -88,7 +89,7 @@ mod tests {
             release: "6.18.5".to_owned(),
             backend: "tracepoint".to_owned(),
             rungs: vec![rung(Some(1_000), 3_000, 0), rung(None, 2_500, 500)],
-            memory: Memory { idle: 10 << 20, after: (12 << 20) + (1 << 19), maps: 31 << 20 },
+            memory: Memory { idle: 10 << 20, after: (12 << 20) + (1 << 19), own: 5 << 20, maps: 31 << 20 },
         };
         let report = Report {
             processor: "A processor".to_owned(),
@@ -103,7 +104,7 @@ mod tests {
             "| 1,000 | 3,000 | 3,000 | 3,000 | 0 |",
             "| as fast as it goes | 3,000 | 3,000 | 2,500 | 500 |",
             "| 6.1 | tracepoint | 3,000 | 2,500 | 500 |",
-            "| 6.18.5 | tracepoint | 10.0 MiB | 12.5 MiB | 31.0 MiB |",
+            "| 6.18.5 | tracepoint | 10.0 MiB | 12.5 MiB | 5.0 MiB | 31.0 MiB |",
         ] {
             assert!(page.lines().any(|own| own == line), "{line}\n{page}");
         }
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn an_inexact_flood_is_a_broken_promise() {
         let rung = Rung { asked: None, opens: 10, took: 1, seen: 4, lost: 5 };
-        let memory = Memory { idle: 0, after: 0, maps: 0 };
+        let memory = Memory { idle: 0, after: 0, own: 0, maps: 0 };
         let flood = Flood { release: "6.1".into(), backend: "lsm".into(), rungs: vec![rung], memory };
         assert_eq!(Report { flood: Some(flood), ..Report::default() }.broken().len(), 1);
     }

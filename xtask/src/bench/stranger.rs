@@ -32,6 +32,7 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     for number in 0..arguments.count {
         if let Some(rate) = arguments.rate {
             // One that woke late makes up for it: what counts is the rate over all.
+            #[expect(clippy::disallowed_methods, reason = "a rate is kept by the clock; no event is waited for")]
             thread::sleep(due(number, rate).saturating_sub(start.elapsed()));
         }
         let file = rustix::fs::open(path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());

@@ -58,7 +58,10 @@ const SHOWN: usize = 200;
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let all = checks::all();
     let total = all.len();
-    let of_kernel: Vec<_> = all.iter().filter(|check| check.is_of_kernel()).map(|check| check.name.clone()).collect();
+    // The guests' columns first: theirs are the kernels that people run.
+    let (in_guests, here): (Vec<_>, Vec<_>) =
+        all.iter().filter(|check| check.is_of_kernel()).partition(|check| check.is_guest());
+    let of_kernel: Vec<_> = in_guests.into_iter().chain(here).map(|check| check.name.clone()).collect();
     for name in &arguments.only {
         if !all.iter().any(|check| selects(name, &check.name)) {
             bail!("no check is called `{name}`; `cargo xtask test --list` names them");

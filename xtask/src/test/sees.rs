@@ -1,6 +1,10 @@
 //! `docs/kernels.md`: what the watch sees, by kernel and backend, made of the lines that the kernel sentences print.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -51,6 +55,16 @@ impl Sees {
         format!("{} {}", numbers.join("."), self.backend)
     }
 
+    /// For the table: what became of a sentence.
+    fn cell(&self, name: &str) -> Option<String> {
+        let (_, outcome) = self.sentences.iter().find(|(own, _)| own == name)?;
+        Some(match outcome {
+            Outcome::Holds => "yes".to_owned(),
+            Outcome::Limit(id) => format!("not seen (`{id}`)"),
+            Outcome::Failed => "**failed**".to_owned(),
+        })
+    }
+
     /// One section: what was attached, and what is not seen.
     fn section(&self) -> String {
         let mut text = format!("## Linux {}, {}\n\n", self.kernel, self.backend);
@@ -96,21 +110,14 @@ the column's section below says what it means. **failed**: it should hold and di
 /// The runs did not try the same sentences, so one of them broke off.
 pub(super) fn page(columns: &[&Sees]) -> Result<String> {
     let first = columns.first().context("no run, no page")?;
-    let names = |sees: &Sees| sees.sentences.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    let names = |sees: &Sees| sees.sentences.iter().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
     if let Some(other) = columns.iter().find(|other| names(other) != names(first)) {
         bail!("{} and {} did not try the same sentences", first.title(), other.title());
     }
     let titles: Vec<_> = columns.iter().map(|column| column.title()).collect();
     let mut text = format!("{HEAD}\n| | {} |\n|---|{}\n", titles.join(" | "), "---|".repeat(columns.len()));
-    for (row, (name, _)) in first.sentences.iter().enumerate() {
-        let cells: Vec<_> = columns
-            .iter()
-            .filter_map(|column| match &column.sentences.get(row)?.1 {
-                Outcome::Holds => Some("yes".to_owned()),
-                Outcome::Limit(id) => Some(format!("not seen (`{id}`)")),
-                Outcome::Failed => Some("**failed**".to_owned()),
-            })
-            .collect();
+    for (name, _) in &first.sentences {
+        let cells: Vec<_> = columns.iter().filter_map(|column| column.cell(name)).collect();
         text += &format!("| {} | {} |\n", name.replace('_', " "), cells.join(" | "));
     }
     for column in columns {
