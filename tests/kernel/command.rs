@@ -1,6 +1,11 @@
 //! What the commands say on this kernel, without the scene's watch.
 
-use std::{os::unix::process::CommandExt as _, process::Command};
+use std::{
+    collections::BTreeMap,
+    os::unix::process::CommandExt as _,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{WatchCommand, program};
@@ -17,6 +22,14 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_backend_that_the_kernel_refuses_is_exit_code_3_with_the_reason", refused_backend),
 ];
 
+/// The backends that `doctor` found refused, each with the first line of the kernel's reason.
+static REFUSED: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+
+/// What `doctor` found refused, once its sentence has been tried.
+pub(crate) fn refused() -> BTreeMap<String, String> {
+    REFUSED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 fn doctor() -> Result<()> {
     let output = Command::new(program()?).args(["doctor", "--json"]).output()?;
     ensure!(output.status.code() == Some(0), "{output:?}");
@@ -30,6 +43,9 @@ fn doctor() -> Result<()> {
         ensure!(refused.is_null() || refused.as_str().is_some_and(|reason| !reason.is_empty()), "{attempt}");
         if name == chosen {
             ensure!(refused.is_null(), "{attempt}");
+        }
+        if let Some(reason) = refused.as_str().and_then(|reason| reason.lines().next()) {
+            REFUSED.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), reason.to_owned());
         }
     }
     if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {

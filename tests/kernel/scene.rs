@@ -35,6 +35,8 @@ pub(crate) struct Scene {
     pub elder: std::sync::Mutex<Child>,
     /// How often each sentence's sentinel was opened.
     rounds: std::sync::Mutex<std::collections::HashMap<String, usize>>,
+    /// Sentences that ended in a limit that the watch had named.
+    limits: std::sync::Mutex<std::collections::BTreeMap<&'static str, &'static str>>,
 }
 
 impl Scene {
@@ -73,7 +75,14 @@ impl Scene {
         }
         let watch = command.start()?;
         let started = watch.wait_for("watch-started", PATIENCE, |event| event.action() == "watch-started")?;
-        Ok(Self { watch, started, root, elder: std::sync::Mutex::new(elder), rounds: std::sync::Mutex::default() })
+        Ok(Self {
+            watch,
+            started,
+            root,
+            elder: std::sync::Mutex::new(elder),
+            rounds: std::sync::Mutex::default(),
+            limits: std::sync::Mutex::default(),
+        })
     }
 
     /// A sentence's own folder.
@@ -104,6 +113,16 @@ impl Scene {
             .iter()
             .filter_map(|spot| spot.as_str())
             .any(|spot| spot.starts_with(&format!("{id}:")))
+    }
+
+    /// The sentence ended in a limit that the watch had named, by its id.
+    pub(crate) fn limited(&self, name: &'static str, id: &'static str) {
+        self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, id);
+    }
+
+    /// The sentences that did, and the limits.
+    pub(crate) fn limits(&self) -> std::collections::BTreeMap<&'static str, &'static str> {
+        self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// The backend that is live.

@@ -35,7 +35,7 @@ enum Verb {
     Vm(vm::Arguments),
     /// Fetch stock Debian kernels, or list those that can be had by name
     Kernels(kernels::Arguments),
-    /// Count the instructions that watching adds to an unrelated open and close
+    /// What watching costs an unrelated open, in instructions; how many opens a second are told; memory
     Bench(bench::Arguments),
     /// Draw the picture in the README: what a terminal shows of a watch on a mail host, in a guest
     Picture(picture::Arguments),
@@ -47,6 +47,12 @@ enum Verb {
     /// Open and close one file again and again, and print what one round costs
     #[command(hide = true)]
     GuestOpenLoop(bench::open_loop::Arguments),
+    /// The guest's half of the flood
+    #[command(hide = true)]
+    GuestFlood(bench::flood::Arguments),
+    /// Open one file a given number of times, at a given rate
+    #[command(hide = true)]
+    GuestStranger(bench::stranger::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +67,8 @@ fn main() -> ExitCode {
         Verb::Tidy(arguments) => tidy::main(&arguments),
         Verb::GuestBench(arguments) => bench::guest::main(&arguments),
         Verb::GuestOpenLoop(arguments) => bench::open_loop::main(&arguments),
+        Verb::GuestFlood(arguments) => bench::flood::main(&arguments),
+        Verb::GuestStranger(arguments) => bench::stranger::main(&arguments),
     };
     done.unwrap_or_else(|error| {
         // By hand: with RUST_BACKTRACE set, returning it would bury the sentence under a stack.

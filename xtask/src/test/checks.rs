@@ -1,12 +1,13 @@
 //! The table of checks, and how each kind of them is run.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use super::{
     Verdict,
     artifacts::Artifacts,
     counts::{self, Counts},
+    sees::Sees,
 };
 use crate::{
     command::{self, Reaped, is_root, quote},
@@ -50,6 +52,9 @@ enum How {
     Guest { target: &'static str, series: &'static str, backend: &'static str },
 }
 
+/// The test program of the kernel sentences.
+const KERNEL: &str = "kernel";
+
 /// The kernels and the ways into them that are tested in guests.
 const GUEST_KERNELS: [&str; 2] = ["6.1", "newest"];
 const BACKENDS: [&str; 3] = ["lsm", "fentry", "tracepoint"];
@@ -69,12 +74,12 @@ pub(super) fn all() -> Vec<Check> {
         check("clippy-kernel-side", How::ClippyKernelSide),
         check("unit", cargo(&["test", "--no-fail-fast"], true)),
         check("build", How::Build),
-        check("kernel-here-tracepoint", How::Here { target: "kernel", backend: "tracepoint", needs: &[] }),
+        check("kernel-here-tracepoint", How::Here { target: KERNEL, backend: "tracepoint", needs: &[] }),
         check("mail", How::Here { target: "mail", backend: "auto", needs: &[Need::Mail] }),
     ];
     for series in GUEST_KERNELS {
         for backend in BACKENDS {
-            let how = How::Guest { target: "kernel", series, backend };
+            let how = How::Guest { target: KERNEL, series, backend };
             checks.push(Check { name: format!("kernel-{series}-{backend}"), how });
         }
     }
@@ -85,9 +90,16 @@ pub(super) fn all() -> Vec<Check> {
 #[derive(Default)]
 pub(super) struct Ground {
     artifacts: OnceLock<Result<Artifacts, String>>,
+    /// What the kernel sentences found, by the names of their checks.
+    sees: Mutex<BTreeMap<String, Sees>>,
 }
 
 impl Ground {
+    /// What the kernel sentences found, by the names of their checks.
+    pub(super) fn into_sees(self) -> BTreeMap<String, Sees> {
+        self.sees.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn artifacts(&self, log: &fs::File) -> Result<&Artifacts, String> {
         self.artifacts
             .get_or_init(|| Artifacts::build(log).map_err(|error| format!("{error:#}")))
@@ -102,21 +114,36 @@ impl Check {
         matches!(self.how, How::Guest { .. })
     }
 
+    /// Whether it tries the kernel sentences.
+    pub(super) fn is_of_kernel(&self) -> bool {
+        matches!(self.how, How::Here { target: KERNEL, .. } | How::Guest { target: KERNEL, .. })
+    }
+
     /// Runs it; everything it prints goes to `log`.
     pub(super) fn run(&self, ground: &Ground, log: fs::File) -> Verdict {
+        let verdict = self.verdict(ground, &log);
+        if self.is_of_kernel()
+            && let Some(sees) = since(&log, 0).ok().as_deref().and_then(Sees::read)
+        {
+            ground.sees.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone(), sees);
+        }
+        verdict
+    }
+
+    fn verdict(&self, ground: &Ground, log: &fs::File) -> Verdict {
         match &self.how {
             How::Cargo { arguments, counted } => {
                 let counted = if *counted { Numbers::InOutput } else { Numbers::One };
-                program(command::cargo(*arguments), &log, counted)
+                program(command::cargo(*arguments), log, counted)
             }
-            How::ClippyKernelSide => program(clippy_kernel_side(), &log, Numbers::One),
-            How::Tidy => tidy_check(&log),
-            How::Build => match ground.artifacts(&log) {
+            How::ClippyKernelSide => program(clippy_kernel_side(), log, Numbers::One),
+            How::Tidy => tidy_check(log),
+            How::Build => match ground.artifacts(log) {
                 Ok(_) => Verdict::Passed(Counts::ONE),
                 Err(why) => Verdict::Failed(Counts::default(), why),
             },
-            How::Here { target, backend, needs } => here(ground, &log, target, backend, needs),
-            How::Guest { target, series, backend } => guest(ground, &log, target, series, backend),
+            How::Here { target, backend, needs } => here(ground, log, target, backend, needs),
+            How::Guest { target, series, backend } => guest(ground, log, target, series, backend),
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
 mod artifacts;
 mod checks;
 mod counts;
+mod sees;
 
 use checks::{Check, Ground};
 use counts::Counts;
@@ -57,6 +58,10 @@ const SHOWN: usize = 200;
 pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let all = checks::all();
     let total = all.len();
+    // The guests' columns first: theirs are the kernels that people run.
+    let (in_guests, here): (Vec<_>, Vec<_>) =
+        all.iter().filter(|check| check.is_of_kernel()).partition(|check| check.is_guest());
+    let of_kernel: Vec<_> = in_guests.into_iter().chain(here).map(|check| check.name.clone()).collect();
     for name in &arguments.only {
         if !all.iter().any(|check| selects(name, &check.name)) {
             bail!("no check is called `{name}`; `cargo xtask test --list` names them");
@@ -75,8 +80,12 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     // Without these nothing compiles; without the others only their own checks cannot run.
     setup::require(&[Need::Build, Need::Lint])?;
     command::folder(&logs())?;
-    let results = run_all(&selected);
+    let ground = Ground::default();
+    let results = run_all(&selected, &ground);
     println!();
+    if selected.iter().any(Check::is_of_kernel) {
+        println!("{}", sees::write(&of_kernel, &ground.into_sees())?);
+    }
     println!("in {}, logs in {}", command::seconds(start.elapsed()), logs().display());
     if selected.len() < total {
         println!("{} of {total} checks were asked for", selected.len());
@@ -95,10 +104,9 @@ fn logs() -> PathBuf {
 }
 
 /// One after the other on this machine; then the guests, some at a time.
-fn run_all(selected: &[Check]) -> Vec<(String, Verdict)> {
-    let ground = Ground::default();
+fn run_all(selected: &[Check], ground: &Ground) -> Vec<(String, Verdict)> {
     let (guests, here): (Vec<_>, Vec<_>) = selected.iter().partition(|check| check.is_guest());
-    let mut results: Vec<_> = here.into_iter().map(|check| (check.name.clone(), run_one(check, &ground))).collect();
+    let mut results: Vec<_> = here.into_iter().map(|check| (check.name.clone(), run_one(check, ground))).collect();
     let queue = Mutex::new(guests.iter());
     let done = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -107,7 +115,7 @@ fn run_all(selected: &[Check]) -> Vec<(String, Verdict)> {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(check) = next else { return };
-                    let verdict = run_one(check, &ground);
+                    let verdict = run_one(check, ground);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((check.name.clone(), verdict));
                 }
             });

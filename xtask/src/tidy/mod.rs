@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{command::capture, workspace};
 
+mod events;
 mod manifests;
 mod markdown;
 mod paths;
@@ -74,18 +75,19 @@ pub(crate) fn main(_: &Arguments) -> Result<ExitCode> {
 /// Every broken rule of the workspace.
 pub(crate) fn findings() -> Result<Vec<Finding>> {
     let root = workspace::root();
-    let mut findings = Vec::new();
-    for source in sources(root)? {
+    let sources = sources(root)?;
+    let mut findings = events::check(&sources);
+    for source in &sources {
         if source.has_extension("rs") {
-            findings.extend(rust::check(&source));
+            findings.extend(rust::check(source));
         }
         if source.has_extension("md") {
-            findings.extend(markdown::check(&source, root));
+            findings.extend(markdown::check(source, root));
         }
         if source.path.ends_with("Cargo.toml") {
-            findings.extend(manifests::check(&source));
+            findings.extend(manifests::check(source));
         }
-        findings.extend(paths::check(&source, root));
+        findings.extend(paths::check(source, root));
     }
     Ok(findings)
 }
