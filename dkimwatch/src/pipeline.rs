@@ -23,9 +23,6 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 /// How often the watch list is made true again although nothing told of a change: a safety net, not the mechanism.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
-/// How long the rings are drained at the end.
-const DRAIN: Duration = Duration::from_secs(5);
-
 /// How long the watch list rests after it was made true: somebody who changes a watched folder without end must not keep
 /// the watch from watching.
 const REST: Duration = Duration::from_millis(200);
@@ -105,11 +102,11 @@ impl Pipeline {
                 _ = loss_check.tick() => self.tell_losses()?,
             }
         }
-        // What is in the rings now is from before the signal; the hooks go on, so there is an end to waiting for the end.
-        let deadline = Instant::now() + DRAIN;
+        // Nothing comes after this, so that what is in the rings has an end and is told to the end, however slowly.
+        self.session.detach(self.live.backend);
         loop {
             let batch = self.rings.drain();
-            if batch.is_empty() || Instant::now() > deadline {
+            if batch.is_empty() {
                 break;
             }
             self.take(batch)?;

@@ -19,7 +19,9 @@ impl Sees {
         done
     }
 
-    /// Prints the line, the sentences in the order of `names`. A sentence that holds because the watch had named what it does not see has that limit's id.
+    /// Prints the line, the sentences in the order of `names`. A sentence that holds because the watch had named what it
+    /// does not see has that limit's id.
+    #[expect(clippy::print_stdout, reason = "the line is for `cargo xtask test`, which reads this program's output")]
     pub(crate) fn print(&self, scene: &Scene, names: &[&str]) {
         let limits = scene.limits();
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

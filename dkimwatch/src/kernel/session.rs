@@ -204,6 +204,11 @@ impl Session {
         heard
     }
 
+    /// Detaches a backend: its hooks report nothing more.
+    pub fn detach(&mut self, backend: Backend) {
+        backend::detach(backend, &mut self.ebpf);
+    }
+
     /// Attaches an empty program at a backend's hook: the floor of the benchmark.
     ///
     /// # Errors
