@@ -39,6 +39,8 @@ pub struct Pipeline {
     started: Instant,
     /// When the watch list was last made true.
     refreshed: Instant,
+    /// The same moment, before the looking began, by the clock of the records.
+    refreshed_boot_ns: u64,
     told: Told,
 }
 
@@ -74,6 +76,8 @@ impl Pipeline {
             live,
             started: Instant::now(),
             refreshed: Instant::now(),
+            // The list was made true before this: the first stranger at a signer's path is worth a look.
+            refreshed_boot_ns: 0,
             told: Told { looked: now(), ..Told::default() },
         })
     }
@@ -168,7 +172,8 @@ impl Pipeline {
     /// raising an alarm.
     fn second_look(&mut self, judged: JudgedAccess, attributed: AttributedAccess) -> JudgedAccess {
         let worth_it = judged.verdict == Verdict::Unexpected
-            && self.refreshed.elapsed() > REST
+            // Under a flood this is one look for each batch: what the batch holds happened before it.
+            && attributed.access.boot_ns > self.refreshed_boot_ns
             && self.runs_a_readers_path(&attributed);
         if !worth_it {
             return judged;
@@ -186,6 +191,7 @@ impl Pipeline {
     /// Makes the watch list true. A failure does not end the watch: what is armed stays armed, and a full table must not be
     /// a way to switch the watch off.
     fn refresh(&mut self) {
+        self.refreshed_boot_ns = boot_ns();
         if let Err(error) = self.list.refresh(&mut self.session) {
             tracing::error!(%error, "the watch list is incomplete");
         }
@@ -299,6 +305,13 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks
+}
+
+/// Nanoseconds since boot, as `bpf_ktime_get_boot_ns()` counts them.
+fn boot_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
+    seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
 }
 
 /// Wall-clock time, nanoseconds since the Unix epoch.
