@@ -97,7 +97,8 @@ fn refuses(backend: &str, reason: &str) -> Result<()> {
 
 fn silent_lsm(scene: &Scene) -> Result<()> {
     let name = "an_lsm_program_that_the_kernel_accepts_and_never_calls_is_refused_by_the_canary";
-    let listed = fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.split(',').any(|lsm| lsm == "bpf"));
+    let listed =
+        fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|list| list.split(',').any(|lsm| lsm == "bpf"));
     if listed {
         scene.absent(name, "`bpf` is in this kernel's LSM list");
         return Ok(());

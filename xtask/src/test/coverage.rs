@@ -164,7 +164,8 @@ fn cell(outcome: &Outcome, held: &str, notes: &mut Vec<String>) -> String {
 
 /// One line a column: how many of which.
 fn summary(columns: &[Column<'_>]) -> String {
-    let mut text = "| | kernel | held | named limits | – | failed | not run |\n|---|---|---:|---:|---:|---:|---:|\n".to_owned();
+    let mut text =
+        "| | kernel | held | named limits | – | failed | not run |\n|---|---|---:|---:|---:|---:|---:|\n".to_owned();
     let all: Vec<&str> = rows(columns).into_iter().flat_map(|(.., names)| names).collect();
     for (head, sees) in columns {
         let mut counts = [0; 5];
