@@ -11,4 +11,5 @@ mod surroundings;
 pub use attributed::*;
 pub use attributor::Attributor;
 pub use cgroup::{container, unit};
+pub(crate) use packages::{ends_within, merged};
 pub use surroundings::{Host, Surroundings};

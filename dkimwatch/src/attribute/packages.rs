@@ -179,7 +179,7 @@ fn may_be_executed(path: &[u8]) -> bool {
 }
 
 /// A path with the merged-/usr links followed (hier(7), `usrmerge`): lists say `/bin/cat`, the kernel `/usr/bin/cat`.
-fn merged(path: &[u8]) -> Vec<u8> {
+pub(crate) fn merged(path: &[u8]) -> Vec<u8> {
     const LINKS: [&[u8]; 6] = [b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/"];
     let moved = LINKS.iter().any(|link| path.starts_with(link));
     if moved { [b"/usr", path].concat() } else { path.to_vec() }
@@ -206,7 +206,7 @@ fn ask_rpm(rpm: &Path, path: &[u8]) -> Option<String> {
 }
 
 /// Waits for a child's end by its pidfd (pidfd_open(2), Linux 5.3).
-fn ends_within(child: &std::process::Child, patience: Duration) -> bool {
+pub(crate) fn ends_within(child: &std::process::Child, patience: Duration) -> bool {
     use rustix::{
         event::{PollFd, PollFlags, Timespec, poll},
         process::{Pid, PidfdFlags, pidfd_open},

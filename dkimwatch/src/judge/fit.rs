@@ -1,6 +1,8 @@
 //! Does a process fit an expected reader? By identity, never by a name.
 
-use super::{Policy, Reader, Role};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+
+use super::{ExpectedImage, Policy, Provenance, Reader, Role};
 use crate::{
     attribute::AttributedAccess,
     decode::{Image, ImageSource},
@@ -22,12 +24,18 @@ pub(super) enum Fit {
 pub(super) enum Detail {
     /// The executable's owner or change time is not the recorded one: it was changed in place, or the inode was reused.
     Changed,
+    /// The executable's bytes are not the reader's program: another file was put at its path.
+    Replaced,
+    /// Whether they are is not known yet.
+    Unexamined,
     /// The executable may be written by its group or by all.
     Writable,
     /// The executable had no name any more when it was executed.
     Nameless,
     /// `/proc/PID/exe` shows another file than the one executed.
     Claim,
+    /// The executable was run by a name in another folder: a hard link or a bind mount.
+    Elsewhere,
     /// Not one of the reader's users.
     User,
     /// A signer that opens its key for writing.
@@ -47,9 +55,11 @@ impl Detail {
     pub(super) const fn rule(self) -> &'static str {
         match self {
             Self::Changed => "executable-changed",
+            Self::Replaced | Self::Unexamined => "executable-replaced",
             Self::Writable => "executable-writable",
             Self::Nameless => "executable-deleted",
             Self::Claim => "executable-link",
+            Self::Elsewhere => "executable-elsewhere",
             Self::User => "user",
             Self::Writes => "writes",
             Self::Unit => "unit",
@@ -78,18 +88,21 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         // The interpreter alone says nothing: python3 is not dkimpy-milter.
         return Fit::Other;
     }
-    // A kernel without i_ctime at a known place reports 0.
-    let same = |one: &super::ExpectedImage| {
-        one.id == image.id && one.uid == image.uid && (one.ctime == image.ctime || one.ctime == 0 || image.ctime == 0)
-    };
+    let expected = expected(reader, image);
     let open = attributed.access.file.open.known();
     let writes = open.is_some_and(|open| open.writes() || open.created() || open.truncated());
     let checks = [
-        (Detail::Changed, reader.images.iter().any(same)),
+        (Detail::Changed, expected.is_some()),
+        (
+            Detail::Replaced,
+            expected.is_none_or(|one| matches!(one.provenance, Provenance::Accepted | Provenance::Pending)),
+        ),
+        (Detail::Unexamined, expected.is_none_or(|one| one.provenance != Provenance::Pending)),
         (Detail::Writable, image.mode & 0o022 == 0),
         // A former image may be gone from its path: a running daemon keeps it over an upgrade.
         (Detail::Nameless, image.nlink > 0 || image.id != newest.id),
         (Detail::Claim, !attributed.executable.claim_differs),
+        (Detail::Elsewhere, in_its_folder(reader, attributed, policy)),
         (Detail::User, user),
         (Detail::Writes, reader.role != Role::Signer || !writes),
         (Detail::Unit, unit),
@@ -99,6 +112,26 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
     ];
     let off: Vec<Detail> = checks.into_iter().filter(|(_, right)| !right).map(|(detail, _)| detail).collect();
     if off.is_empty() { Fit::Fits } else { Fit::Off(off) }
+}
+
+/// The state of the reader's executable that a process executed. A kernel without `i_ctime` at a known place reports 0.
+pub(super) fn expected<'r>(reader: &'r Reader, image: &Image) -> Option<&'r ExpectedImage> {
+    let same = |one: &&ExpectedImage| {
+        one.id == image.id && one.uid == image.uid && (one.ctime == image.ctime || one.ctime == 0 || image.ctime == 0)
+    };
+    reader.images.iter().rev().find(same)
+}
+
+/// Run by a name in the executable's own folder. By another one it escapes what is bound to its path (AppArmor), and it
+/// looks for its libraries elsewhere (`$ORIGIN`, ld.so(8)). A path means this only in the host's own mount namespace; that
+/// of a file which is gone from it, or the end of a long one, says nothing.
+fn in_its_folder(reader: &Reader, attributed: &AttributedAccess, policy: &Policy) -> bool {
+    let process = &attributed.access.process;
+    let here = process.namespaces.known().is_some_and(|namespaces| namespaces.mnt == policy.host_mnt_ns);
+    let claimed = process.claimed.known().filter(|claimed| here && !claimed.unlinked && !claimed.path.cut);
+    let (Some(claimed), Some(place)) = (claimed, &reader.place) else { return true };
+    let run = Path::new(OsStr::from_bytes(&claimed.path.bytes));
+    attributed.executable.claim_differs || run.parent() == place.parent() || run.parent() == reader.executable.parent()
 }
 
 /// One of the reader's users. Users that are named and do not exist on this host are nobody, not anybody.
@@ -117,7 +150,6 @@ fn script_known(reader: &Reader, image: &Image, policy: &Policy) -> bool {
 
 /// The script's path fits, or is not known (the process is older than the watch).
 fn looks_like_script(reader: &Reader, image: &Image) -> bool {
-    use std::os::unix::ffi::OsStrExt as _;
     image.path.is_empty() || reader.script.as_ref().is_some_and(|script| script.as_os_str().as_bytes() == image.path)
 }
 
