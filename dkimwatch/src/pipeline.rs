@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::tally::Hook;
+use dkimwatch_common::{record::Kind, tally::Hook};
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -86,7 +86,11 @@ impl Pipeline {
             rings,
             list,
             changes,
-            attributor: Attributor::for_this_host(),
+            attributor: if live.hooks.contains(&Hook::MapCode) {
+                Attributor::for_this_host()
+            } else {
+                Attributor::for_this_host().without_recorded_code()
+            },
             printer,
             live,
             started: Instant::now(),
@@ -156,6 +160,10 @@ impl Pipeline {
     /// The road itself.
     fn take(&mut self, batch: Batch) -> Result<()> {
         for access in self.decoded(batch)? {
+            if access.kind == Kind::Library {
+                self.learn_code(access);
+                continue;
+            }
             if self.is_stale(&access) {
                 continue;
             }
@@ -170,6 +178,30 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// A signer mapped code. What is the system's is not told of again; the rest is kept for the verdict.
+    fn learn_code(&mut self, access: Access) {
+        let file = access.file.id;
+        let mut mapped = self.attributor.mapped(&access);
+        let attributed = self.attributor.attribute(access);
+        let mut foreign = judge::foreign(&mapped, &attributed, self.list.policy());
+        if foreign.is_none() {
+            // What the host has at that path: the same file, unless the process sees another root or somebody was quick.
+            // Asked late, as the answer is not cheap.
+            let found = self.list.at(&mapped.path, &mut self.session).unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot ask the kernel about a library");
+                None
+            });
+            let at_home = found.filter(|found| found.file == file);
+            mapped.at_home = Some(at_home.is_some());
+            foreign = judge::foreign(&mapped, &attributed, self.list.policy());
+            if let (None, Some(found), Some(_)) = (foreign, at_home, mapped.unowned) {
+                self.session.watch_set.know_library(file, found.ctime);
+            }
+        }
+        tracing::debug!(path = %mapped.path.escape_ascii(), ?foreign, "a signer mapped code");
+        self.attributor.learn(&attributed.access, foreign.map(|_| mapped));
     }
 
     /// Tells the held accesses that are decided by now, and those whose time is over.

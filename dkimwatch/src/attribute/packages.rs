@@ -115,6 +115,20 @@ impl Packages {
         }
     }
 
+    /// Whether no package owns a path; `None` as long as that is not known. Without lists of dpkg's none is said to be.
+    pub(super) fn unowned(&self, path: &[u8]) -> Option<bool> {
+        let Source::Dpkg(lists) = &self.source else { return Some(false) };
+        {
+            let known = self.known.try_read().ok()?;
+            // An index from before an installation knows nothing of what was installed.
+            if known.indexed.is_none() || known.indexed != modified(lists) {
+                self.ask(Question::Index);
+                return None;
+            }
+        }
+        Some(self.owner(path).is_none())
+    }
+
     fn ask(&self, question: Question) {
         if let Some(questions) = &self.questions {
             // A full queue: the next access asks again.

@@ -2,7 +2,9 @@
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
-use super::{ExpectedImage, Policy, Provenance, Reader, Role};
+use dkimwatch_common::{deed::Deed, record::Kind};
+
+use super::{ExpectedImage, Policy, Provenance, Reader, Role, code};
 use crate::{
     attribute::AttributedAccess,
     decode::{Image, ImageSource},
@@ -28,6 +30,12 @@ pub(super) enum Detail {
     Replaced,
     /// Whether they are is not known yet.
     Unexamined,
+    /// It mapped code that is no part of it.
+    Library,
+    /// A variable of its environment makes it run other code.
+    Environment,
+    /// Another process traces it.
+    Traced,
     /// The executable may be written by its group or by all.
     Writable,
     /// The executable had no name any more when it was executed.
@@ -40,6 +48,8 @@ pub(super) enum Detail {
     User,
     /// A signer that opens its key for writing.
     Writes,
+    /// A signer that does something else than to read its key.
+    Deed,
     /// Not in one of the reader's units.
     Unit,
     /// Not in one of the reader's containers.
@@ -56,12 +66,16 @@ impl Detail {
         match self {
             Self::Changed => "executable-changed",
             Self::Replaced | Self::Unexamined => "executable-replaced",
+            Self::Library => "library",
+            Self::Environment => "environment",
+            Self::Traced => "traced",
             Self::Writable => "executable-writable",
             Self::Nameless => "executable-deleted",
             Self::Claim => "executable-link",
             Self::Elsewhere => "executable-elsewhere",
             Self::User => "user",
             Self::Writes => "writes",
+            Self::Deed => "deed",
             Self::Unit => "unit",
             Self::Container => "container",
             Self::Script => "script",
@@ -98,6 +112,9 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
             expected.is_none_or(|one| matches!(one.provenance, Provenance::Accepted | Provenance::Pending)),
         ),
         (Detail::Unexamined, expected.is_none_or(|one| one.provenance != Provenance::Pending)),
+        (Detail::Library, code::libraries_are_its_own(reader, attributed, policy)),
+        (Detail::Environment, code::environment_is_plain(reader, attributed)),
+        (Detail::Traced, !process.traced),
         (Detail::Writable, image.mode & 0o022 == 0),
         // A former image may be gone from its path: a running daemon keeps it over an upgrade.
         (Detail::Nameless, image.nlink > 0 || image.id != newest.id),
@@ -105,8 +122,9 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         (Detail::Elsewhere, in_its_folder(reader, attributed, policy)),
         (Detail::User, user),
         (Detail::Writes, reader.role != Role::Signer || !writes),
+        (Detail::Deed, reader.role != Role::Signer || reads(attributed)),
         (Detail::Unit, unit),
-        (Detail::Container, container(reader, attributed)),
+        (Detail::Container, container(reader, attributed, policy)),
         (Detail::Script, script),
         (Detail::Key, reader.keys.as_ref().is_none_or(|keys| keys.contains(&attributed.access.file.tag))),
     ];
@@ -134,6 +152,16 @@ fn in_its_folder(reader: &Reader, attributed: &AttributedAccess, policy: &Policy
     attributed.executable.claim_differs || run.parent() == place.parent() || run.parent() == reader.executable.parent()
 }
 
+/// It opened the key or read it: all that a signer does.
+fn reads(attributed: &AttributedAccess) -> bool {
+    let access = &attributed.access;
+    match access.kind {
+        Kind::Open | Kind::Refused | Kind::Library => true,
+        Kind::Data => access.deed != Deed::Write,
+        Kind::Tamper | Kind::Device | Kind::Memory => false,
+    }
+}
+
 /// One of the reader's users. Users that are named and do not exist on this host are nobody, not anybody.
 pub(super) fn user(reader: &Reader, attributed: &AttributedAccess) -> bool {
     let anybody = reader.uids.is_empty() && reader.users.is_empty();
@@ -153,9 +181,15 @@ fn looks_like_script(reader: &Reader, image: &Image) -> bool {
     image.path.is_empty() || reader.script.as_ref().is_some_and(|script| script.as_os_str().as_bytes() == image.path)
 }
 
-fn container(reader: &Reader, attributed: &AttributedAccess) -> bool {
-    reader.containers.is_empty()
-        || attributed.container.as_ref().is_some_and(|container| {
+fn container(reader: &Reader, attributed: &AttributedAccess, policy: &Policy) -> bool {
+    let unit_decides = policy.systemd && !reader.units.is_empty();
+    if reader.containers.is_empty() {
+        // The host's own signer, run in a container that was given its file: another root around the same program. Where
+        // systemd names its unit, the unit has decided; this host may be a container itself.
+        let elsewhere = attributed.access.process.image.known().is_some_and(|image| image.mnt_ns != policy.host_mnt_ns);
+        return unit_decides || attributed.container.is_none() || !elsewhere;
+    }
+    attributed.container.as_ref().is_some_and(|container| {
             !container.forgeable
                 && reader
                     .containers

@@ -212,6 +212,15 @@ impl WatchList {
         nests.into_iter().chain(folders).chain(files).collect()
     }
 
+    /// What the host has at a path now, `None` where there is nothing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn at(&self, path: &[u8], session: &mut Session) -> Result<Option<Identified>, KernelError> {
+        let Ok(handle) = Handle::open(Path::new(OsStr::from_bytes(path))) else { return Ok(None) };
+        Ok(session.identify(&[handle])?.into_iter().flatten().next())
+    }
+
     /// Whether a record is about another file than the one that was enrolled: its inode number was reused. The number of
     /// the generation alone does not decide, because the file's owner can set it (`FS_IOC_SETVERSION`).
     ///

@@ -1,6 +1,6 @@
 //! The expected readers, resolved: an executable's path to what the kernel says lies there, a user's name to its uid.
 
-use std::{collections::HashMap, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{collections::HashMap, os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _}, path::PathBuf};
 
 use dkimwatch_common::{identity::Identified, watch::Tag};
 
@@ -131,7 +131,8 @@ pub(super) fn resolve(
         reader.images = before.map(|reader| reader.images.clone()).unwrap_or_default();
         if let Some(Found { handle, image }) = found {
             if role == Role::Signer {
-                session.watch_set.route_signer(image.id)?;
+                let script = signer.script.as_ref().map(|script| script.as_os_str().as_bytes());
+                session.watch_set.route_signer(image.id, script)?;
             }
             let image = newest(&mut reader.images, image);
             reader.place = handle.path();
