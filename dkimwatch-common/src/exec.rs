@@ -10,6 +10,9 @@ use crate::{identity::FileId, limits};
 pub struct ExecImage {
     /// `task->start_boottime` of the process, nanoseconds: an entry that a reused pid left behind does not match it.
     pub start: u64,
+    /// When it was executed, nanoseconds since boot: what a process mapped is known by this of all that were forked from
+    /// it. 0 for a process older than the watch.
+    pub executed: u64,
     /// The file that was executed (for a script, its interpreter, as the kernel has it).
     pub file: FileId,
     /// `inode->i_ctime`, whole seconds: it changes when the file is overwritten in place.
@@ -28,13 +31,35 @@ pub struct ExecImage {
     pub source: u32,
     /// Bytes used in `path`, without a NUL.
     pub path_len: u32,
-    /// Explicit padding, always zero.
-    pub pad: u32,
+    /// Things that were noticed, see [`mark`].
+    pub marks: u32,
     /// `bprm->filename`, the path that `execve` was given: for a script, the script. Text, not identity.
     pub path: [u8; limits::EXEC_PATH],
 }
 
-const _: () = assert!(size_of::<ExecImage>() == 64 + limits::EXEC_PATH);
+const _: () = assert!(size_of::<ExecImage>() == 72 + limits::EXEC_PATH);
+
+/// Bits of [`ExecImage::marks`]. They are only looked for where an expected signer's program is executed.
+pub mod mark {
+    /// It is a signer's program: from here on, what it maps as code is looked at.
+    pub const RECORDED: u32 = 1 << 0;
+    /// It, or a process that it was forked from, mapped code that was not known to be the system's: a record tells what.
+    pub const UNKNOWN_CODE: u32 = 1 << 1;
+    /// `LD_PRELOAD` was set and not empty (ld.so(8)).
+    pub const PRELOAD: u32 = 1 << 2;
+    /// `LD_AUDIT` was.
+    pub const AUDIT: u32 = 1 << 3;
+    /// `LD_LIBRARY_PATH` was.
+    pub const LIBRARY_PATH: u32 = 1 << 4;
+    /// `PYTHONPATH` or `PYTHONHOME` was.
+    pub const PYTHON: u32 = 1 << 5;
+    /// `PERL5LIB`, `PERLLIB` or `PERL5OPT` was.
+    pub const PERL: u32 = 1 << 6;
+    /// `LUA_PATH`, `LUA_CPATH` or `LUA_INIT` was.
+    pub const LUA: u32 = 1 << 7;
+    /// The environment is longer than what was looked at, or could not be read.
+    pub const ENVIRONMENT_CUT: u32 = 1 << 8;
+}
 
 /// How an [`ExecImage`] came to be known.
 pub mod source {

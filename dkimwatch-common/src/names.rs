@@ -12,6 +12,10 @@ pub mod maps {
     pub const FILTER: &str = "FILTER";
     /// Executables of signers: `FileId` → 1.
     pub const SIGNERS: &str = "SIGNERS";
+    /// Scripts of signers: [`crate::filter::name_hash`] of the path → 1.
+    pub const SCRIPTS: &str = "SCRIPTS";
+    /// Code that is known to be the system's: `FileId` → change time.
+    pub const LIBRARIES: &str = "LIBRARIES";
     /// The process table: tgid → `ExecImage`.
     pub const PROCESSES: &str = "PROCESSES";
     /// `SeenBy` → start time of the process.
@@ -36,6 +40,8 @@ pub mod maps {
         NAMES,
         FILTER,
         SIGNERS,
+        SCRIPTS,
+        LIBRARIES,
         PROCESSES,
         SEEN,
         TALLY,
@@ -78,6 +84,12 @@ pub mod programs {
     pub const FILEMAP_MAP_PAGES: &str = "mm_filemap_map_pages";
     /// `tp_btf/mm_filemap_fault`.
     pub const FILEMAP_FAULT: &str = "mm_filemap_fault";
+    /// `lsm/mmap_file`: a signer maps code.
+    pub const LSM_MAP_CODE: &str = "lsm_map_code";
+    /// `fentry/security_mmap_file`: a signer maps code.
+    pub const FENTRY_MAP_CODE: &str = "fentry_map_code";
+    /// `tracepoint/syscalls/sys_enter_mmap`: a signer maps code.
+    pub const SYS_ENTER_MAP_CODE: &str = "sys_enter_map_code";
     /// `tp_btf/sched_process_exec`.
     pub const PROCESS_EXEC: &str = "sched_process_exec";
     /// `tp_btf/sched_process_fork`.
@@ -106,6 +118,9 @@ pub mod programs {
         FILEMAP_GET_PAGES,
         FILEMAP_MAP_PAGES,
         FILEMAP_FAULT,
+        LSM_MAP_CODE,
+        FENTRY_MAP_CODE,
+        SYS_ENTER_MAP_CODE,
         PROCESS_EXEC,
         PROCESS_FORK,
         PROCESS_EXIT,

@@ -127,6 +127,8 @@ offsets! {
     task_flags: Required ["task_struct.flags"];
     /// `task->ptrace`: not zero while it is traced.
     task_ptrace: Required ["task_struct.ptrace"];
+    /// `task->parent`: the tracer, where there is one.
+    task_parent: Required ["task_struct.parent"];
     /// `task->mm`.
     task_mm: Required ["task_struct.mm"];
     /// `task->files`.
@@ -162,8 +164,15 @@ offsets! {
     /// `mm->arg_end`.
     mm_arg_end: Required ["mm_struct.arg_end"];
 
+    /// `mm->env_start`.
+    mm_env_start: Required ["mm_struct.env_start"];
+    /// `mm->env_end`.
+    mm_env_end: Required ["mm_struct.env_end"];
+
     /// `files->fdt`.
     files_fdt: Required ["files_struct.fdt"];
+    /// `fdtable->max_fds`.
+    fdtable_max_fds: Required ["fdtable.max_fds"];
     /// `fdtable->fd`.
     fdtable_fd: Required ["fdtable.fd"];
 

@@ -277,6 +277,8 @@ pub struct RawRecord {
     pub tid: u32,
     /// Process id in its own pid namespace.
     pub inner_pid: u32,
+    /// Process id of its tracer, where [`mark::TRACED`].
+    pub tracer: u32,
     /// Start of the process (its first thread), nanoseconds since boot.
     pub start: u64,
     /// `audit_loginuid`, `u32::MAX` when never set.

@@ -62,6 +62,8 @@ pub enum Hook {
     SysExitMemory = 28,
     /// `sys_exit_*` of the calls that mount.
     SysExitMount = 29,
+    /// `security_mmap_file`, `sys_enter_mmap`: a signer maps code.
+    MapCode = 30,
 }
 
 /// All hooks, in order.
@@ -95,6 +97,7 @@ pub const HOOKS: &[Hook] = &[
     Hook::Signal,
     Hook::SysExitMemory,
     Hook::SysExitMount,
+    Hook::MapCode,
 ];
 
 impl Hook {
@@ -130,6 +133,7 @@ impl Hook {
             Self::PtraceAccess => "security_ptrace_access_check",
             Self::Signal => "tp_btf/signal_generate",
             Self::SysExitMemory => "tracepoint/sys_exit_ptrace*",
+            Self::MapCode => "mmap of code by a signer",
             Self::SysExitMount => "tracepoint/sys_exit_mount*",
         }
     }

@@ -32,6 +32,14 @@ pub mod file_watch {
     pub const CANARY: u32 = 3;
 }
 
+/// What an executable in the table of signers is.
+pub mod signer {
+    /// The signer's program.
+    pub const PROGRAM: u32 = 1;
+    /// An interpreter: the signer's program is a script, which is in a table of its own.
+    pub const INTERPRETER: u32 = 2;
+}
+
 /// The value of a watched folder.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -187,6 +187,7 @@ unsafe fn clear(record: *mut RawRecord) {
         (*record).open_flags = 0;
         (*record).open_mode = 0;
         (*record).inner_pid = 0;
+        (*record).tracer = 0;
         (*record).login_uid = u32::MAX;
         (*record).session = u32::MAX;
         (*record).cgroup_id = 0;

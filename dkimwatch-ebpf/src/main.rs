@@ -17,6 +17,7 @@
 
 mod contract;
 mod emit;
+mod environment;
 mod hooks;
 mod maps;
 mod memory;

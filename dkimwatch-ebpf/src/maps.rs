@@ -33,6 +33,14 @@ pub static FILTER: Array<u64> = Array::with_max_entries(filter::SLOTS, 0);
 #[map]
 pub static SIGNERS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::SIGNERS, 0);
 
+/// Scripts of signers, by the hash of their paths.
+#[map]
+pub static SCRIPTS: HashMap<u64, u32> = HashMap::with_max_entries(limits::SCRIPTS, 0);
+
+/// Code that is known to be the system's, with its change time.
+#[map]
+pub static LIBRARIES: HashMap<FileId, u64> = HashMap::with_max_entries(limits::LIBRARIES, 0);
+
 /// What each process executed.
 #[map]
 pub static PROCESSES: HashMap<u32, ExecImage> = HashMap::with_max_entries(limits::PROCESSES, 0);

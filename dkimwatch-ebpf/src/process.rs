@@ -1,15 +1,21 @@
 //! What each process executed, taken when it did so.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::bpf_ktime_get_boot_ns,
+};
 use dkimwatch_common::{
-    exec::{ExecImage, source},
+    exec::{ExecImage, mark, source},
+    filter,
     identity::FileId,
     limits::EXEC_PATH,
     tally::Exit,
+    watch::signer,
 };
 
 use crate::{
-    maps::PROCESSES,
+    environment,
+    maps::{PROCESSES, SCRIPTS, SIGNERS},
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
     watch,
 };
@@ -17,6 +23,7 @@ use crate::{
 /// An image of nothing.
 const NONE: ExecImage = ExecImage {
     start: 0,
+    executed: 0,
     file: FileId::new(0, 0),
     ctime: 0,
     uid: 0,
@@ -26,7 +33,7 @@ const NONE: ExecImage = ExecImage {
     mnt_ns: 0,
     source: source::NONE,
     path_len: 0,
-    pad: 0,
+    marks: 0,
     path: [0; EXEC_PATH],
 };
 
@@ -74,7 +81,38 @@ pub fn executed(task: Ptr, bprm: Ptr) -> Exit {
     if written > 0 {
         image.path_len = written as u32 - 1;
     }
+    // SAFETY: a helper without arguments.
+    image.executed = unsafe { bpf_ktime_get_boot_ns() };
+    if runs_signer(&image) {
+        image.marks = mark::RECORDED | environment::marks(task);
+    }
     kept(PROCESSES.insert(u32_at(task, offset!(task_tgid)), image, u64::from(BPF_ANY)))
+}
+
+/// Whether it is an expected signer's program, to the best of the tables: for an interpreter, with a signer's script.
+#[inline(always)]
+fn runs_signer(image: &ExecImage) -> bool {
+    // SAFETY: a value is only compared.
+    match unsafe { SIGNERS.get(image.file) } {
+        Some(kind) if *kind == signer::INTERPRETER => {
+            let hash = filter::name_hash(|word| path_word(image, word));
+            // SAFETY: as above.
+            unsafe { SCRIPTS.get(hash) }.is_some()
+        }
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// Eight bytes of the path, zero behind its end.
+#[inline(always)]
+fn path_word(image: &ExecImage, word: u32) -> u64 {
+    let at = 8 * word as usize;
+    if at + 8 > EXEC_PATH {
+        return 0;
+    }
+    // SAFETY: within the array, see above; read unaligned.
+    unsafe { core::ptr::read_unaligned(image.path.as_ptr().add(at).cast::<u64>()) }
 }
 
 /// A process forked: the child runs what its parent executed.

@@ -85,6 +85,7 @@ pub unsafe fn fill(record: *mut RawRecord, subject: Subject) {
         }
         if u32_at(task, offset!(task_ptrace)) != 0 {
             (*record).marks |= mark::TRACED;
+            (*record).tracer = u32_at(pointer(task, offset!(task_parent)), offset!(task_tgid));
         }
         copy((&raw mut (*record).comm).cast(), limits::COMM as u32, task.wrapping_add(offset!(task_comm) as usize));
         creds(record, task);
@@ -263,7 +264,8 @@ unsafe fn executable(record: *mut RawRecord, subject: Subject) {
             (*to).mnt_ns = process::mount_namespace(subject.task);
             (*to).source = source::AT_ACCESS;
             (*to).path_len = 0;
-            (*to).pad = 0;
+            (*to).executed = 0;
+            (*to).marks = 0;
             (*record).known |= fact::IMAGE;
         } else {
             (*record).unreadable |= fact::IMAGE;

@@ -1,12 +1,13 @@
 //! The one road through the program: ring → decode → attribute → judge → print.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::tally::Hook;
+use dkimwatch_common::{record::Kind, tally::Hook};
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -27,6 +28,12 @@ const SAFETY_NET: Duration = Duration::from_secs(30);
 /// the watch from watching.
 const REST: Duration = Duration::from_millis(200);
 
+/// How long an access waits for what its executable is found to be. The look has its own patience, below this.
+const HOLD: Duration = Duration::from_secs(2);
+
+/// Accesses that wait at once. Under a flood the rest is told as it stands.
+const HELD: usize = 1_024;
+
 /// A running watch: the stages, and what they need to know.
 pub struct Pipeline {
     session: Session,
@@ -42,6 +49,14 @@ pub struct Pipeline {
     /// The same moment, before the looking began, by the clock of the records.
     refreshed_boot_ns: u64,
     told: Told,
+    /// Accesses that wait for a verdict, oldest first.
+    held: VecDeque<Held>,
+}
+
+/// An access whose executable is being looked at.
+struct Held {
+    attributed: AttributedAccess,
+    until: tokio::time::Instant,
 }
 
 /// What has been said so far.
@@ -71,7 +86,11 @@ impl Pipeline {
             rings,
             list,
             changes,
-            attributor: Attributor::for_this_host(),
+            attributor: if live.hooks.contains(&Hook::MapCode) {
+                Attributor::for_this_host()
+            } else {
+                Attributor::for_this_host().without_recorded_code()
+            },
             printer,
             live,
             started: Instant::now(),
@@ -79,6 +98,7 @@ impl Pipeline {
             // The list was made true before this: the first stranger at a signer's path is worth a look.
             refreshed_boot_ns: 0,
             told: Told { looked: now(), ..Told::default() },
+            held: VecDeque::new(),
         })
     }
 
@@ -94,6 +114,7 @@ impl Pipeline {
         let mut changed = false;
         loop {
             let rested = tokio::time::Instant::from_std(self.refreshed + REST);
+            let release = self.held.front().map(|held| held.until);
             tokio::select! {
                 () = &mut shutdown => break,
                 batch = self.rings.next() => self.take(batch?)?,
@@ -101,6 +122,13 @@ impl Pipeline {
                 () = tokio::time::sleep_until(rested), if changed => {
                     changed = false;
                     self.refresh();
+                }
+                answer = self.list.answer() => {
+                    self.list.learn(answer);
+                    self.tell_held(None)?;
+                }
+                () = tokio::time::sleep_until(release.unwrap_or_else(tokio::time::Instant::now)), if release.is_some() => {
+                    self.tell_held(Some(tokio::time::Instant::now()))?;
                 }
                 _ = safety_net.tick() => self.refresh(),
                 _ = loss_check.tick() => self.tell_losses()?,
@@ -115,6 +143,15 @@ impl Pipeline {
             }
             self.take(batch)?;
         }
+        while let Some(last) = self.held.back().map(|held| held.until) {
+            match tokio::time::timeout_at(last, self.list.answer()).await {
+                Ok(answer) => {
+                    self.list.learn(answer);
+                    self.tell_held(None)?;
+                }
+                Err(_) => self.tell_held(Some(last))?,
+            }
+        }
         self.tell_losses()?;
         self.tell_stopped()?;
         Ok(self.told.unexpected)
@@ -123,12 +160,57 @@ impl Pipeline {
     /// The road itself.
     fn take(&mut self, batch: Batch) -> Result<()> {
         for access in self.decoded(batch)? {
+            if access.kind == Kind::Library {
+                self.learn_code(access);
+                continue;
+            }
             if self.is_stale(&access) {
                 continue;
             }
             let attributed = self.attributor.attribute(access);
             if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
-                let judged = self.second_look(judged, attributed);
+                let judged = self.second_look(judged, &attributed);
+                if judged.undecided && self.held.len() < HELD {
+                    self.held.push_back(Held { attributed, until: tokio::time::Instant::now() + HOLD });
+                } else {
+                    self.tell_access(&judged)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A signer mapped code. What is the system's is not told of again; the rest is kept for the verdict.
+    fn learn_code(&mut self, access: Access) {
+        let file = access.file.id;
+        let mut mapped = self.attributor.mapped(&access);
+        let attributed = self.attributor.attribute(access);
+        let mut foreign = judge::foreign(&mapped, &attributed, self.list.policy());
+        if foreign.is_none() {
+            // What the host has at that path: the same file, unless the process sees another root or somebody was quick.
+            // Asked late, as the answer is not cheap.
+            let found = self.list.at(&mapped.path, &mut self.session).unwrap_or_else(|error| {
+                tracing::error!(%error, "cannot ask the kernel about a library");
+                None
+            });
+            let at_home = found.filter(|found| found.file == file);
+            mapped.at_home = Some(at_home.is_some());
+            foreign = judge::foreign(&mapped, &attributed, self.list.policy());
+            if let (None, Some(found), Some(_)) = (foreign, at_home, mapped.unowned) {
+                self.session.watch_set.know_library(file, found.ctime);
+            }
+        }
+        tracing::debug!(path = %mapped.path.escape_ascii(), ?foreign, "a signer mapped code");
+        self.attributor.learn(&attributed.access, foreign.map(|_| mapped));
+    }
+
+    /// Tells the held accesses that are decided by now, and those whose time is over.
+    fn tell_held(&mut self, over: Option<tokio::time::Instant>) -> Result<()> {
+        for held in std::mem::take(&mut self.held) {
+            let Some(judged) = judge::judge(held.attributed.clone(), self.list.policy()) else { continue };
+            if judged.undecided && over.is_none_or(|over| held.until > over) {
+                self.held.push_back(held);
+            } else {
                 self.tell_access(&judged)?;
             }
         }
@@ -170,22 +252,25 @@ impl Pipeline {
 
     /// A signer that was upgraded a moment ago runs an executable that the policy has not met: look at the disk before
     /// raising an alarm.
-    fn second_look(&mut self, judged: JudgedAccess, attributed: AttributedAccess) -> JudgedAccess {
+    fn second_look(&mut self, judged: JudgedAccess, attributed: &AttributedAccess) -> JudgedAccess {
         let worth_it = judged.verdict == Verdict::Unexpected
             // Under a flood this is one look for each batch: what the batch holds happened before it.
             && attributed.access.boot_ns > self.refreshed_boot_ns
-            && self.runs_a_readers_path(&attributed);
+            && self.runs_a_readers_path(attributed);
         if !worth_it {
             return judged;
         }
         self.refresh();
-        judge::judge(attributed, self.list.policy()).unwrap_or(judged)
+        judge::judge(attributed.clone(), self.list.policy()).unwrap_or(judged)
     }
 
     fn runs_a_readers_path(&self, attributed: &AttributedAccess) -> bool {
         use std::os::unix::ffi::OsStrExt as _;
         let path = attributed.executable.path.as_deref();
-        self.list.policy().readers.iter().any(|reader| Some(reader.executable.as_os_str().as_bytes()) == path)
+        self.list.policy().readers.iter().any(|reader| {
+            let paths = [Some(&reader.executable), reader.place.as_ref()];
+            paths.iter().flatten().any(|one| Some(one.as_os_str().as_bytes()) == path)
+        })
     }
 
     /// Makes the watch list true. A failure does not end the watch: what is armed stays armed, and a full table must not be

@@ -1,5 +1,6 @@
 //! The noun of the second stage: an access with the names that people use.
 
+use super::Code;
 use crate::decode::Access;
 
 /// An access, and what the numbers in it mean on this host.
@@ -15,6 +16,8 @@ pub struct AttributedAccess {
     pub unit: Option<String>,
     /// The executable, as a person would name it.
     pub executable: Executable,
+    /// What runs in its process beside its program; known of signers only.
+    pub code: Code,
     /// Executables of the ancestors, in their order, where `/proc` still knew them.
     pub ancestor_executables: Vec<Option<std::path::PathBuf>>,
     /// Wall-clock time of the access (`boot_ns` plus the boot time), nanoseconds since the Unix epoch.

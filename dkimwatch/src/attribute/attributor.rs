@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 
-use super::{AttributedAccess, Executable, Host, Names, Surroundings, container, unit};
-use crate::decode::{Access, Process};
+use super::{
+    AttributedAccess, Code, Executable, Host, Mapped, Names, Surroundings,
+    code::{Lineages, variables},
+    container, unit,
+};
+use crate::decode::{Access, Fact, Process, Ring};
 
 /// Gives accesses the names that people use.
 #[derive(Debug)]
 pub struct Attributor<S = Host> {
     surroundings: S,
+    lineages: Lineages,
+    /// Whether the hooks report what a signer maps.
+    records_code: bool,
 }
 
 impl Attributor<Host> {
@@ -21,8 +28,29 @@ impl Attributor<Host> {
 
 impl<S: Surroundings> Attributor<S> {
     /// With surroundings of one's own, as a replay has them.
-    pub const fn new(surroundings: S) -> Self {
-        Self { surroundings }
+    pub fn new(surroundings: S) -> Self {
+        Self { surroundings, lineages: Lineages::default(), records_code: true }
+    }
+
+    /// The live backend has no hook on what a signer maps: `/proc` alone can tell.
+    #[must_use]
+    pub fn without_recorded_code(mut self) -> Self {
+        self.records_code = false;
+        self
+    }
+
+    /// A library that a signer mapped, with what is known of it here.
+    pub fn mapped(&mut self, access: &Access) -> Mapped {
+        let mut mapped = Mapped::of(access);
+        mapped.unowned = self.surroundings.unowned(&mapped.path);
+        mapped
+    }
+
+    /// Takes note of a library, or (`None`) of one that turned out to be the system's.
+    pub fn learn(&mut self, access: &Access, mapped: Option<Mapped>) {
+        if let Some(image) = access.process.image.known() {
+            self.lineages.learn(image, mapped);
+        }
     }
 
     /// An access with its names. Whatever is not known stays unknown; the access itself always comes out.
@@ -34,6 +62,7 @@ impl<S: Surroundings> Attributor<S> {
             container: cgroup.and_then(container),
             unit: cgroup.and_then(unit),
             executable: self.executable(&access.process),
+            code: self.code(&access),
             ancestor_executables: self.ancestor_executables(&access.process),
             unix_ns: boot + i128::from(access.boot_ns),
             process_start_unix_ns: boot + i128::from(access.process.start_ns),
@@ -67,6 +96,29 @@ impl<S: Surroundings> Attributor<S> {
         let whole = !claimed.path.cut && !claimed.unlinked && image.nlink > 0;
         let package = (here && whole).then(|| self.surroundings.package(&claimed.path.bytes)).flatten();
         Executable { path: Some(claimed.path.bytes.clone()), claim_differs: false, package }
+    }
+
+    /// Of a process that runs a signer's program.
+    fn code(&mut self, access: &Access) -> Code {
+        let process = &access.process;
+        let Some(image) = process.image.known().filter(|_| access.ring == Ring::Signer) else { return Code::default() };
+        if self.records_code
+            && let Some(code) = self.lineages.of(image)
+        {
+            return code;
+        }
+        // Forked from each other and never executed anything since, they have mapped the same.
+        let kin = process.ancestors.iter().take_while(|one| one.exe == Some(image.id)).map(|one| (one.pid, one.start_ns));
+        let mut alive = std::iter::once((process.pid, process.start_ns)).chain(kin);
+        let Some((files, marks)) = alive.find_map(|(pid, start)| self.surroundings.code(pid, start)) else {
+            return Code { variables: variables(image.marks), ..Code::default() };
+        };
+        let here = self.surroundings.mnt_ns() == Some(image.mnt_ns);
+        let with_owner = |mut file: Mapped| {
+            file.unowned = if here { self.surroundings.unowned(&file.path) } else { None };
+            file
+        };
+        Code { libraries: Fact::Known(files.into_iter().map(with_owner).collect()), variables: marks }
     }
 
     fn ancestor_executables(&mut self, process: &Process) -> Vec<Option<PathBuf>> {

@@ -115,6 +115,20 @@ impl Packages {
         }
     }
 
+    /// Whether no package owns a path; `None` as long as that is not known. Without lists of dpkg's none is said to be.
+    pub(super) fn unowned(&self, path: &[u8]) -> Option<bool> {
+        let Source::Dpkg(lists) = &self.source else { return Some(false) };
+        {
+            let known = self.known.try_read().ok()?;
+            // An index from before an installation knows nothing of what was installed.
+            if known.indexed.is_none() || known.indexed != modified(lists) {
+                self.ask(Question::Index);
+                return None;
+            }
+        }
+        Some(self.owner(path).is_none())
+    }
+
     fn ask(&self, question: Question) {
         if let Some(questions) = &self.questions {
             // A full queue: the next access asks again.
@@ -179,7 +193,7 @@ fn may_be_executed(path: &[u8]) -> bool {
 }
 
 /// A path with the merged-/usr links followed (hier(7), `usrmerge`): lists say `/bin/cat`, the kernel `/usr/bin/cat`.
-fn merged(path: &[u8]) -> Vec<u8> {
+pub(crate) fn merged(path: &[u8]) -> Vec<u8> {
     const LINKS: [&[u8]; 6] = [b"/bin/", b"/sbin/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/"];
     let moved = LINKS.iter().any(|link| path.starts_with(link));
     if moved { [b"/usr", path].concat() } else { path.to_vec() }
@@ -206,7 +220,7 @@ fn ask_rpm(rpm: &Path, path: &[u8]) -> Option<String> {
 }
 
 /// Waits for a child's end by its pidfd (pidfd_open(2), Linux 5.3).
-fn ends_within(child: &std::process::Child, patience: Duration) -> bool {
+pub(crate) fn ends_within(child: &std::process::Child, patience: Duration) -> bool {
     use rustix::{
         event::{PollFd, PollFlags, Timespec, poll},
         process::{Pid, PidfdFlags, pidfd_open},

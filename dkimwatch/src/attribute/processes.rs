@@ -6,7 +6,7 @@ use dkimwatch_common::identity::FileId;
 
 /// Start times in `/proc/PID/stat` are in ticks of `USER_HZ`, which is 100 on every architecture that dkimwatch builds
 /// for (`include/uapi/asm-generic/param.h`).
-const NS_PER_TICK: u64 = 1_000_000_000 / 100;
+pub(super) const NS_PER_TICK: u64 = 1_000_000_000 / 100;
 
 /// Answers kept. A burst of accesses comes from few families.
 const KEPT: usize = 1_024;
@@ -33,8 +33,12 @@ impl Processes {
 /// The handle that procfs opens stays with one process, so that a pid reused between the two reads gives an error.
 fn read(pid: u32, start_ns: u64) -> Option<PathBuf> {
     let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
-    let started = process.stat().ok()?.starttime;
-    (started == start_ns / NS_PER_TICK).then(|| process.exe().ok()).flatten()
+    is_the_one(&process, start_ns).then(|| process.exe().ok()).flatten()
+}
+
+/// Whether it is the process that started then.
+pub(super) fn is_the_one(process: &procfs::process::Process, start_ns: u64) -> bool {
+    process.stat().is_ok_and(|stat| stat.starttime == start_ns / NS_PER_TICK)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dkimwatch_common::identity::FileId;
 
-use super::{accounts::Accounts, packages::Packages, processes::Processes};
+use super::{Mapped, accounts::Accounts, maps, packages::Packages, processes::Processes};
 
 /// What attribution asks beside the record. No answer may wait for anything slow.
 pub trait Surroundings {
@@ -17,6 +17,11 @@ pub trait Surroundings {
     /// The executable's path of a process that started `start_ns` after boot, while it lives; `exe` is its file as the
     /// record has it.
     fn executable(&mut self, pid: u32, start_ns: u64, exe: Option<FileId>) -> Option<PathBuf>;
+    /// Whether no package owns a path in this mount namespace, where that is known already.
+    fn unowned(&mut self, path: &[u8]) -> Option<bool>;
+    /// What a process that started `start_ns` after boot has mapped as code, and the marks of its environment, while it
+    /// lives.
+    fn code(&mut self, pid: u32, start_ns: u64) -> Option<(Vec<Mapped>, u32)>;
     /// The mount namespace in which paths mean something here; `None` when unknown.
     fn mnt_ns(&self) -> Option<u32>;
     /// The wall-clock time of the boot by the present clock, nanoseconds since the Unix epoch.
@@ -68,6 +73,14 @@ impl Surroundings for Host {
 
     fn executable(&mut self, pid: u32, start_ns: u64, exe: Option<FileId>) -> Option<PathBuf> {
         self.processes.executable(pid, start_ns, exe)
+    }
+
+    fn unowned(&mut self, path: &[u8]) -> Option<bool> {
+        self.packages.unowned(path)
+    }
+
+    fn code(&mut self, pid: u32, start_ns: u64) -> Option<(Vec<Mapped>, u32)> {
+        maps::of(pid, start_ns)
     }
 
     fn mnt_ns(&self) -> Option<u32> {

@@ -96,6 +96,7 @@ async fn watch(args: &Args, settings: config::Settings, inventory: &Inventory) -
     };
     let mut list = WatchList::new(settings, inventory);
     list.refresh(&mut session).context("arm the watch")?;
+    list.settle().await;
     let pipeline = Pipeline::new(session, live, list, printer(args.format))?;
     match pipeline.run(shutdown).await? {
         0 => Ok(Outcome::Quiet),

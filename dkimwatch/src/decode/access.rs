@@ -227,6 +227,8 @@ pub struct Process {
     pub io_worker: bool,
     /// Another process traces it (`task->ptrace`).
     pub traced: bool,
+    /// The tracer's process id, initial pid namespace; 0 where there is none.
+    pub tracer: u32,
     /// Forebears, parent first.
     pub ancestors: Vec<Ancestor>,
     /// There were more forebears than a record keeps.
@@ -298,6 +300,11 @@ pub struct Image {
     pub nlink: u32,
     /// `i_ctime` in whole seconds, where this kernel has it: changes when the file is overwritten in place.
     pub ctime: u64,
+    /// When it was executed, nanoseconds since boot; with `id` it is what processes forked from each other share. 0 for a
+    /// process older than the watch.
+    pub executed_ns: u64,
+    /// Things noticed at exec and since, see [`dkimwatch_common::exec::mark`].
+    pub marks: u32,
     /// Mount namespace at exec.
     pub mnt_ns: u32,
     /// The path that `execve` was given; for a script, the script's. Empty when older than the watch.

@@ -163,6 +163,7 @@ impl RecordBuilder {
         self.mark(mark::KERNEL_THREAD, process.kernel_thread);
         self.mark(mark::IO_WORKER, process.io_worker);
         self.mark(mark::TRACED, process.traced);
+        self.u32(offset_of!(RawRecord, tracer), process.tracer);
         if let Some(pid) = self.fact(fact::INNER_PID, &process.inner_pid) {
             self.u32(offset_of!(RawRecord, inner_pid), *pid);
         }
@@ -216,6 +217,8 @@ impl RecordBuilder {
         const AT: usize = offset_of!(RawRecord, image);
         self.file_id(AT + offset_of!(ExecImage, file), image.id);
         self.u64(AT + offset_of!(ExecImage, ctime), image.ctime);
+        self.u64(AT + offset_of!(ExecImage, executed), image.executed_ns);
+        self.u32(AT + offset_of!(ExecImage, marks), image.marks);
         self.u32(AT + offset_of!(ExecImage, uid), image.uid);
         self.u32(AT + offset_of!(ExecImage, gid), image.gid);
         self.u32(AT + offset_of!(ExecImage, mode), image.mode);

@@ -178,6 +178,7 @@ fn process(raw: Fields<'_>, facts: Facts) -> Process {
         kernel_thread: facts.marked(mark::KERNEL_THREAD),
         io_worker: facts.marked(mark::IO_WORKER),
         traced: facts.marked(mark::TRACED),
+        tracer: raw.u32(offset_of!(RawRecord, tracer)),
         ancestors: ancestors(raw),
         ancestors_cut: facts.marked(mark::ANCESTORS_CUT) || ancestor_count(raw) > limits::ANCESTORS,
     }
@@ -237,6 +238,8 @@ fn image(raw: Fields<'_>) -> Option<Image> {
         mode: raw.u32(AT + offset_of!(ExecImage, mode)),
         nlink: raw.u32(AT + offset_of!(ExecImage, nlink)),
         ctime: raw.u64(AT + offset_of!(ExecImage, ctime)),
+        executed_ns: raw.u64(AT + offset_of!(ExecImage, executed)),
+        marks: raw.u32(AT + offset_of!(ExecImage, marks)),
         mnt_ns: raw.u32(AT + offset_of!(ExecImage, mnt_ns)),
         // Text, not identity: one that makes no sense is left out, and the identity stays.
         path: raw

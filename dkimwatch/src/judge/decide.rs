@@ -35,6 +35,7 @@ pub fn judge(attributed: AttributedAccess, policy: &Policy) -> Option<JudgedAcce
         verdict: finding.verdict,
         rule: finding.rule,
         reason: finding.reason,
+        undecided: finding.undecided,
         severity: if refused { severity::refused(finding.severity) } else { finding.severity },
     })
 }
@@ -44,6 +45,7 @@ struct Finding {
     rule: String,
     severity: u8,
     reason: String,
+    undecided: bool,
 }
 
 fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &JudgedKey, deed: &str) -> Finding {
@@ -63,6 +65,7 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
             rule: "stranger/admin-check".to_owned(),
             severity: severity::NOTICE,
             reason: reason::own_check(reader, deed),
+            undecided: false,
         };
     }
     if let Some((reader, _)) = fits.iter().find(|(_, found)| *found == Fit::Fits) {
@@ -76,6 +79,7 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
             rule: format!("{}/{}", role(reader), crate::escape::text(reader.name.as_bytes())),
             severity: if denied { severity::NOTICE } else { severity::NONE },
             reason: reason::as_expected(reader, deed, action),
+            undecided: false,
         };
     }
     let nearest = fits
@@ -89,7 +93,8 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
             verdict: Verdict::Unexpected,
             rule: format!("{}-mismatch/{}", role(reader), gravest.rule()),
             severity: details.iter().map(|detail| detail_severity(*detail)).max().unwrap_or(severity::HIGH),
-            reason: reason::off(reader, details, attributed, deed, action, key),
+            reason: reason::off(reader, details, attributed, policy, deed, action, key),
+            undecided: details.as_slice() == [Detail::Unexamined],
         };
     }
     let kind = stranger::kind(attributed, policy);
@@ -99,6 +104,7 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
         rule: kind.rule().to_owned(),
         severity: kind.severity(root),
         reason: reason::stranger(kind, attributed, policy, deed, action, key),
+        undecided: false,
     }
 }
 
@@ -112,8 +118,22 @@ const fn role(reader: &Reader) -> &'static str {
 
 const fn detail_severity(detail: Detail) -> u8 {
     match detail {
-        Detail::Changed | Detail::Writable | Detail::Nameless | Detail::Claim | Detail::User => severity::CRITICAL,
-        Detail::Writes | Detail::Deed | Detail::Unit | Detail::Container | Detail::Script => severity::HIGH,
+        Detail::Changed
+        | Detail::Replaced
+        | Detail::Library
+        | Detail::Environment
+        | Detail::Traced
+        | Detail::Writable
+        | Detail::Nameless
+        | Detail::Claim
+        | Detail::Elsewhere
+        | Detail::User => severity::CRITICAL,
+        Detail::Unexamined
+        | Detail::Writes
+        | Detail::Deed
+        | Detail::Unit
+        | Detail::Container
+        | Detail::Script => severity::HIGH,
         Detail::Key => severity::MEDIUM,
     }
 }

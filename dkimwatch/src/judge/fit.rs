@@ -1,8 +1,10 @@
 //! Does a process fit an expected reader? By identity, never by a name.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
+
 use dkimwatch_common::{deed::Deed, record::Kind};
 
-use super::{Policy, Reader, Role};
+use super::{ExpectedImage, Policy, Provenance, Reader, Role, code};
 use crate::{
     attribute::AttributedAccess,
     decode::{Image, ImageSource},
@@ -24,12 +26,24 @@ pub(super) enum Fit {
 pub(super) enum Detail {
     /// The executable's owner or change time is not the recorded one: it was changed in place, or the inode was reused.
     Changed,
+    /// The executable's bytes are not the reader's program: another file was put at its path.
+    Replaced,
+    /// Whether they are is not known yet.
+    Unexamined,
+    /// It mapped code that is no part of it.
+    Library,
+    /// A variable of its environment makes it run other code.
+    Environment,
+    /// Another process traces it.
+    Traced,
     /// The executable may be written by its group or by all.
     Writable,
     /// The executable had no name any more when it was executed.
     Nameless,
     /// `/proc/PID/exe` shows another file than the one executed.
     Claim,
+    /// The executable was run by a name in another folder: a hard link or a bind mount.
+    Elsewhere,
     /// Not one of the reader's users.
     User,
     /// A signer that opens its key for writing.
@@ -51,9 +65,14 @@ impl Detail {
     pub(super) const fn rule(self) -> &'static str {
         match self {
             Self::Changed => "executable-changed",
+            Self::Replaced | Self::Unexamined => "executable-replaced",
+            Self::Library => "library",
+            Self::Environment => "environment",
+            Self::Traced => "traced",
             Self::Writable => "executable-writable",
             Self::Nameless => "executable-deleted",
             Self::Claim => "executable-link",
+            Self::Elsewhere => "executable-elsewhere",
             Self::User => "user",
             Self::Writes => "writes",
             Self::Deed => "deed",
@@ -83,28 +102,54 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         // The interpreter alone says nothing: python3 is not dkimpy-milter.
         return Fit::Other;
     }
-    // A kernel without i_ctime at a known place reports 0.
-    let same = |one: &super::ExpectedImage| {
-        one.id == image.id && one.uid == image.uid && (one.ctime == image.ctime || one.ctime == 0 || image.ctime == 0)
-    };
+    let expected = expected(reader, image);
     let open = attributed.access.file.open.known();
     let writes = open.is_some_and(|open| open.writes() || open.created() || open.truncated());
     let checks = [
-        (Detail::Changed, reader.images.iter().any(same)),
+        (Detail::Changed, expected.is_some()),
+        (
+            Detail::Replaced,
+            expected.is_none_or(|one| matches!(one.provenance, Provenance::Accepted | Provenance::Pending)),
+        ),
+        (Detail::Unexamined, expected.is_none_or(|one| one.provenance != Provenance::Pending)),
+        (Detail::Library, code::libraries_are_its_own(reader, attributed, policy)),
+        (Detail::Environment, code::environment_is_plain(reader, attributed)),
+        (Detail::Traced, !process.traced),
         (Detail::Writable, image.mode & 0o022 == 0),
         // A former image may be gone from its path: a running daemon keeps it over an upgrade.
         (Detail::Nameless, image.nlink > 0 || image.id != newest.id),
         (Detail::Claim, !attributed.executable.claim_differs),
+        (Detail::Elsewhere, in_its_folder(reader, attributed, policy)),
         (Detail::User, user),
         (Detail::Writes, reader.role != Role::Signer || !writes),
         (Detail::Deed, reader.role != Role::Signer || reads(attributed)),
         (Detail::Unit, unit),
-        (Detail::Container, container(reader, attributed)),
+        (Detail::Container, container(reader, attributed, policy)),
         (Detail::Script, script),
         (Detail::Key, reader.keys.as_ref().is_none_or(|keys| keys.contains(&attributed.access.file.tag))),
     ];
     let off: Vec<Detail> = checks.into_iter().filter(|(_, right)| !right).map(|(detail, _)| detail).collect();
     if off.is_empty() { Fit::Fits } else { Fit::Off(off) }
+}
+
+/// The state of the reader's executable that a process executed. A kernel without `i_ctime` at a known place reports 0.
+pub(super) fn expected<'r>(reader: &'r Reader, image: &Image) -> Option<&'r ExpectedImage> {
+    let same = |one: &&ExpectedImage| {
+        one.id == image.id && one.uid == image.uid && (one.ctime == image.ctime || one.ctime == 0 || image.ctime == 0)
+    };
+    reader.images.iter().rev().find(same)
+}
+
+/// Run by a name in the executable's own folder. By another one it escapes what is bound to its path (AppArmor), and it
+/// looks for its libraries elsewhere (`$ORIGIN`, ld.so(8)). A path means this only in the host's own mount namespace; that
+/// of a file which is gone from it, or the end of a long one, says nothing.
+fn in_its_folder(reader: &Reader, attributed: &AttributedAccess, policy: &Policy) -> bool {
+    let process = &attributed.access.process;
+    let here = process.namespaces.known().is_some_and(|namespaces| namespaces.mnt == policy.host_mnt_ns);
+    let claimed = process.claimed.known().filter(|claimed| here && !claimed.unlinked && !claimed.path.cut);
+    let (Some(claimed), Some(place)) = (claimed, &reader.place) else { return true };
+    let run = Path::new(OsStr::from_bytes(&claimed.path.bytes));
+    attributed.executable.claim_differs || run.parent() == place.parent() || run.parent() == reader.executable.parent()
 }
 
 /// It opened the key or read it: all that a signer does.
@@ -133,13 +178,18 @@ fn script_known(reader: &Reader, image: &Image, policy: &Policy) -> bool {
 
 /// The script's path fits, or is not known (the process is older than the watch).
 fn looks_like_script(reader: &Reader, image: &Image) -> bool {
-    use std::os::unix::ffi::OsStrExt as _;
     image.path.is_empty() || reader.script.as_ref().is_some_and(|script| script.as_os_str().as_bytes() == image.path)
 }
 
-fn container(reader: &Reader, attributed: &AttributedAccess) -> bool {
-    reader.containers.is_empty()
-        || attributed.container.as_ref().is_some_and(|container| {
+fn container(reader: &Reader, attributed: &AttributedAccess, policy: &Policy) -> bool {
+    let unit_decides = policy.systemd && !reader.units.is_empty();
+    if reader.containers.is_empty() {
+        // The host's own signer, run in a container that was given its file: another root around the same program. Where
+        // systemd names its unit, the unit has decided; this host may be a container itself.
+        let elsewhere = attributed.access.process.image.known().is_some_and(|image| image.mnt_ns != policy.host_mnt_ns);
+        return unit_decides || attributed.container.is_none() || !elsewhere;
+    }
+    attributed.container.as_ref().is_some_and(|container| {
             !container.forgeable
                 && reader
                     .containers

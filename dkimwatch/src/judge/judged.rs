@@ -41,6 +41,8 @@ pub struct JudgedAccess {
     pub rule: String,
     /// A sentence a person can act on (`event.reason`).
     pub reason: String,
+    /// It would be expected, were it known that the executable's bytes are the reader's program: that is being found out.
+    pub undecided: bool,
     /// 0 (nothing) to 100 (a stranger has the key) (`event.severity`).
     pub severity: u8,
 }

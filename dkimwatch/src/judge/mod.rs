@@ -1,6 +1,7 @@
 //! [`AttributedAccess`](crate::attribute::AttributedAccess) → [`JudgedAccess`]. Promise: pure, no input or output, no clock; says which rule decided and why.
 
 mod action;
+mod code;
 mod decide;
 mod deed;
 mod fit;
@@ -12,6 +13,7 @@ pub mod severity;
 mod stranger;
 
 pub use action::Action;
+pub use code::{Foreign, foreign};
 pub use decide::judge;
 pub use judged::*;
 pub use policy::*;

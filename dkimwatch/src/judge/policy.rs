@@ -23,7 +23,7 @@ pub struct Policy {
 }
 
 /// Which kind of reader is expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Signs mail with the key.
     Signer,
@@ -42,6 +42,8 @@ pub struct Reader {
     pub executable: PathBuf,
     /// Every file that has been at that path since the watch started, newest last: a running process keeps the old one over a package upgrade.
     pub images: Vec<ExpectedImage>,
+    /// The path of the newest file with links resolved; `None` where there is none.
+    pub place: Option<PathBuf>,
     /// For an interpreted signer, the script that `execve` must have been given, in the host's mount namespace.
     pub script: Option<PathBuf>,
     /// Real uids that may read. Empty: any, if `users` is empty as well; else the named users do not exist, and nobody may.
@@ -57,7 +59,7 @@ pub struct Reader {
 }
 
 /// An executable that a reader may run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpectedImage {
     /// Identity, from the kernel.
     pub id: FileId,
@@ -67,6 +69,32 @@ pub struct ExpectedImage {
     pub ctime: u64,
     /// `st_mode`.
     pub mode: u32,
+    /// Whether its bytes are the reader's program.
+    pub provenance: Provenance,
+}
+
+impl ExpectedImage {
+    /// The same state of the same file, whatever is known of its bytes.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        (self.id, self.uid, self.ctime, self.mode) == (other.id, other.uid, other.ctime, other.mode)
+    }
+}
+
+/// Are the bytes at a reader's path the reader's program?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// They are its package's, or those that were there before; or no package owns them and they were there when the watch
+    /// began.
+    Accepted,
+    /// They are being looked at.
+    Pending,
+    /// They are not those of the package that owns the path.
+    NotPackage(String),
+    /// They came while the watch ran, and no package owns them.
+    Changed,
+    /// They could not be read.
+    Unread,
 }
 
 /// An entry of the watch list.

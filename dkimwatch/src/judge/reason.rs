@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _};
 
-use super::{Action, JudgedKey, Policy, Reader, Role, deed, fit::Detail, stranger::Kind};
+use super::{Action, JudgedKey, Policy, Provenance, Reader, Role, code, deed, fit::Detail, stranger::Kind};
 use crate::{
     attribute::{AttributedAccess, Container},
     decode::ImageSource,
@@ -69,11 +69,12 @@ pub(super) fn off(
     reader: &Reader,
     details: &[Detail],
     attributed: &AttributedAccess,
+    policy: &Policy,
     deed: &str,
     action: Action,
     key: &JudgedKey,
 ) -> String {
-    let what: Vec<String> = details.iter().map(|detail| detail_text(*detail, reader, attributed)).collect();
+    let what: Vec<String> = details.iter().map(|detail| detail_text(*detail, reader, attributed, policy)).collect();
     format!(
         "{deed}. It runs {}, the program of {}, but {}. {}",
         shown(&reader.executable),
@@ -248,16 +249,28 @@ fn expected(policy: &Policy, attributed: &AttributedAccess) -> String {
     if names.is_empty() { "nobody, as no signer is configured".to_owned() } else { names.join(", ") }
 }
 
-fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess) -> String {
+fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, policy: &Policy) -> String {
     let process = &attributed.access.process;
     match detail {
         Detail::Changed => {
             "that file was changed after dkimwatch had recorded it (if its package was upgraded, restart dkimwatch)"
                 .to_owned()
         }
+        Detail::Replaced => replaced(reader, attributed),
+        Detail::Unexamined => {
+            "that file came while dkimwatch was running, and whether it is the same program could not be found out in time (dkimwatch looks again; if its package was upgraded, this is no theft)"
+                .to_owned()
+        }
+        Detail::Library => code::libraries(reader, attributed, policy),
+        Detail::Environment => code::environment(reader, attributed),
+        Detail::Traced => format!("pid {} traces it and can do as it likes with it", process.tracer),
         Detail::Writable => "others than its owner may write to that file".to_owned(),
         Detail::Nameless => "that file had been deleted when it was executed".to_owned(),
         Detail::Claim => format!("/proc/{}/exe shows another file", process.pid),
+        Detail::Elsewhere => {
+            let path = process.claimed.known().map(|exe| escape::word(&exe.path.bytes)).unwrap_or_default();
+            format!("by the name {path}, where nothing starts it: a hard link or a bind mount")
+        }
         // A named user that does not exist fits nobody.
         Detail::User if reader.uids.is_empty() => {
             format!("as {}; expected {}, which is no user of this host", who(attributed), or(&reader.users))
@@ -269,6 +282,10 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess) -
             format!("in {}; expected {}", attributed.unit.as_deref().unwrap_or("no known unit"), or(&reader.units))
         }
         Detail::Container => match &attributed.container {
+            Some(container) if reader.containers.is_empty() => format!(
+                "in {}, with a root of its own, where nothing that is beside it is the host's; expected on the host itself (if it signs your mail, declare it: [[signer]] with containers)",
+                container_name(container)
+            ),
             Some(container) if container.forgeable => {
                 format!(
                     "in {}, a name that an ordinary user or another container could have given; expected {}",
@@ -289,6 +306,24 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess) -
             }
         }
         Detail::Key => "this key is not among its keys".to_owned(),
+    }
+}
+
+/// Why a file at a reader's path is not its program, and how to say that it is.
+fn replaced(reader: &Reader, attributed: &AttributedAccess) -> String {
+    let image = attributed.access.process.image.known();
+    match image.and_then(|image| super::fit::expected(reader, image)).map(|one| &one.provenance) {
+        Some(Provenance::NotPackage(package)) => {
+            let package = printable(package);
+            format!(
+                "that file is not the one of the package {package}, which owns its path (look at it: dpkg --verify {package}, or rpm -V {package}; a program of your own belongs elsewhere or behind dpkg-divert)"
+            )
+        }
+        Some(Provenance::Unread) => {
+            "that file was put there while dkimwatch was running, and it cannot be read (if you put it there, restart dkimwatch)"
+                .to_owned()
+        }
+        _ => "that file was put there while dkimwatch was running, and no package owns it (if you put it there, restart dkimwatch)".to_owned(),
     }
 }
 

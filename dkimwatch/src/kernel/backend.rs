@@ -131,6 +131,11 @@ const DATA: (&str, &str) = (
     "data reached without an own open (inherited or passed descriptors, io_uring, 32-bit system calls): this kernel has no mm_filemap_* tracepoints (6.10)",
 );
 
+const CODE: (&str, &str) = (
+    "short-lived-library",
+    "code that a signer's process maps beside its program (LD_PRELOAD, dlopen) is looked for in /proc only, where a process that ends at once is gone",
+);
+
 fn parts(backend: Backend) -> &'static [Part] {
     match backend {
         Backend::Lsm => &[
@@ -155,6 +160,13 @@ fn parts(backend: Backend) -> &'static [Part] {
                 essential: false,
                 lost: MOVED_SUBFOLDER,
             },
+            Part {
+                name: programs::LSM_MAP_CODE,
+                hook: Hook::MapCode,
+                attach: Attach::Lsm("mmap_file"),
+                essential: false,
+                lost: CODE,
+            },
         ],
         Backend::Fentry => &[
             Part {
@@ -177,6 +189,13 @@ fn parts(backend: Backend) -> &'static [Part] {
                 attach: Attach::Fentry("security_inode_rename"),
                 essential: false,
                 lost: MOVED_SUBFOLDER,
+            },
+            Part {
+                name: programs::FENTRY_MAP_CODE,
+                hook: Hook::MapCode,
+                attach: Attach::Fentry("security_mmap_file"),
+                essential: false,
+                lost: CODE,
             },
         ],
         Backend::Tracepoint => &[
@@ -207,6 +226,13 @@ fn parts(backend: Backend) -> &'static [Part] {
                 attach: Attach::BtfTracepoint("mm_filemap_fault"),
                 essential: false,
                 lost: DATA,
+            },
+            Part {
+                name: programs::SYS_ENTER_MAP_CODE,
+                hook: Hook::MapCode,
+                attach: Attach::Tracepoints("syscalls", &["sys_enter_mmap"]),
+                essential: false,
+                lost: CODE,
             },
         ],
     }

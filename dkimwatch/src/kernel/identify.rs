@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::Read as _,
     os::fd::{AsRawFd as _, OwnedFd, RawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::programs::Iter;
@@ -28,6 +28,19 @@ impl Handle {
     /// As openat(2).
     pub fn open(path: &Path) -> std::io::Result<Self> {
         Ok(Self(openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// The file's path as this process sees it, links resolved (what `/proc/self/fd` shows); of a deleted file it ends
+    /// with ` (deleted)`.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd())).ok()
+    }
+
+    /// The descriptor, opened with `O_PATH`.
+    #[must_use]
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
     }
 
     /// From a descriptor of ours, of any kind.

@@ -5,7 +5,7 @@ use dkimwatch_common::{
     filter,
     identity::FileId,
     names::maps,
-    watch::{self, Tag},
+    watch::{self, Tag, signer},
 };
 
 use super::{KernelError, pod};
@@ -17,6 +17,8 @@ pub struct WatchSet {
     pub(super) names: HashMap<MapData, pod::NestName, u32>,
     pub(super) filter: Array<MapData, u64>,
     pub(super) signers: HashMap<MapData, pod::File, u32>,
+    pub(super) scripts: HashMap<MapData, u64, u32>,
+    pub(super) libraries: HashMap<MapData, pod::File, u64>,
 }
 
 impl WatchSet {
@@ -72,12 +74,27 @@ impl WatchSet {
         self.names.insert(pod::NestName(watch::NestName { dir, name }), tag, 0).map_err(KernelError::map(maps::NAMES))
     }
 
-    /// Sends what runs this executable through the signers' ring.
+    /// Sends what runs this executable through the signers' ring, and has what it maps as code reported; for an
+    /// interpreter only where it runs the script.
     ///
     /// # Errors
-    /// When the map is full or refuses.
-    pub fn route_signer(&mut self, executable: FileId) -> Result<(), KernelError> {
-        self.signers.insert(pod::File(executable), 1, 0).map_err(KernelError::map(maps::SIGNERS))
+    /// When a map is full or refuses.
+    pub fn route_signer(&mut self, executable: FileId, script: Option<&[u8]>) -> Result<(), KernelError> {
+        // A program that is a signer by itself as well stays one.
+        let is_program = matches!(self.signers.get(&pod::File(executable), 0), Ok(signer::PROGRAM));
+        let kind = if script.is_some() && !is_program { signer::INTERPRETER } else { signer::PROGRAM };
+        if let Some(script) = script {
+            let path = filter::name_hash(|i| word(script, i as usize));
+            self.scripts.insert(path, 1, 0).map_err(KernelError::map(maps::SCRIPTS))?;
+        }
+        self.signers.insert(pod::File(executable), kind, 0).map_err(KernelError::map(maps::SIGNERS))
+    }
+
+    /// Has a file of code that is the system's no longer reported. A table that is full forgets nothing and costs records.
+    pub fn know_library(&mut self, file: FileId, ctime: u64) {
+        if let Err(error) = self.libraries.insert(pod::File(file), ctime, 0) {
+            tracing::debug!(%error, "a library is not kept");
+        }
     }
 
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {

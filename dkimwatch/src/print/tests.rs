@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    attribute::{Attributor, Surroundings},
+    attribute::{Attributor, Mapped, Surroundings},
     decode::tests::Random,
     judge::{JudgedKey, Policy, judge},
 };
@@ -127,6 +127,12 @@ fn colours_come_only_when_told() {
 struct Nowhere;
 
 impl Surroundings for Nowhere {
+    fn unowned(&mut self, _path: &[u8]) -> Option<bool> {
+        None
+    }
+    fn code(&mut self, _pid: u32, _start_ns: u64) -> Option<(Vec<Mapped>, u32)> {
+        None
+    }
     fn user(&mut self, _uid: u32) -> Option<String> {
         None
     }

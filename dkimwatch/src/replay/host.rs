@@ -7,7 +7,10 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::values::Text;
-use crate::{attribute::Surroundings, print::HostFacts};
+use crate::{
+    attribute::{Mapped, Surroundings},
+    print::HostFacts,
+};
 
 /// The host.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +61,15 @@ impl Surroundings for StoryHost {
 
     fn package(&mut self, path: &[u8]) -> Option<String> {
         self.packages.get(std::str::from_utf8(path).ok()?).cloned()
+    }
+
+    fn unowned(&mut self, path: &[u8]) -> Option<bool> {
+        Some(self.package(path).is_none())
+    }
+
+    /// A story's processes are gone.
+    fn code(&mut self, _pid: u32, _start_ns: u64) -> Option<(Vec<Mapped>, u32)> {
+        None
     }
 
     fn executable(&mut self, pid: u32, _start_ns: u64, _exe: Option<FileId>) -> Option<PathBuf> {

@@ -16,12 +16,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dkimwatch_common::record::Kind;
 use serde::de::DeserializeOwned;
 
 use crate::{
     attribute::Attributor,
     decode::{DecodeError, EncodeError, RecordBuilder, decode},
-    judge::{Policy, Verdict, judge},
+    judge::{Policy, Verdict, foreign, judge},
     print::{Colour, Ecs, HostFacts, Pretty, Printer as _},
 };
 use host::StoryHost;
@@ -152,6 +153,14 @@ impl Story {
         for bytes in &self.records {
             let record = || self.folder.join("record.json");
             let access = decode(bytes).map_err(|source| StoryError::Decode { path: record(), source })?;
+            if access.kind == Kind::Library {
+                // As the watch does, whose host has the same file at the path.
+                let mapped = attributor.mapped(&access);
+                let attributed = attributor.attribute(access);
+                let strange = foreign(&mapped, &attributed, &self.policy).map(|_| mapped);
+                attributor.learn(&attributed.access, strange);
+                continue;
+            }
             let Some(judged) = judge(attributor.attribute(access), &self.policy) else { continue };
             alerts += usize::from(judged.verdict == Verdict::Unexpected);
             ecs.access(&judged)

@@ -5,7 +5,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 use serde::Deserialize;
 
 use super::values::{Id, Octal, Text};
-use crate::judge::{ExpectedImage, JudgedKey, Policy, PublicNames, Reader, Role, Watched};
+use crate::judge::{ExpectedImage, JudgedKey, Policy, Provenance, PublicNames, Reader, Role, Watched};
 
 /// The policy.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,13 +44,38 @@ enum StoryRole {
     Maintenance,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoryImage {
     id: Id,
     uid: u32,
     ctime: u64,
     mode: Octal,
+    #[serde(default)]
+    provenance: StoryProvenance,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StoryProvenance {
+    #[default]
+    Accepted,
+    Pending,
+    NotPackage(String),
+    Changed,
+    Unread,
+}
+
+impl From<StoryProvenance> for Provenance {
+    fn from(story: StoryProvenance) -> Self {
+        match story {
+            StoryProvenance::Accepted => Self::Accepted,
+            StoryProvenance::Pending => Self::Pending,
+            StoryProvenance::NotPackage(package) => Self::NotPackage(package),
+            StoryProvenance::Changed => Self::Changed,
+            StoryProvenance::Unread => Self::Unread,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -92,14 +117,18 @@ impl From<StoryReader> for Reader {
             uid: image.uid,
             ctime: image.ctime,
             mode: image.mode.0,
+            provenance: image.provenance.into(),
         };
+        let executable = path(story.executable);
         Self {
             name: story.name,
             role: match story.role {
                 StoryRole::Signer => Role::Signer,
                 StoryRole::Maintenance => Role::Maintenance,
             },
-            executable: path(story.executable),
+            // Without an executable on the host there is nothing at its place.
+            place: (!story.images.is_empty()).then(|| executable.clone()),
+            executable,
             images: story.images.into_iter().map(image).collect(),
             script: story.script.map(path),
             uids: story.uids,

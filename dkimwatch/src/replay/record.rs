@@ -183,6 +183,8 @@ struct Subject {
     #[serde(default)]
     traced: bool,
     #[serde(default)]
+    tracer: u32,
+    #[serde(default)]
     ancestors: Vec<Forebear>,
     #[serde(default)]
     ancestors_cut: bool,
@@ -234,6 +236,10 @@ struct Program {
     mode: Octal,
     nlink: u32,
     ctime: u64,
+    #[serde(default)]
+    executed_ns: u64,
+    #[serde(default)]
+    marks: u32,
     mnt_ns: u32,
     #[serde(default)]
     path: Text,
@@ -387,6 +393,8 @@ impl Subject {
                 mode: image.mode.0,
                 nlink: image.nlink,
                 ctime: image.ctime,
+                executed_ns: image.executed_ns,
+                marks: image.marks,
                 mnt_ns: image.mnt_ns,
                 path: image.path.0,
                 source: match image.source {
@@ -404,6 +412,7 @@ impl Subject {
             kernel_thread: self.kernel_thread,
             io_worker: self.io_worker,
             traced: self.traced,
+            tracer: self.tracer,
             ancestors: self.ancestors.into_iter().map(Forebear::ancestor).collect(),
             ancestors_cut: self.ancestors_cut,
         }

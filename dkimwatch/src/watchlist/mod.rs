@@ -5,16 +5,21 @@
 //! withdrawn. A watch ends when its inode number is found to belong to another file ([`WatchList::is_stale`]).
 
 mod changes;
+mod dpkg;
 mod folders;
+mod provenance;
 mod readers;
+mod rpm;
 mod systemd;
 
 pub use changes::Changes;
+pub use provenance::Answer;
 
 use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use dkimwatch_common::{
@@ -33,6 +38,10 @@ use crate::{
 /// Descriptors asked about in one go: below the usual limit of 1,024 with room for the rest of the program.
 const BATCH: usize = 512;
 
+/// How long the look at the executables may take before the watch begins. Their packages' sums are read from a disk that a
+/// booting host is busy with.
+const AT_START: Duration = Duration::from_secs(10);
+
 /// `st_mode`'s type bits.
 const S_IFMT: u32 = 0o17_0000;
 const S_IFREG: u32 = 0o10_0000;
@@ -42,6 +51,8 @@ const S_IFDIR: u32 = 0o04_0000;
 pub struct WatchList {
     settings: Settings,
     policy: Policy,
+    /// What is known of the readers' executables.
+    executables: readers::Executables,
     /// Folders whose changes call for a refresh.
     concerned: Vec<PathBuf>,
 }
@@ -89,7 +100,7 @@ impl WatchList {
             host_mnt_ns: readers::own_mount_namespace(),
             systemd: systemd::names_cgroups(Path::new("/")),
         };
-        Self { settings, policy, concerned: Vec::new() }
+        Self { settings, policy, executables: readers::Executables::of_this_host(), concerned: Vec::new() }
     }
 
     /// The policy, as of the last refresh.
@@ -140,7 +151,7 @@ impl WatchList {
                 }
             }
         }
-        readers::resolve(&self.settings, &mut self.policy, session)?;
+        readers::resolve(&self.settings, &mut self.policy, &mut self.executables, session)?;
         self.concerned = targets
             .into_iter()
             .filter(|target| matches!(target.purpose, Purpose::Folder(_) | Purpose::Nest(..)))
@@ -150,6 +161,30 @@ impl WatchList {
         self.concerned.sort();
         self.concerned.dedup();
         Ok(())
+    }
+
+    /// What was found out of a reader's executable; never, when nothing is asked. [`Self::learn`] wants to know.
+    pub async fn answer(&mut self) -> Answer {
+        self.executables.answer().await
+    }
+
+    /// Takes what was found out into the policy.
+    pub fn learn(&mut self, answer: Answer) {
+        self.executables.learn(answer, &mut self.policy);
+    }
+
+    /// Waits until every executable was looked at, for at most [`AT_START`]: what a signer reads in the watch's first
+    /// moment is judged like anything later.
+    pub async fn settle(&mut self) {
+        let all = async {
+            while self.executables.are_being_looked_at() {
+                let answer = self.executables.answer().await;
+                self.learn(answer);
+            }
+        };
+        if tokio::time::timeout(AT_START, all).await.is_err() {
+            tracing::warn!("the signers' programs are still being looked at; what they do meanwhile is judged late");
+        }
     }
 
     /// Every path to arm. Folders first: once they are marked, whatever is born in them is seen.
@@ -175,6 +210,15 @@ impl WatchList {
         // Members before keys: where a file is both, the key's entry is written last and stays.
         files.sort_by_key(|target| matches!(target.purpose, Purpose::Key(_)));
         nests.into_iter().chain(folders).chain(files).collect()
+    }
+
+    /// What the host has at a path now, `None` where there is nothing.
+    ///
+    /// # Errors
+    /// When the kernel cannot be asked.
+    pub fn at(&self, path: &[u8], session: &mut Session) -> Result<Option<Identified>, KernelError> {
+        let Ok(handle) = Handle::open(Path::new(OsStr::from_bytes(path))) else { return Ok(None) };
+        Ok(session.identify(&[handle])?.into_iter().flatten().next())
     }
 
     /// Whether a record is about another file than the one that was enrolled: its inode number was reused. The number of
