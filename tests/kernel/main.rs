@@ -9,10 +9,13 @@
 mod alias;
 mod benign;
 mod blame;
+mod bodies;
 mod born;
 mod command;
 mod disguise;
 mod flood;
+mod loot;
+mod roads;
 mod scene;
 mod sees;
 
@@ -25,8 +28,16 @@ use sees::Sees;
 /// A sentence: a key of its own, and what is then true.
 type Sentence = (&'static str, fn(&Scene) -> anyhow::Result<()>);
 
-const SENTENCES: &[&[Sentence]] =
-    &[blame::SENTENCES, disguise::SENTENCES, alias::SENTENCES, born::SENTENCES, benign::SENTENCES, flood::SENTENCES];
+const SENTENCES: &[&[Sentence]] = &[
+    blame::SENTENCES,
+    disguise::SENTENCES,
+    alias::SENTENCES,
+    born::SENTENCES,
+    benign::SENTENCES,
+    flood::SENTENCES,
+    roads::SENTENCES,
+    bodies::SENTENCES,
+];
 
 #[expect(clippy::print_stderr, reason = "a test program's complaint")]
 fn main() -> ExitCode {

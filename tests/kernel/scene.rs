@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand};
 
 /// The bytes of every key here. No key at all, so that nothing is stolen.
-const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
+pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
 
 /// How long an event may take: an emulated machine is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,6 +59,7 @@ impl Scene {
         let signer = root.path().join("bin/signer");
         fs::create_dir_all(root.path().join("bin"))?;
         fs::copy(stranger()?, &signer)?;
+        fs::copy(env!("CARGO_BIN_EXE_thief"), root.path().join("bin/thief"))?;
         let quoted: Vec<String> = paths.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
         let config = format!(
             "[keys]\ndiscover = false\npaths = [{}]\n[[signer]]\nname = \"scene\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n",
@@ -103,6 +104,11 @@ impl Scene {
     /// The declared signer.
     pub(crate) fn signer(&self) -> PathBuf {
         self.root.path().join("bin/signer")
+    }
+
+    /// The thief, where every user may run it.
+    pub(crate) fn thief(&self) -> PathBuf {
+        self.root.path().join("bin/thief")
     }
 
     /// Whether the watch said that it does not see this.
