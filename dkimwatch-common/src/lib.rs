@@ -5,6 +5,7 @@
 //! hash ([`filter`]) that both sides must compute alike.
 #![no_std]
 
+pub mod deed;
 pub mod exec;
 pub mod filter;
 pub mod identity;

@@ -37,3 +37,11 @@ pub const SEEN: u32 = 16_384;
 pub const STRANGER_RING: u32 = 16 << 20;
 /// Bytes of the ring for accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.
 pub const SIGNER_RING: u32 = 8 << 20;
+/// Bytes of the ring for refused attempts, which anybody can make as many of as he likes: a flood of them must not crowd
+/// out a theft.
+pub const ATTEMPT_RING: u32 = 2 << 20;
+
+/// Entries of the settings.
+pub const SETTINGS: u32 = 4;
+/// Setting: [`crate::record::Via`] of the backend that is tried, for programs that several backends share.
+pub const SETTING_VIA: u32 = 0;

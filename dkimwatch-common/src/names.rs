@@ -24,15 +24,34 @@ pub mod maps {
     pub const STRANGER_RING: &str = "STRANGER_RING";
     /// Accesses by processes that run a signer's executable.
     pub const SIGNER_RING: &str = "SIGNER_RING";
+    /// Refused attempts.
+    pub const ATTEMPT_RING: &str = "ATTEMPT_RING";
+    /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
+    pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
-    pub const ALL: [&str; 11] =
-        [FILES, DIRS, NAMES, FILTER, SIGNERS, PROCESSES, SEEN, TALLY, SEQUENCE, STRANGER_RING, SIGNER_RING];
+    pub const ALL: &[&str] = &[
+        SETTINGS,
+        FILES,
+        DIRS,
+        NAMES,
+        FILTER,
+        SIGNERS,
+        PROCESSES,
+        SEEN,
+        TALLY,
+        SEQUENCE,
+        STRANGER_RING,
+        SIGNER_RING,
+        ATTEMPT_RING,
+    ];
 }
 
 /// Read-only globals.
 pub mod globals {
     /// [`crate::offsets::Offsets`].
     pub const OFFSETS: &str = "OFFSETS";
+    /// 1 where the kernel's `vfs_*` functions take a mount's id map first (5.12), see `dkimwatch::kernel`.
+    pub const IDMAP: &str = "IDMAP";
     /// aya-log's level.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }
@@ -76,7 +95,7 @@ pub mod programs {
     /// `tracepoint/syscalls/sys_exit_*`, empty.
     pub const EMPTY_SYS_EXIT: &str = "empty_sys_exit_open";
     /// All of them.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: &[&str] = &[
         LSM_FILE_OPEN,
         LSM_D_INSTANTIATE,
         LSM_INODE_RENAME,

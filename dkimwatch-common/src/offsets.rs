@@ -125,6 +125,8 @@ offsets! {
     task_comm: Required ["task_struct.comm"];
     /// `task->flags`.
     task_flags: Required ["task_struct.flags"];
+    /// `task->ptrace`: not zero while it is traced.
+    task_ptrace: Required ["task_struct.ptrace"];
     /// `task->mm`.
     task_mm: Required ["task_struct.mm"];
     /// `task->files`.

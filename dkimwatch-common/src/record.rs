@@ -4,10 +4,10 @@
 //! where hooks can be preempted (LSM programs on a preemptible kernel), and would blame one for the other. Text that was
 //! not filled holds old ring bytes, never meaning: each text has a length, each optional fact a bit.
 
-use crate::{exec::ExecImage, identity::FileId, limits};
+use crate::{deed::Deed, exec::ExecImage, identity::FileId, limits};
 
 /// Layout version; decode refuses any other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What happened, as the hook knows it.
 #[repr(u16)]
@@ -17,17 +17,27 @@ pub enum Kind {
     Open = 1,
     /// Data was reached without an own open (inherited descriptor, io_uring, mapping).
     Data = 2,
+    /// A watched file or folder, or its name, was changed, or somebody tried to.
+    Tamper = 3,
+    /// An open was refused before it had a file: the record has the path as it was asked for.
+    Refused = 4,
+    /// A device was opened through which a key can be read around its file system.
+    Device = 5,
+    /// The memory of a process that holds a key was reached.
+    Memory = 6,
+    /// A signer mapped code: no event, but a fact for the judge.
+    Library = 7,
 }
+
+/// All kinds, in order.
+pub const KINDS: [Kind; 7] =
+    [Kind::Open, Kind::Data, Kind::Tamper, Kind::Refused, Kind::Device, Kind::Memory, Kind::Library];
 
 impl TryFrom<u16> for Kind {
     type Error = u16;
 
     fn try_from(value: u16) -> Result<Self, u16> {
-        match value {
-            1 => Ok(Self::Open),
-            2 => Ok(Self::Data),
-            other => Err(other),
-        }
+        KINDS.into_iter().find(|kind| *kind as u16 == value).ok_or(value)
     }
 }
 
@@ -92,6 +102,12 @@ pub mod fact {
     pub const OUTCOME: u32 = 1 << 9;
     /// `flags` and `mode` of the open; a data access has none of its own.
     pub const OPEN_FLAGS: u32 = 1 << 10;
+    /// `other` of an extended record.
+    pub const OTHER: u32 = 1 << 11;
+    /// `change` of an extended record.
+    pub const CHANGE: u32 = 1 << 12;
+    /// `second` of an extended record.
+    pub const SECOND: u32 = 1 << 13;
 }
 
 /// Bits of [`RawRecord::marks`]: things that were noticed.
@@ -116,6 +132,16 @@ pub mod mark {
     pub const SIGNER_RING: u32 = 1 << 8;
     /// The file's name was unlinked at the claimed executable.
     pub const CLAIMED_UNLINKED: u32 = 1 << 9;
+    /// The record went through the attempts' ring.
+    pub const ATTEMPT_RING: u32 = 1 << 10;
+    /// `path` begins at the root of its file system: the hook had no mount.
+    pub const PATH_IN_FS: u32 = 1 << 11;
+    /// `second` is longer than what was kept.
+    pub const SECOND_CUT: u32 = 1 << 12;
+    /// The process is being traced (`task->ptrace`).
+    pub const TRACED: u32 = 1 << 13;
+    /// The deed was done to a watched folder, not to a file in it.
+    pub const FOLDER: u32 = 1 << 14;
 }
 
 /// The first bytes of every record.
@@ -280,8 +306,8 @@ pub struct RawRecord {
     pub args_len: u32,
     /// Bytes used in `cgroup`.
     pub cgroup_len: u32,
-    /// Explicit padding, always zero.
-    pub pad: u32,
+    /// [`Deed`].
+    pub deed: u32,
     /// Forebears, parent first.
     pub ancestors: [RawAncestor; limits::ANCESTORS],
     /// The file's path as opened: components, leaf first, each followed by a NUL, up to the root of its mount tree.
@@ -294,7 +320,64 @@ pub struct RawRecord {
     pub cgroup: [u8; limits::CGROUP_BYTES],
 }
 
+impl RawRecord {
+    /// What `deed` holds where the kind says everything.
+    pub const NO_DEED: u32 = Deed::None as u32;
+}
+
+/// A file's attributes, as they were or became.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawAttributes {
+    /// `inode->i_size`, bytes.
+    pub size: u64,
+    /// `inode->i_mode`.
+    pub mode: u32,
+    /// Owner, initial user namespace.
+    pub uid: u32,
+    /// Group, initial user namespace.
+    pub gid: u32,
+    /// Hard links.
+    pub nlink: u32,
+    /// `inode->i_flags`: `S_IMMUTABLE` and the like.
+    pub flags: u32,
+    /// Explicit padding, always zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<RawAttributes>() == 32);
+
+/// What a deed changed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RawChange {
+    /// Before.
+    pub before: RawAttributes,
+    /// After.
+    pub after: RawAttributes,
+}
+
+/// A record of something other than an open: what an open's has, and more.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct RawExtended {
+    /// Who, what and when.
+    pub record: RawRecord,
+    /// Another process that matters: who opened the descriptor, whose memory it was.
+    pub other: RawAncestor,
+    /// What changed.
+    pub change: RawChange,
+    /// Bytes used in `second`.
+    pub second_len: u32,
+    /// Explicit padding, always zero.
+    pub pad: u32,
+    /// A second text: a path, in the form of `path`, where [`Deed::second_is_path`], else as it is (a path as it was
+    /// asked for, the name of an extended attribute).
+    pub second: [u8; limits::PATH_BYTES],
+}
+
 const _: () = assert!(size_of::<Header>() == 8);
+const _: () = assert!(size_of::<RawExtended>().is_multiple_of(8));
 const _: () = assert!(size_of::<Creds>() == 40);
 const _: () = assert!(size_of::<Namespaces>() == 32);
 const _: () = assert!(size_of::<RawRecord>().is_multiple_of(8));

@@ -22,10 +22,50 @@ pub enum Hook {
     Rename = 8,
     /// `tp_btf/sched_process_exec`, `_fork`, `_exit`: the process table.
     Process = 9,
+    /// `security_file_permission`: data read or written through a descriptor.
+    FilePermission = 10,
+    /// `security_mmap_file`: a file mapped.
+    MmapFile = 11,
+    /// `filemap_map_pages`: pages mapped around a fault, where there is no tracepoint for it.
+    MapPages = 12,
+    /// `filemap_fault`: a page faulted in, where there is no tracepoint for it.
+    PageFault = 13,
+    /// `tp_btf/io_uring_complete`.
+    IoUringComplete = 14,
+    /// `do_filp_open` (`do_file_open` since 7.0): an open was refused.
+    OpenRefused = 15,
+    /// `vfs_unlink`.
+    Unlink = 16,
+    /// `vfs_rename`.
+    RenameDone = 17,
+    /// `vfs_link`.
+    Link = 18,
+    /// `notify_change`: mode, owner, size, times.
+    NotifyChange = 19,
+    /// `vfs_setxattr`, `vfs_removexattr`.
+    Xattr = 20,
+    /// `vfs_set_acl`, `vfs_remove_acl`.
+    Acl = 21,
+    /// `vfs_fileattr_set`: inode flags.
+    FileAttr = 22,
+    /// `path_mount`.
+    Mount = 23,
+    /// `security_move_mount`.
+    MoveMount = 24,
+    /// `tp_btf/writeback_mark_inode_dirty`: an inode changed.
+    InodeDirty = 25,
+    /// `security_ptrace_access_check`.
+    PtraceAccess = 26,
+    /// `tp_btf/signal_generate`.
+    Signal = 27,
+    /// `sys_exit_*` of the calls that reach another process's memory.
+    SysExitMemory = 28,
+    /// `sys_exit_*` of the calls that mount.
+    SysExitMount = 29,
 }
 
 /// All hooks, in order.
-pub const HOOKS: [Hook; 9] = [
+pub const HOOKS: &[Hook] = &[
     Hook::LsmFileOpen,
     Hook::FexitFileOpen,
     Hook::SysExitOpen,
@@ -35,6 +75,26 @@ pub const HOOKS: [Hook; 9] = [
     Hook::Instantiate,
     Hook::Rename,
     Hook::Process,
+    Hook::FilePermission,
+    Hook::MmapFile,
+    Hook::MapPages,
+    Hook::PageFault,
+    Hook::IoUringComplete,
+    Hook::OpenRefused,
+    Hook::Unlink,
+    Hook::RenameDone,
+    Hook::Link,
+    Hook::NotifyChange,
+    Hook::Xattr,
+    Hook::Acl,
+    Hook::FileAttr,
+    Hook::Mount,
+    Hook::MoveMount,
+    Hook::InodeDirty,
+    Hook::PtraceAccess,
+    Hook::Signal,
+    Hook::SysExitMemory,
+    Hook::SysExitMount,
 ];
 
 impl Hook {
@@ -51,6 +111,26 @@ impl Hook {
             Self::Instantiate => "security_d_instantiate",
             Self::Rename => "security_inode_rename",
             Self::Process => "tp_btf/sched_process_*",
+            Self::FilePermission => "security_file_permission",
+            Self::MmapFile => "security_mmap_file",
+            Self::MapPages => "filemap_map_pages",
+            Self::PageFault => "filemap_fault",
+            Self::IoUringComplete => "tp_btf/io_uring_complete",
+            Self::OpenRefused => "fexit/do_filp_open",
+            Self::Unlink => "vfs_unlink",
+            Self::RenameDone => "vfs_rename",
+            Self::Link => "vfs_link",
+            Self::NotifyChange => "notify_change",
+            Self::Xattr => "vfs_setxattr",
+            Self::Acl => "vfs_set_acl",
+            Self::FileAttr => "vfs_fileattr_set",
+            Self::Mount => "path_mount",
+            Self::MoveMount => "security_move_mount",
+            Self::InodeDirty => "tp_btf/writeback_mark_inode_dirty",
+            Self::PtraceAccess => "security_ptrace_access_check",
+            Self::Signal => "tp_btf/signal_generate",
+            Self::SysExitMemory => "tracepoint/sys_exit_ptrace*",
+            Self::SysExitMount => "tracepoint/sys_exit_mount*",
         }
     }
 }
@@ -90,4 +170,4 @@ pub enum Exit {
 /// Counters per hook; a hook's counters start at `hook as u32 * EXITS`.
 pub const EXITS: u32 = 8;
 /// Entries of the counter array.
-pub const COUNTERS: u32 = 16 * EXITS;
+pub const COUNTERS: u32 = 64 * EXITS;

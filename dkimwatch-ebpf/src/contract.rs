@@ -7,7 +7,7 @@
 use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
-    record::{self, RawRecord},
+    record::{self, RawExtended, RawRecord},
     watch::{DirWatch, FileWatch, NestName, SeenBy},
 };
 
@@ -16,6 +16,7 @@ use dkimwatch_common::{
 pub struct Contract {
     version: u64,
     record: [RawRecord; 0],
+    extended: [RawExtended; 0],
     image: [ExecImage; 0],
     file: [FileId; 0],
     file_watch: [FileWatch; 0],
@@ -32,6 +33,7 @@ const _: () = assert!(size_of::<Contract>() == 8);
 pub static CONTRACT: Contract = Contract {
     version: record::VERSION as u64,
     record: [],
+    extended: [],
     image: [],
     file: [],
     file_watch: [],

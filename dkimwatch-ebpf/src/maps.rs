@@ -47,7 +47,7 @@ pub static TALLY: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
 /// Running numbers per ring.
 #[map]
-pub static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+pub static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(3, 0);
 
 /// Accesses by anybody who does not run a signer's executable.
 #[map]
@@ -56,3 +56,11 @@ pub static STRANGER_RING: RingBuf = RingBuf::with_byte_size(limits::STRANGER_RIN
 /// Accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.
 #[map]
 pub static SIGNER_RING: RingBuf = RingBuf::with_byte_size(limits::SIGNER_RING, 0);
+
+/// Refused attempts, so that a flood of them cannot crowd out a theft.
+#[map]
+pub static ATTEMPT_RING: RingBuf = RingBuf::with_byte_size(limits::ATTEMPT_RING, 0);
+
+/// What the loader says after the programs are loaded, by `limits::SETTING_*`.
+#[map]
+pub static SETTINGS: Array<u32> = Array::with_max_entries(limits::SETTINGS, 0);

@@ -10,6 +10,10 @@ use dkimwatch_common::offsets::{ABSENT, Offsets};
 #[unsafe(no_mangle)]
 pub static OFFSETS: Offsets = Offsets::ABSENT;
 
+/// 1 where the kernel's `vfs_*` functions take a mount's id map first, set by the loader.
+#[unsafe(no_mangle)]
+pub static IDMAP: u32 = 0;
+
 /// A pointer into kernel memory.
 pub type Ptr = *const u8;
 

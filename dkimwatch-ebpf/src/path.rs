@@ -14,15 +14,20 @@ pub struct Walked {
     pub unlinked: bool,
 }
 
-/// Writes the components of `file->f_path`, leaf first, each with its NUL, crossing mounts up to the root of the mount
-/// tree. `to` has `PATH_BYTES` bytes.
+/// Writes the path of an open file, see [`walk`].
+#[inline(always)]
+pub fn of_file(file: Ptr, to: *mut u8) -> Walked {
+    walk(pointer(file, offset!(file_dentry)), pointer(file, offset!(file_mnt)), to)
+}
+
+/// Writes the components of a path, leaf first, each with its NUL, crossing mounts up to the root of the mount tree;
+/// without a mount (`mnt` is null) up to the root of the file system. `to` has `PATH_BYTES` bytes.
 ///
 /// No lock is held: a concurrent rename can yield a mixed path (the kernel's own `d_path` retries under `rename_lock`).
 /// The path is for people; the decision was made by identity.
 #[inline(always)]
-pub fn walk(file: Ptr, to: *mut u8) -> Walked {
-    let mut dentry = pointer(file, offset!(file_dentry));
-    let mut mnt = pointer(file, offset!(file_mnt));
+pub fn walk(dentry: Ptr, mnt: Ptr, to: *mut u8) -> Walked {
+    let (mut dentry, mut mnt) = (dentry, mnt);
     let unlinked_at = offset!(dentry_hash_pprev);
     let unlinked =
         present(unlinked_at) && u64_at(dentry, unlinked_at) == 0 && pointer(dentry, offset!(dentry_d_parent)) != dentry;

@@ -54,6 +54,16 @@ impl Subject {
     }
 }
 
+/// The executable recorded for a process that started then; zero when there is none.
+#[inline(always)]
+pub fn executed(tgid: u32, start: u64) -> FileId {
+    match PROCESSES.get_ptr(tgid) {
+        // SAFETY: a value is only copied out; one that is replaced meanwhile is another process's, whose start differs.
+        Some(image) if unsafe { (*image).start } == start => unsafe { (*image).file },
+        _ => FileId::new(0, 0),
+    }
+}
+
 /// Fills a record's facts about the process.
 ///
 /// # Safety
@@ -72,6 +82,9 @@ pub unsafe fn fill(record: *mut RawRecord, subject: Subject) {
         }
         if flags & PF_IO_WORKER != 0 {
             (*record).marks |= mark::IO_WORKER;
+        }
+        if u32_at(task, offset!(task_ptrace)) != 0 {
+            (*record).marks |= mark::TRACED;
         }
         copy((&raw mut (*record).comm).cast(), limits::COMM as u32, task.wrapping_add(offset!(task_comm) as usize));
         creds(record, task);
@@ -221,7 +234,7 @@ unsafe fn executable(record: *mut RawRecord, subject: Subject) {
         if !mm.is_null() && !file.is_null() {
             let inode = pointer(file, offset!(file_f_inode));
             (*record).claimed = FileId::new(watch::device(inode), u64_at(inode, offset!(inode_i_ino)));
-            let walked = path::walk(file, (&raw mut (*record).claimed_path).cast());
+            let walked = path::of_file(file, (&raw mut (*record).claimed_path).cast());
             (*record).claimed_path_len = walked.len;
             if walked.cut {
                 (*record).marks |= mark::CLAIMED_PATH_CUT;
@@ -305,10 +318,7 @@ unsafe fn ancestors(record: *mut RawRecord, task: Ptr) {
             (*to).start = start;
             (*to).uid = u32_at(pointer(parent, offset!(task_real_cred)), offset!(cred_uid));
             copy((&raw mut (*to).comm).cast(), limits::COMM as u32, parent.wrapping_add(offset!(task_comm) as usize));
-            (*to).exe = match PROCESSES.get_ptr(pid) {
-                Some(image) if (*image).start == start => (*image).file,
-                _ => FileId::new(0, 0),
-            };
+            (*to).exe = executed(pid, start);
             leader = parent;
             count += 1;
         }

@@ -2,6 +2,7 @@
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use dkimwatch_common::{
+    deed::Deed,
     record::{Kind, Via},
     tally::{Exit, Hook},
 };
@@ -23,8 +24,9 @@ fn try_reached(mapping: Ptr, hook: Hook) -> Exit {
     let inode = unsafe { Typed::read::<Ptr>(mapping, offset!(mapping_host)) };
     match watch::inode::<Typed>(inode) {
         Ok(found) => {
-            let file = core::ptr::null();
-            emit::access(&emit::Access { kind: Kind::Data, hook, via: Via::Tracepoint, file, outcome: Some(0) }, &found)
+            let (kind, deed, via) = (Kind::Data, Deed::None, emit::via(Via::Tracepoint));
+            let access = emit::Access { kind, deed, hook, via, name: emit::Name::None, outcome: Some(0) };
+            emit::access(&access, &found)
         }
         Err(exit) => exit,
     }

@@ -7,6 +7,7 @@ use aya_ebpf::{
     programs::{FExitContext, LsmContext, TracePointContext},
 };
 use dkimwatch_common::{
+    deed::Deed,
     record::{Kind, Via},
     tally::{Exit, Hook},
 };
@@ -14,14 +15,15 @@ use dkimwatch_common::{
 use crate::{
     emit,
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
-    tally, watch,
+    tally,
+    watch::{self, Found},
 };
 
 /// The body of the hooks on `security_file_open()`, which are given the file by a trusted pointer.
 #[inline(always)]
 fn opened(file: Ptr, hook: Hook, via: Via, outcome: i32) -> Exit {
     match watch::file::<Typed, 0>(file) {
-        Ok(found) => emit::access(&emit::Access { kind: Kind::Open, hook, via, file, outcome: Some(outcome) }, &found),
+        Ok(found) => told(file, hook, via, outcome, &found),
         Err(exit) => exit,
     }
 }
@@ -75,8 +77,13 @@ fn try_sys_exit_open(ctx: &TracePointContext) -> Exit {
     if u32_at(file, offset!(file_f_mode)) & FMODE_PATH != 0 {
         return Exit::FilterMiss;
     }
-    let (kind, hook, via) = (Kind::Open, Hook::SysExitOpen, Via::Tracepoint);
-    emit::access(&emit::Access { kind, hook, via, file, outcome: Some(0) }, &found)
+    told(file, Hook::SysExitOpen, Via::Tracepoint, 0, &found)
+}
+
+#[inline(always)]
+fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
+    let (kind, deed, name) = (Kind::Open, Deed::None, emit::Name::File(file));
+    emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found)
 }
 
 /// `O_PATH`: a name, no access (`include/linux/fs.h`).

@@ -1,6 +1,7 @@
 //! The noun of the first stage: one access, as the kernel recorded it.
 
 use dkimwatch_common::{
+    deed::Deed,
     identity::FileId,
     record::{Kind, Via},
     tally::Hook,
@@ -44,13 +45,17 @@ pub enum Ring {
     Stranger,
     /// Accesses by processes that run a signer's executable. A routing hint, not a verdict.
     Signer,
+    /// Refused attempts, which anybody can make.
+    Attempt,
 }
 
 /// One access to a watched file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    /// Opened, or data reached without an own open.
+    /// What happened.
     pub kind: Kind,
+    /// What was done, where the kind does not say everything.
+    pub deed: Deed,
     /// The backend.
     pub via: Via,
     /// The hook.
@@ -69,6 +74,38 @@ pub struct Access {
     pub file: OpenedFile,
     /// The process, as it was at that moment.
     pub process: Process,
+    /// Another process that matters: who opened the descriptor that was used, whose memory was reached.
+    pub other: Fact<Ancestor>,
+    /// What changed.
+    pub change: Fact<Change>,
+    /// A second text: the other path of a rename, a link or a mount, the path as it was asked for, an attribute's name.
+    pub second: Fact<KernelPath>,
+}
+
+/// A file's attributes, as they were or became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Bytes.
+    pub size: u64,
+    /// `i_mode`.
+    pub mode: u32,
+    /// Owner, initial user namespace.
+    pub uid: u32,
+    /// Group, initial user namespace.
+    pub gid: u32,
+    /// Hard links.
+    pub nlink: u32,
+    /// `i_flags`: `S_IMMUTABLE` and the like (`include/linux/fs.h`).
+    pub flags: u32,
+}
+
+/// What a deed changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Before.
+    pub before: Attributes,
+    /// After.
+    pub after: Attributes,
 }
 
 /// The file, as it was opened.
@@ -92,6 +129,10 @@ pub struct OpenedFile {
     pub nlink: u32,
     /// Path, from the root of the mount tree it was opened in.
     pub path: Fact<KernelPath>,
+    /// The path begins at the root of its file system, not of the mount tree: the hook had no mount.
+    pub path_in_fs: bool,
+    /// It is a watched folder, not a file in it.
+    pub is_folder: bool,
     /// The name was gone (unlinked) already.
     pub unlinked: bool,
     /// The watch list's entry.
@@ -142,7 +183,7 @@ impl OpenMode {
     }
 }
 
-/// A path from the kernel: bytes, absolute unless cut.
+/// A path from the kernel: bytes, absolute unless cut. (Or a text that is no path, see [`Access::second`].)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelPath {
     /// The path, with a leading `/`, or `…/` when cut.
@@ -184,6 +225,8 @@ pub struct Process {
     pub kernel_thread: bool,
     /// An io_uring worker.
     pub io_worker: bool,
+    /// Another process traces it (`task->ptrace`).
+    pub traced: bool,
     /// Forebears, parent first.
     pub ancestors: Vec<Ancestor>,
     /// There were more forebears than a record keeps.

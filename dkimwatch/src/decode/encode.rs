@@ -7,10 +7,14 @@ use dkimwatch_common::{
     exec::{ExecImage, source},
     identity::FileId,
     limits,
-    record::{RawAncestor, RawRecord, VERSION, fact, mark},
+    record::{Kind, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord, VERSION, fact, mark},
 };
 
-use super::{Access, Fact, Image, ImageSource, Process, Ring, fields::SIZE, texts};
+use super::{
+    Access, Ancestor, Attributes, Fact, Image, ImageSource, Process, Ring,
+    fields::{EXTENDED, SIZE},
+    texts,
+};
 
 /// Why an access does not fit a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,16 +55,19 @@ impl RecordBuilder {
     /// # Errors
     /// A text or the list of ancestors does not fit.
     pub fn new(access: &Access) -> Result<Self, EncodeError> {
-        let mut record = Self { bytes: vec![0xa5; SIZE], known: 0, unreadable: 0, marks: 0 };
+        let size = if access.kind == Kind::Open { SIZE } else { EXTENDED };
+        let mut record = Self { bytes: vec![0xa5; size], known: 0, unreadable: 0, marks: 0 };
         record.put(offset_of!(RawRecord, header.version), &VERSION.to_le_bytes());
         record.put(offset_of!(RawRecord, header.kind), &(access.kind as u16).to_le_bytes());
-        record.u32(offset_of!(RawRecord, header.len), u32::try_from(SIZE).unwrap_or(u32::MAX));
+        record.u32(offset_of!(RawRecord, header.len), u32::try_from(size).unwrap_or(u32::MAX));
         record.u64(offset_of!(RawRecord, boot_ns), access.boot_ns);
         record.u64(offset_of!(RawRecord, sequence), access.sequence);
         record.u32(offset_of!(RawRecord, cpu), access.cpu);
         record.put(offset_of!(RawRecord, hook), &(access.hook as u16).to_le_bytes());
         record.put(offset_of!(RawRecord, via), &(access.via as u16).to_le_bytes());
+        record.u32(offset_of!(RawRecord, deed), access.deed as u32);
         record.mark(mark::SIGNER_RING, access.ring == Ring::Signer);
+        record.mark(mark::ATTEMPT_RING, access.ring == Ring::Attempt);
         if let Some(outcome) = record.fact(fact::OUTCOME, &access.outcome) {
             let raw = outcome.err().map_or(0, i32::wrapping_neg);
             record.put(offset_of!(RawRecord, outcome), &raw.to_le_bytes());
@@ -68,7 +75,47 @@ impl RecordBuilder {
         record.file(access)?;
         record.process(&access.process)?;
         record.ancestors(&access.process)?;
+        if size == EXTENDED {
+            record.more(access)?;
+        }
         Ok(record)
+    }
+
+    /// What only an extended record has.
+    fn more(&mut self, access: &Access) -> Result<(), EncodeError> {
+        if let Some(other) = self.fact(fact::OTHER, &access.other) {
+            self.ancestor(offset_of!(RawExtended, other), other)?;
+        }
+        if let Some(change) = self.fact(fact::CHANGE, &access.change) {
+            let at = offset_of!(RawExtended, change);
+            self.attributes(at + offset_of!(RawChange, before), change.before);
+            self.attributes(at + offset_of!(RawChange, after), change.after);
+        }
+        if let Some(second) = self.fact(fact::SECOND, &access.second) {
+            self.mark(mark::SECOND_CUT, second.cut);
+            let text =
+                if access.deed.second_is_path() { texts::components(&second.bytes) } else { second.bytes.clone() };
+            let used = self.text("second", offset_of!(RawExtended, second), &text, limits::PATH_BYTES)?;
+            self.u32(offset_of!(RawExtended, second_len), used);
+        }
+        Ok(())
+    }
+
+    fn attributes(&mut self, at: usize, attributes: Attributes) {
+        self.u64(at + offset_of!(RawAttributes, size), attributes.size);
+        self.u32(at + offset_of!(RawAttributes, mode), attributes.mode);
+        self.u32(at + offset_of!(RawAttributes, uid), attributes.uid);
+        self.u32(at + offset_of!(RawAttributes, gid), attributes.gid);
+        self.u32(at + offset_of!(RawAttributes, nlink), attributes.nlink);
+        self.u32(at + offset_of!(RawAttributes, flags), attributes.flags);
+    }
+
+    fn ancestor(&mut self, at: usize, ancestor: &Ancestor) -> Result<(), EncodeError> {
+        self.u64(at + offset_of!(RawAncestor, start), ancestor.start_ns);
+        self.file_id(at + offset_of!(RawAncestor, exe), ancestor.exe.unwrap_or_default());
+        self.u32(at + offset_of!(RawAncestor, pid), ancestor.pid);
+        self.u32(at + offset_of!(RawAncestor, uid), ancestor.uid);
+        self.comm(at + offset_of!(RawAncestor, comm), &ancestor.comm)
     }
 
     /// The finished bytes.
@@ -92,6 +139,8 @@ impl RecordBuilder {
         self.u32(offset_of!(RawRecord, file_nlink), file.nlink);
         self.u32(offset_of!(RawRecord, watch_kind), file.watch_kind);
         self.u32(offset_of!(RawRecord, watch_tag), file.tag);
+        self.mark(mark::PATH_IN_FS, file.path_in_fs);
+        self.mark(mark::FOLDER, file.is_folder);
         self.mark(mark::UNLINKED, file.unlinked);
         if let Some(path) = self.fact(fact::PATH, &file.path) {
             self.mark(mark::PATH_CUT, path.cut);
@@ -113,6 +162,7 @@ impl RecordBuilder {
         self.comm(offset_of!(RawRecord, comm), &process.comm)?;
         self.mark(mark::KERNEL_THREAD, process.kernel_thread);
         self.mark(mark::IO_WORKER, process.io_worker);
+        self.mark(mark::TRACED, process.traced);
         if let Some(pid) = self.fact(fact::INNER_PID, &process.inner_pid) {
             self.u32(offset_of!(RawRecord, inner_pid), *pid);
         }
@@ -190,12 +240,7 @@ impl RecordBuilder {
         self.u32(offset_of!(RawRecord, ancestor_count), u32::try_from(count).unwrap_or(u32::MAX));
         self.mark(mark::ANCESTORS_CUT, process.ancestors_cut);
         for (index, ancestor) in process.ancestors.iter().enumerate() {
-            let at = offset_of!(RawRecord, ancestors) + index * size_of::<RawAncestor>();
-            self.u64(at + offset_of!(RawAncestor, start), ancestor.start_ns);
-            self.file_id(at + offset_of!(RawAncestor, exe), ancestor.exe.unwrap_or_default());
-            self.u32(at + offset_of!(RawAncestor, pid), ancestor.pid);
-            self.u32(at + offset_of!(RawAncestor, uid), ancestor.uid);
-            self.comm(at + offset_of!(RawAncestor, comm), &ancestor.comm)?;
+            self.ancestor(offset_of!(RawRecord, ancestors) + index * size_of::<RawAncestor>(), ancestor)?;
         }
         Ok(())
     }

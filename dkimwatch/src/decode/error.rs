@@ -8,13 +8,13 @@ use dkimwatch_common::record::VERSION;
 pub enum DecodeError {
     /// The bytes are not as many as a record has.
     #[error(
-        "a record of {got} bytes came through the ring, expected {expected}: the kernel programs and dkimwatch differ in version; restart dkimwatch"
+        "a record of {got} bytes came through the ring, expected {open} or {extended}: the kernel programs and dkimwatch differ in version; restart dkimwatch",
+        open = super::fields::SIZE,
+        extended = super::fields::EXTENDED
     )]
     Size {
         /// Bytes that came.
         got: usize,
-        /// Bytes of a record.
-        expected: usize,
     },
     /// The header's length is another than the bytes that came.
     #[error("a record's header says {header} bytes, the ring delivered {got}: restart dkimwatch, and report this")]
@@ -50,5 +50,11 @@ pub enum DecodeError {
     Hook {
         /// The record's hook.
         got: u16,
+    },
+    /// A deed that is not in the contract.
+    #[error("a record tells of deed {got}, which is not in the contract: restart dkimwatch, and report this")]
+    Deed {
+        /// The record's deed.
+        got: u32,
     },
 }

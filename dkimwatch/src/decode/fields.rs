@@ -3,21 +3,41 @@
 //! A cast of ring bytes to `RawRecord` would need `unsafe` and would trust what it is to check. Reading each field at
 //! `offset_of!` its place costs nothing measurable beside the ring's own work.
 
-use dkimwatch_common::{identity::FileId, record::RawRecord};
+use dkimwatch_common::{
+    identity::FileId,
+    record::{RawExtended, RawRecord},
+};
 
 use super::DecodeError;
 
-/// Bytes of a record.
+/// Bytes of an open's record.
 pub(super) const SIZE: usize = size_of::<RawRecord>();
+
+/// Bytes of any other record.
+pub(super) const EXTENDED: usize = size_of::<RawExtended>();
 
 /// A record's bytes, exactly as many as it has.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a>(&'a [u8; SIZE]);
+pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     /// Takes the bytes, if they are exactly as many as a record has.
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        bytes.try_into().map(Self).map_err(|_| DecodeError::Size { got: bytes.len(), expected: SIZE })
+        if bytes.len() == SIZE || bytes.len() == EXTENDED {
+            Ok(Self(bytes))
+        } else {
+            Err(DecodeError::Size { got: bytes.len() })
+        }
+    }
+
+    /// Whether it has more than an open's record.
+    pub(super) const fn is_extended(self) -> bool {
+        self.0.len() == EXTENDED
+    }
+
+    /// How many bytes there are.
+    pub(super) const fn len(self) -> usize {
+        self.0.len()
     }
 
     /// `N` bytes at `at`. Offsets are constants of the contract, so the zeroes for an offset outside are never seen; a

@@ -3,18 +3,20 @@
 use std::mem::offset_of;
 
 use dkimwatch_common::{
+    deed::Deed,
     exec::{ExecImage, source},
     identity::FileId,
     limits,
-    record::{Creds as RawCreds, Header, Kind, RawAncestor, RawRecord, VERSION, Via, fact, mark},
+    record::{
+        Creds as RawCreds, Header, Kind, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord, VERSION, Via,
+        fact, mark,
+    },
     tally::Hook,
 };
 
 use super::{
-    Access, Ancestor, Args, Cgroup, ClaimedExe, Creds, DecodeError, Fact, Image, ImageSource, KernelPath, Namespaces,
-    OpenMode, OpenedFile, Process, Ring,
-    fields::{Fields, SIZE},
-    texts,
+    Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, DecodeError, Fact, Image, ImageSource,
+    KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring, fields::Fields, texts,
 };
 
 /// One access from the bytes of one record.
@@ -35,7 +37,7 @@ pub fn decode(bytes: &[u8]) -> Result<Access, DecodeError> {
     }
     let raw = Fields::new(bytes)?;
     let header = raw.u32(offset_of!(RawRecord, header.len));
-    if usize::try_from(header) != Ok(SIZE) {
+    if usize::try_from(header) != Ok(raw.len()) {
         return Err(DecodeError::Length { header, got: bytes.len() });
     }
     let facts = Facts {
@@ -43,18 +45,55 @@ pub fn decode(bytes: &[u8]) -> Result<Access, DecodeError> {
         unreadable: raw.u32(offset_of!(RawRecord, unreadable)),
         marks: raw.u32(offset_of!(RawRecord, marks)),
     };
+    let deed = Deed::try_from(raw.u32(offset_of!(RawRecord, deed))).map_err(|got| DecodeError::Deed { got })?;
+    // An open's record has no room for them: whatever its bits say, they were not asked.
+    let more = |fact| if raw.is_extended() { fact } else { 0 };
     Ok(Access {
+        deed,
         kind: Kind::try_from(raw.u16(offset_of!(RawRecord, header.kind))).map_err(|got| DecodeError::Kind { got })?,
         via: Via::try_from(raw.u16(offset_of!(RawRecord, via))).map_err(|got| DecodeError::Via { got })?,
         hook: Hook::try_from(raw.u16(offset_of!(RawRecord, hook))).map_err(|got| DecodeError::Hook { got })?,
-        ring: if facts.marked(mark::SIGNER_RING) { Ring::Signer } else { Ring::Stranger },
+        ring: if facts.marked(mark::ATTEMPT_RING) {
+            Ring::Attempt
+        } else if facts.marked(mark::SIGNER_RING) {
+            Ring::Signer
+        } else {
+            Ring::Stranger
+        },
         boot_ns: raw.u64(offset_of!(RawRecord, boot_ns)),
         sequence: raw.u64(offset_of!(RawRecord, sequence)),
         cpu: raw.u32(offset_of!(RawRecord, cpu)),
         outcome: facts.of(fact::OUTCOME, || outcome(raw.i32(offset_of!(RawRecord, outcome)))),
         file: file(raw, facts),
         process: process(raw, facts),
+        other: facts.of(more(fact::OTHER), || Some(ancestor(raw, offset_of!(RawExtended, other)))),
+        change: facts.of(more(fact::CHANGE), || Some(change(raw))),
+        second: facts.of(more(fact::SECOND), || second(raw, facts, deed)),
     })
+}
+
+fn change(raw: Fields<'_>) -> Change {
+    let attributes = |at: usize| Attributes {
+        size: raw.u64(at + offset_of!(RawAttributes, size)),
+        mode: raw.u32(at + offset_of!(RawAttributes, mode)),
+        uid: raw.u32(at + offset_of!(RawAttributes, uid)),
+        gid: raw.u32(at + offset_of!(RawAttributes, gid)),
+        nlink: raw.u32(at + offset_of!(RawAttributes, nlink)),
+        flags: raw.u32(at + offset_of!(RawAttributes, flags)),
+    };
+    let at = offset_of!(RawExtended, change);
+    Change {
+        before: attributes(at + offset_of!(RawChange, before)),
+        after: attributes(at + offset_of!(RawChange, after)),
+    }
+}
+
+fn second(raw: Fields<'_>, facts: Facts, deed: Deed) -> Option<KernelPath> {
+    let used = raw.u32(offset_of!(RawExtended, second_len));
+    let text = raw.text(offset_of!(RawExtended, second), used, limits::PATH_BYTES)?;
+    let cut = facts.marked(mark::SECOND_CUT);
+    let bytes = if deed.second_is_path() { texts::path(text, cut) } else { text.to_vec() };
+    Some(KernelPath { bytes, cut })
 }
 
 /// Which facts the kernel has, and what it noticed.
@@ -103,6 +142,8 @@ fn file(raw: Fields<'_>, facts: Facts) -> OpenedFile {
             let cut = facts.marked(mark::PATH_CUT);
             Some(KernelPath { bytes: texts::path(text, cut), cut })
         }),
+        path_in_fs: facts.marked(mark::PATH_IN_FS),
+        is_folder: facts.marked(mark::FOLDER),
         unlinked: facts.marked(mark::UNLINKED),
         tag: raw.u32(offset_of!(RawRecord, watch_tag)),
         watch_kind: raw.u32(offset_of!(RawRecord, watch_kind)),
@@ -136,6 +177,7 @@ fn process(raw: Fields<'_>, facts: Facts) -> Process {
         }),
         kernel_thread: facts.marked(mark::KERNEL_THREAD),
         io_worker: facts.marked(mark::IO_WORKER),
+        traced: facts.marked(mark::TRACED),
         ancestors: ancestors(raw),
         ancestors_cut: facts.marked(mark::ANCESTORS_CUT) || ancestor_count(raw) > limits::ANCESTORS,
     }
@@ -222,16 +264,17 @@ fn ancestor_count(raw: Fields<'_>) -> usize {
 
 fn ancestors(raw: Fields<'_>) -> Vec<Ancestor> {
     (0..ancestor_count(raw).min(limits::ANCESTORS))
-        .map(|index| {
-            let at = offset_of!(RawRecord, ancestors) + index * size_of::<RawAncestor>();
-            let exe = raw.file_id(at + offset_of!(RawAncestor, exe));
-            Ancestor {
-                pid: raw.u32(at + offset_of!(RawAncestor, pid)),
-                start_ns: raw.u64(at + offset_of!(RawAncestor, start)),
-                uid: raw.u32(at + offset_of!(RawAncestor, uid)),
-                comm: raw.c_text(at + offset_of!(RawAncestor, comm), limits::COMM).to_vec(),
-                exe: (exe != FileId::default()).then_some(exe),
-            }
-        })
+        .map(|index| ancestor(raw, offset_of!(RawRecord, ancestors) + index * size_of::<RawAncestor>()))
         .collect()
+}
+
+fn ancestor(raw: Fields<'_>, at: usize) -> Ancestor {
+    let exe = raw.file_id(at + offset_of!(RawAncestor, exe));
+    Ancestor {
+        pid: raw.u32(at + offset_of!(RawAncestor, pid)),
+        start_ns: raw.u64(at + offset_of!(RawAncestor, start)),
+        uid: raw.u32(at + offset_of!(RawAncestor, uid)),
+        comm: raw.c_text(at + offset_of!(RawAncestor, comm), limits::COMM).to_vec(),
+        exe: (exe != FileId::default()).then_some(exe),
+    }
 }

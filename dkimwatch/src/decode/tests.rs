@@ -3,13 +3,17 @@
 use std::mem::offset_of;
 
 use dkimwatch_common::{
+    deed::DEEDS,
     identity::FileId,
     limits,
-    record::{Kind, RawRecord, VERSION, Via, fact},
+    record::{KINDS, Kind, RawRecord, VERSION, Via, fact},
     tally::HOOKS,
 };
 
-use super::{fields::SIZE, *};
+use super::{
+    fields::{EXTENDED, SIZE},
+    *,
+};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): seeded, so that a failure can be run again.
 pub(crate) struct Random(pub(crate) u64);
@@ -73,11 +77,15 @@ impl Random {
 
     pub(crate) fn access(&mut self) -> Access {
         let login = self.fact(|random| (random.next(), random.next()));
+        let kind = if self.chance() { Kind::Open } else { KINDS[self.below(KINDS.len())] };
+        let deed = DEEDS[self.below(DEEDS.len())];
+        let extended = kind != Kind::Open;
         Access {
-            kind: if self.chance() { Kind::Open } else { Kind::Data },
+            kind,
+            deed,
             via: [Via::Lsm, Via::Fentry, Via::Tracepoint][self.below(3)],
             hook: HOOKS[self.below(HOOKS.len())],
-            ring: if self.chance() { Ring::Signer } else { Ring::Stranger },
+            ring: [Ring::Signer, Ring::Stranger, Ring::Attempt][self.below(3)],
             boot_ns: self.next(),
             sequence: self.next(),
             cpu: self.u32(),
@@ -97,6 +105,8 @@ impl Random {
                     let cut = random.chance();
                     KernelPath { bytes: random.path(limits::PATH_DEPTH, 40, cut), cut }
                 }),
+                path_in_fs: self.chance(),
+                is_folder: self.chance(),
                 unlinked: self.chance(),
                 tag: self.u32(),
                 watch_kind: self.u32(),
@@ -162,17 +172,50 @@ impl Random {
                 }),
                 kernel_thread: self.chance(),
                 io_worker: self.chance(),
-                ancestors: (0..self.below(limits::ANCESTORS + 1))
-                    .map(|_| Ancestor {
-                        pid: self.u32(),
-                        start_ns: self.next(),
-                        uid: self.u32(),
-                        comm: self.name(limits::COMM - 1),
-                        exe: self.chance().then(|| self.file_id()),
-                    })
-                    .collect(),
+                traced: self.chance(),
+                ancestors: (0..self.below(limits::ANCESTORS + 1)).map(|_| self.ancestor()).collect(),
                 ancestors_cut: self.chance(),
             },
+            other: if extended { self.fact(Self::ancestor) } else { Fact::NotAsked },
+            change: if extended {
+                self.fact(|random| Change { before: random.attributes(), after: random.attributes() })
+            } else {
+                Fact::NotAsked
+            },
+            second: if extended {
+                self.fact(|random| {
+                    let cut = random.chance();
+                    let bytes = if deed.second_is_path() {
+                        random.path(limits::PATH_DEPTH, 40, cut)
+                    } else {
+                        random.name(limits::PATH_BYTES - 1)
+                    };
+                    KernelPath { bytes, cut }
+                })
+            } else {
+                Fact::NotAsked
+            },
+        }
+    }
+
+    fn ancestor(&mut self) -> Ancestor {
+        Ancestor {
+            pid: self.u32(),
+            start_ns: self.next(),
+            uid: self.u32(),
+            comm: self.name(limits::COMM - 1),
+            exe: self.chance().then(|| self.file_id()),
+        }
+    }
+
+    fn attributes(&mut self) -> Attributes {
+        Attributes {
+            size: self.next(),
+            mode: self.u32(),
+            uid: self.u32(),
+            gid: self.u32(),
+            nlink: self.u32(),
+            flags: self.u32(),
         }
     }
 }
@@ -187,7 +230,7 @@ fn what_was_encoded_is_decoded_alike() {
     for round in 0..20_000 {
         let access = random.access();
         let bytes = encode(&access);
-        assert_eq!(bytes.len(), SIZE);
+        assert_eq!(bytes.len(), if access.kind == Kind::Open { SIZE } else { EXTENDED });
         assert_eq!(decode(&bytes).as_ref(), Ok(&access), "round {round}");
     }
 }
@@ -195,13 +238,14 @@ fn what_was_encoded_is_decoded_alike() {
 #[test]
 fn a_million_random_byte_strings_are_survived() {
     let mut random = Random(2);
-    let mut buffer = [0_u8; 2 * SIZE];
+    let mut buffer = [0_u8; 2 * EXTENDED];
     let (mut accepted, mut refused) = (0, 0);
     // Plain noise: short, long, and with a true version and length in front, so that more than the first check is tried.
     for round in 0..500_000_usize {
         let length = match round % 8 {
-            0 => SIZE,
-            1 => random.below(2 * SIZE),
+            0 if round % 16 == 0 => SIZE,
+            0 => EXTENDED,
+            1 => random.below(2 * EXTENDED),
             _ => random.below(64),
         };
         let bytes = &mut buffer[..length];
@@ -262,18 +306,21 @@ fn a_million_random_byte_strings_are_survived() {
 #[test]
 fn each_refusal_names_what_is_wrong() {
     let mut random = Random(3);
-    let good = encode(&random.access());
+    let mut access = random.access();
+    access.kind = Kind::Open;
+    let good = encode(&access);
     let with = |at: usize, value: u16| {
         let mut bytes = good.clone();
         bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
         decode(&bytes)
     };
-    assert_eq!(decode(&[]), Err(DecodeError::Size { got: 0, expected: SIZE }));
-    assert_eq!(decode(&good[..SIZE - 1]), Err(DecodeError::Size { got: SIZE - 1, expected: SIZE }));
-    assert_eq!(with(offset_of!(RawRecord, header.version), 2), Err(DecodeError::Version { got: 2 }));
+    assert_eq!(decode(&[]), Err(DecodeError::Size { got: 0 }));
+    assert_eq!(decode(&good[..SIZE - 1]), Err(DecodeError::Size { got: SIZE - 1 }));
+    assert_eq!(with(offset_of!(RawRecord, header.version), 1), Err(DecodeError::Version { got: 1 }));
     assert_eq!(with(offset_of!(RawRecord, header.kind), 0), Err(DecodeError::Kind { got: 0 }));
     assert_eq!(with(offset_of!(RawRecord, via), 4), Err(DecodeError::Via { got: 4 }));
     assert_eq!(with(offset_of!(RawRecord, hook), 99), Err(DecodeError::Hook { got: 99 }));
+    assert_eq!(with(offset_of!(RawRecord, deed), 99), Err(DecodeError::Deed { got: 99 }));
     let length = with(offset_of!(RawRecord, header.len), 7);
     assert!(matches!(length, Err(DecodeError::Length { got: SIZE, .. })), "{length:?}");
 }

@@ -10,11 +10,20 @@ use super::KernelError;
 /// Where the kernel describes its types.
 pub(super) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
+/// What the running kernel looks like.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// Where each field is.
+    pub(super) offsets: Offsets,
+    /// 1 where the `vfs_*` functions take a mount's id map (5.12; then called `mnt_userns`) before the dentry.
+    pub(super) idmap: u32,
+}
+
 /// Resolves every field of the contract.
 ///
 /// # Errors
 /// When the description cannot be read, or lacks a field that is needed.
-pub(super) fn resolve(path: &Path) -> Result<Offsets, KernelError> {
+pub(super) fn resolve(path: &Path) -> Result<Resolved, KernelError> {
     let btf =
         Btf::from_file(path).map_err(|error| KernelError::Btf { path: path.to_owned(), reason: error.to_string() })?;
     let mut missing = None;
@@ -27,8 +36,18 @@ pub(super) fn resolve(path: &Path) -> Result<Offsets, KernelError> {
     });
     match missing {
         Some(paths) => Err(KernelError::FieldMissing { paths }),
-        None => Ok(offsets),
+        None => Ok(Resolved { offsets, idmap: u32::from(takes_idmap(&btf)) }),
     }
+}
+
+/// Whether `notify_change()` has its dentry second.
+fn takes_idmap(btf: &Btf) -> bool {
+    let functions = btf.resolve_types_by_name("notify_change").unwrap_or_default();
+    functions.into_iter().any(|kind| {
+        let Type::Func(function) = kind else { return false };
+        let Ok(Type::FuncProto(proto)) = btf.resolve_chained_type(&function) else { return false };
+        proto.parameters.get(1).and_then(|second| btf.resolve_name(second).ok()).is_some_and(|name| name == "dentry")
+    })
 }
 
 /// The offset in bytes of `struct.member[.member…]`.
@@ -90,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_running_kernel_has_every_field_and_no_two_alike_in_one_struct() {
-        let offsets = resolve(Path::new(VMLINUX)).expect("this kernel describes its types");
+        let Resolved { offsets, .. } = resolve(Path::new(VMLINUX)).expect("this kernel describes its types");
         assert_ne!(offsets.file_f_inode, offsets.file_f_flags);
         assert_eq!(offsets.cred_gid, offsets.cred_uid + 4);
         assert_ne!(offsets.mount_mnt, ABSENT);

@@ -15,10 +15,11 @@ pub type Batch = Vec<(Ring, Bytes)>;
 /// Records taken from one ring in one go, so that the rest of the pipeline and the signals get their turn under a flood.
 const BATCH: usize = 512;
 
-/// Both rings.
+/// The rings.
 pub struct Rings {
     stranger: AsyncFd<Readable>,
     signer: AsyncFd<Readable>,
+    attempt: AsyncFd<Readable>,
 }
 
 struct Readable(RingBuf<MapData>);
@@ -37,16 +38,16 @@ impl AsFd for Readable {
 }
 
 impl Rings {
-    /// Registers both rings with the runtime.
+    /// Registers the rings with the runtime: strangers', signers', attempts'.
     ///
     /// # Errors
     /// When the runtime cannot poll them.
-    pub(super) fn new(stranger: RingBuf<MapData>, signer: RingBuf<MapData>) -> Result<Self, KernelError> {
+    pub(super) fn new([stranger, signer, attempt]: [RingBuf<MapData>; 3]) -> Result<Self, KernelError> {
         let register = |ring| {
             // SAFETY: the ring owns its descriptor, which is the same for as long as it lives.
             unsafe { AsyncFd::register(Readable(ring)) }.map_err(|error| KernelError::io("poll a ring")(error.into()))
         };
-        Ok(Self { stranger: register(stranger)?, signer: register(signer)? })
+        Ok(Self { stranger: register(stranger)?, signer: register(signer)?, attempt: register(attempt)? })
     }
 
     /// Waits for records and takes what is there, strangers first.
@@ -67,14 +68,22 @@ impl Rings {
                 ready = self.signer.readable_mut() => {
                     ready.map_err(KernelError::io("poll the signers' ring"))?.clear_ready();
                 }
+                ready = self.attempt.readable_mut() => {
+                    ready.map_err(KernelError::io("poll the attempts' ring"))?.clear_ready();
+                }
             }
         }
     }
 
-    /// Takes what is there, without waiting. Each ring has its own share, so that neither waits for the other.
+    /// Takes what is there, without waiting. Each ring has its own share, so that none waits for another.
     pub fn drain(&mut self) -> Batch {
         let mut batch = Batch::new();
-        for (ring, source) in [(Ring::Stranger, &mut self.stranger), (Ring::Signer, &mut self.signer)] {
+        let sources = [
+            (Ring::Stranger, &mut self.stranger),
+            (Ring::Signer, &mut self.signer),
+            (Ring::Attempt, &mut self.attempt),
+        ];
+        for (ring, source) in sources {
             let source = &mut source.get_mut().0;
             let mut taken = 0;
             while taken < BATCH

@@ -9,6 +9,7 @@ use aya::{
 };
 use dkimwatch_common::{
     identity::Identified,
+    limits,
     names::{globals, maps, programs},
     tally::Hook,
     watch::{FileWatch, file_watch},
@@ -59,7 +60,8 @@ pub struct Session {
     ebpf: Ebpf,
     btf: Btf,
     /// Taken by [`Session::rings`].
-    rings: Option<(RingBuf<MapData>, RingBuf<MapData>)>,
+    rings: Option<[RingBuf<MapData>; 3]>,
+    settings: Array<MapData, u32>,
     /// What is watched.
     pub watch_set: WatchSet,
     /// The hooks' counters.
@@ -84,12 +86,14 @@ impl Session {
         if let Some(sentence) = super::missing_rights() {
             return Err(KernelError::Rights(sentence));
         }
-        let offsets = pod::FieldOffsets(offsets::resolve(Path::new(offsets::VMLINUX))?);
+        let offsets::Resolved { offsets, idmap } = offsets::resolve(Path::new(offsets::VMLINUX))?;
+        let offsets = pod::FieldOffsets(offsets);
         let btf = Btf::from_sys_fs()
             .map_err(|error| KernelError::Btf { path: offsets::VMLINUX.into(), reason: error.to_string() })?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .override_global(globals::OFFSETS, &offsets, true)
+            .override_global(globals::IDMAP, &idmap, true)
             .override_global(globals::LOG_LEVEL, &log_level, true)
             .load(KERNEL_OBJECT)?;
 
@@ -101,11 +105,13 @@ impl Session {
             signers: take(&mut ebpf, maps::SIGNERS, HashMap::try_from)?,
         };
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
-        let rings = Some((
+        let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;
+        let rings = Some([
             take(&mut ebpf, maps::STRANGER_RING, RingBuf::try_from)?,
             take(&mut ebpf, maps::SIGNER_RING, RingBuf::try_from)?,
-        ));
-        let mut session = Self { ebpf, btf, rings, watch_set, tally };
+            take(&mut ebpf, maps::ATTEMPT_RING, RingBuf::try_from)?,
+        ]);
+        let mut session = Self { ebpf, btf, rings, settings, watch_set, tally };
         session.load_iterators()?;
         session.keep_processes()?;
         Ok(session)
@@ -182,6 +188,8 @@ impl Session {
         // A duplicate's descriptor names the same file; the canary's own stays open until it is proven.
         let watch = FileWatch { tag: 0, kind: file_watch::CANARY, generation: identity.generation, pad: 0 };
         self.watch_set.arm_file(identity.file, watch)?;
+        let via = u32::from(candidate.via() as u16);
+        self.settings.set(limits::SETTING_VIA, via, 0).map_err(KernelError::map(maps::SETTINGS))?;
         let attached = backend::attach(candidate, &mut self.ebpf, &self.btf)?;
         let proven = canary.open().map(|()| self.heard_canary());
         self.watch_set.disarm_canary(identity.file)?;
@@ -194,9 +202,9 @@ impl Session {
 
     /// Whether a ring holds a canary's record. A hook submits before the open returns, so there is nothing to wait for.
     fn heard_canary(&mut self) -> bool {
-        let Some((strangers, signers)) = &mut self.rings else { return false };
+        let Some(rings) = &mut self.rings else { return false };
         let mut heard = false;
-        for ring in [strangers, signers] {
+        for ring in rings {
             while let Some(record) = ring.next() {
                 heard |= crate::decode::is_canary(&record);
             }
@@ -222,9 +230,8 @@ impl Session {
     /// # Errors
     /// When they were taken before, or cannot be polled.
     pub fn rings(&mut self) -> Result<Rings, KernelError> {
-        let (strangers, signers) =
-            self.rings.take().ok_or(KernelError::Contract { kind: "map", name: maps::STRANGER_RING })?;
-        Rings::new(strangers, signers)
+        let rings = self.rings.take().ok_or(KernelError::Contract { kind: "map", name: maps::STRANGER_RING })?;
+        Rings::new(rings)
     }
 
     /// The kernel side's own log.

@@ -1,6 +1,7 @@
 //! A raw record in readable form, as a story keeps it.
 
 use dkimwatch_common::{
+    deed::{DEEDS, Deed},
     record::{Kind, Via},
     tally::{HOOKS, Hook},
     watch::file_watch,
@@ -9,8 +10,8 @@ use serde::Deserialize;
 
 use super::values::{Id, Octal, Recorded, Text};
 use crate::decode::{
-    Access, Ancestor, Args, Cgroup, ClaimedExe, Creds, Image, ImageSource, KernelPath, Namespaces, OpenMode,
-    OpenedFile, Process, Ring,
+    Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, Image, ImageSource, KernelPath, Namespaces,
+    OpenMode, OpenedFile, Process, Ring,
 };
 
 /// One record.
@@ -24,6 +25,8 @@ pub(super) struct Record {
     kind: RecordKind,
     #[serde(default)]
     via: Backend,
+    /// The deed's name; by default the kind says everything.
+    deed: Option<String>,
     /// The hook's name; by default the one that the backend opens with.
     hook: Option<String>,
     #[serde(default)]
@@ -35,8 +38,41 @@ pub(super) struct Record {
     /// 0 or a negative errno.
     #[serde(default)]
     outcome: Recorded<i32>,
+    #[serde(default)]
     file: File,
     process: Subject,
+    #[serde(default)]
+    other: Recorded<Forebear>,
+    #[serde(default)]
+    change: Recorded<Changed>,
+    #[serde(default)]
+    second: Recorded<Text>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Changed {
+    before: State,
+    after: State,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    size: u64,
+    mode: Octal,
+    uid: u32,
+    gid: u32,
+    nlink: u32,
+    #[serde(default)]
+    flags: u32,
+}
+
+impl From<State> for Attributes {
+    fn from(state: State) -> Self {
+        let State { size, mode, uid, gid, nlink, flags } = state;
+        Self { size, mode: mode.0, uid, gid, nlink, flags }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -45,6 +81,11 @@ enum RecordKind {
     #[default]
     Open,
     Data,
+    Tamper,
+    Refused,
+    Device,
+    Memory,
+    Library,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -62,6 +103,7 @@ enum RingName {
     #[default]
     Stranger,
     Signer,
+    Attempt,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -72,7 +114,7 @@ enum Watch {
     Born,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     id: Id,
@@ -86,6 +128,10 @@ struct File {
     nlink: u32,
     #[serde(default)]
     path: Recorded<Text>,
+    #[serde(default)]
+    path_in_fs: bool,
+    #[serde(default)]
+    is_folder: bool,
     #[serde(default)]
     unlinked: bool,
     tag: u32,
@@ -134,6 +180,8 @@ struct Subject {
     kernel_thread: bool,
     #[serde(default)]
     io_worker: bool,
+    #[serde(default)]
+    traced: bool,
     #[serde(default)]
     ancestors: Vec<Forebear>,
     #[serde(default)]
@@ -231,21 +279,34 @@ impl Record {
         };
         let hook = match &self.hook {
             None => usual,
-            Some(name) => HOOKS
+            Some(name) => {
+                *HOOKS.iter().find(|hook| hook.name() == name).ok_or_else(|| format!("hook: there is no `{name}`"))?
+            }
+        };
+        let deed = match &self.deed {
+            None => Deed::None,
+            Some(name) => DEEDS
                 .into_iter()
-                .find(|hook| hook.name() == name)
-                .ok_or_else(|| format!("hook: there is no `{name}`"))?,
+                .find(|deed| deed.name() == name)
+                .ok_or_else(|| format!("deed: there is no `{name}`"))?,
         };
         Ok(Access {
             kind: match self.kind {
                 RecordKind::Open => Kind::Open,
                 RecordKind::Data => Kind::Data,
+                RecordKind::Tamper => Kind::Tamper,
+                RecordKind::Refused => Kind::Refused,
+                RecordKind::Device => Kind::Device,
+                RecordKind::Memory => Kind::Memory,
+                RecordKind::Library => Kind::Library,
             },
+            deed,
             via,
             hook,
             ring: match self.ring {
                 RingName::Stranger => Ring::Stranger,
                 RingName::Signer => Ring::Signer,
+                RingName::Attempt => Ring::Attempt,
             },
             boot_ns: self.boot_ns,
             sequence: self.sequence,
@@ -253,6 +314,9 @@ impl Record {
             outcome: self.outcome.0.map(|raw| if raw < 0 { Err(raw.wrapping_neg()) } else { Ok(()) }),
             file: self.file.opened(),
             process: self.process.process(),
+            other: self.other.0.map(Forebear::ancestor),
+            change: self.change.0.map(|changed| Change { before: changed.before.into(), after: changed.after.into() }),
+            second: self.second.0.map(kernel_path),
         })
     }
 }
@@ -275,6 +339,8 @@ impl File {
             gid: self.gid,
             nlink: self.nlink,
             path: self.path.0.map(kernel_path),
+            path_in_fs: self.path_in_fs,
+            is_folder: self.is_folder,
             unlinked: self.unlinked,
             tag: self.tag,
             watch_kind: match self.watch {
@@ -337,18 +403,21 @@ impl Subject {
             args: self.args.0.map(|list| Args { list: list.into_iter().map(|arg| arg.0).collect(), cut }),
             kernel_thread: self.kernel_thread,
             io_worker: self.io_worker,
-            ancestors: self
-                .ancestors
-                .into_iter()
-                .map(|one| Ancestor {
-                    pid: one.pid,
-                    start_ns: one.start_ns,
-                    uid: one.uid,
-                    comm: one.comm.0,
-                    exe: one.exe.map(|id| id.0),
-                })
-                .collect(),
+            traced: self.traced,
+            ancestors: self.ancestors.into_iter().map(Forebear::ancestor).collect(),
             ancestors_cut: self.ancestors_cut,
+        }
+    }
+}
+
+impl Forebear {
+    fn ancestor(self) -> Ancestor {
+        Ancestor {
+            pid: self.pid,
+            start_ns: self.start_ns,
+            uid: self.uid,
+            comm: self.comm.0,
+            exe: self.exe.map(|id| id.0),
         }
     }
 }

@@ -38,7 +38,7 @@ fn parse_id(text: &str) -> Option<FileId> {
 }
 
 /// Permission bits or flags, in octal: `0600`, `0100600`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Octal(pub(super) u32);
 
 impl<'de> Deserialize<'de> for Octal {

@@ -10,7 +10,7 @@ use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
     offsets::Offsets,
-    record::{Creds, Header, Namespaces, RawAncestor, RawRecord},
+    record::{Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord},
     watch::{DirWatch, FileWatch, NestName, SeenBy},
 };
 
@@ -46,6 +46,9 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(Creds { uid, euid, suid, fsuid, gid, egid, sgid, fsgid, cap_effective }),
         layout!(Namespaces { mnt, pid, net, uts, ipc, cgroup, user, pad }),
         layout!(RawAncestor { start, exe, pid, uid, comm }),
+        layout!(RawAttributes { size, mode, uid, gid, nlink, flags, pad }),
+        layout!(RawChange { before, after }),
+        layout!(RawExtended { record, other, change, second_len, pad, second }),
         layout!(RawRecord {
             header,
             boot_ns,
@@ -86,7 +89,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
             claimed_path_len,
             args_len,
             cgroup_len,
-            pad,
+            deed,
             ancestors,
             path,
             claimed_path,
