@@ -13,7 +13,9 @@ mod bodies;
 mod born;
 mod command;
 mod disguise;
+mod filesystems;
 mod flood;
+mod grounds;
 mod loot;
 mod roads;
 mod scene;
@@ -37,6 +39,7 @@ const SENTENCES: &[&[Sentence]] = &[
     flood::SENTENCES,
     roads::SENTENCES,
     bodies::SENTENCES,
+    filesystems::SENTENCES,
 ];
 
 #[expect(clippy::print_stderr, reason = "a test program's complaint")]

@@ -12,6 +12,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand};
 
+use crate::grounds::Grounds;
+
 /// The bytes of every key here. No key at all, so that nothing is stolen.
 pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
 
@@ -30,6 +32,8 @@ pub(crate) struct Scene {
     pub watch: Watch,
     /// `watch-started`.
     pub started: Event,
+    /// File systems with keys of their own. (Dropped before the folder that they are mounted in: fields drop in order.)
+    pub grounds: Grounds,
     root: tempfile::TempDir,
     /// A process older than the watch, with its standard input: it reads the key named on it.
     pub elder: std::sync::Mutex<Child>,
@@ -56,6 +60,8 @@ impl Scene {
             }
             paths.push(folder.join("whole"));
         }
+        let grounds = Grounds::prepare(root.path())?;
+        paths.extend(grounds.keys());
         let signer = root.path().join("bin/signer");
         fs::create_dir_all(root.path().join("bin"))?;
         fs::copy(stranger()?, &signer)?;
@@ -79,6 +85,7 @@ impl Scene {
         Ok(Self {
             watch,
             started,
+            grounds,
             root,
             elder: std::sync::Mutex::new(elder),
             rounds: std::sync::Mutex::default(),

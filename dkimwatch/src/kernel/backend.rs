@@ -219,6 +219,10 @@ fn always_unseen(backend: Backend) -> Vec<Unseen> {
         "refused-open",
         "an open that permission bits refuse: the kernel refuses it before the hook is asked",
     )];
+    list.push(unseen(
+        "fresh-mount",
+        "a key on a file system that was mounted over its path a moment ago, until the mount has been noticed (milliseconds) and its place looked at",
+    ));
     match backend {
         Backend::Lsm | Backend::Fentry => list.push(unseen(
             "inherited-descriptor",

@@ -74,7 +74,10 @@ pub(super) fn all() -> Vec<Check> {
         check("clippy-kernel-side", How::ClippyKernelSide),
         check("unit", cargo(&["test", "--no-fail-fast"], true)),
         check("build", How::Build),
-        check("kernel-here-tracepoint", How::Here { target: KERNEL, backend: "tracepoint", needs: &[] }),
+        check(
+            "kernel-here-tracepoint",
+            How::Here { target: KERNEL, backend: "tracepoint", needs: &[Need::FileSystems] },
+        ),
         check("mail", How::Here { target: "mail", backend: "auto", needs: &[Need::Mail] }),
     ];
     for series in GUEST_KERNELS {

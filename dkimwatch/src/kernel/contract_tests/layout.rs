@@ -40,7 +40,7 @@ macro_rules! layout {
 fn on_this_side() -> Vec<(&'static str, Layout)> {
     vec![
         layout!(Header { version, kind, len }),
-        layout!(FileId { ino, dev, pad }),
+        layout!(FileId { ino, dev, birth }),
         layout!(Identified { file, ctime, fd, mode, uid, gid, nlink, generation }),
         layout!(ExecImage { start, file, ctime, uid, gid, mode, nlink, mnt_ns, source, path_len, pad, path }),
         layout!(Creds { uid, euid, suid, fsuid, gid, egid, sgid, fsgid, cap_effective }),
