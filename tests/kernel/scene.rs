@@ -65,12 +65,16 @@ impl Scene {
         let signer = root.path().join("bin/signer");
         fs::create_dir_all(root.path().join("bin"))?;
         fs::copy(stranger()?, &signer)?;
-        fs::copy(env!("CARGO_BIN_EXE_thief"), root.path().join("bin/thief"))?;
+        for copy in ["thief", "backup"] {
+            fs::copy(env!("CARGO_BIN_EXE_thief"), root.path().join("bin").join(copy))?;
+        }
         let quoted: Vec<String> = paths.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
         let config = format!(
-            "[keys]\ndiscover = false\npaths = [{}]\n[[signer]]\nname = \"scene\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n",
+            "[keys]\ndiscover = false\npaths = [{}]\n[[signer]]\nname = \"scene\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n\
+             [[maintenance]]\nname = \"backup\"\nexecutable = {:?}\nusers = [\"0\"]\n",
             quoted.join(","),
             signer.display().to_string(),
+            root.path().join("bin/backup").display().to_string(),
         );
         let elder = Command::new("sh")
             .args(["-c", "while read -r path; do read -r line < \"$path\"; done"])
@@ -116,6 +120,11 @@ impl Scene {
     /// The thief, where every user may run it.
     pub(crate) fn thief(&self) -> PathBuf {
         self.root.path().join("bin/thief")
+    }
+
+    /// The declared backup: the thief under another name.
+    pub(crate) fn backup(&self) -> PathBuf {
+        self.root.path().join("bin/backup")
     }
 
     /// Whether the watch said that it does not see this.

@@ -259,6 +259,7 @@ fn ask(arguments: &[OsString]) -> Result<()> {
     std::os::unix::fs::symlink(path, &link)?;
     let name = raw::c_path(path.as_os_str())?;
     let inotify = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC)?;
+    let fanotify = ways::fanotify()?;
     for _ in 0..number(arguments, 1)? {
         stat(path)?;
         lstat(&link)?;
@@ -276,6 +277,8 @@ fn ask(arguments: &[OsString]) -> Result<()> {
             rustix::fs::inotify::WatchFlags::OPEN | rustix::fs::inotify::WatchFlags::ACCESS,
         )?;
         rustix::fs::inotify::remove_watch(&inotify, watched)?;
+        ways::mark(&fanotify, &name, true)?;
+        ways::mark(&fanotify, &name, false)?;
         let mut list = [0_u8; 256];
         rustix::fs::listxattr(path, &mut list)?;
         // An attribute that is not there is an answer.

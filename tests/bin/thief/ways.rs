@@ -1,7 +1,7 @@
 //! Ways to a file other than its path by `openat`.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::{CStr, OsStr, OsString},
     fs,
     os::{
         fd::{AsRawFd as _, BorrowedFd, OwnedFd},
@@ -331,17 +331,9 @@ fn by_fanotify(arguments: &[OsString]) -> Result<()> {
         fd: i32,
         pid: i32,
     }
-    const NOTIFY: usize = 0;
-    const MARK_ADD: usize = 1;
-    const OPEN: usize = 0x20;
     let (key, reader, uid) = (argument(arguments, 0)?, argument(arguments, 1)?, number(arguments, 2)?);
-    // SAFETY: integers.
-    let watch = unsafe { raw::call(libc::SYS_fanotify_init, [NOTIFY, raw::word(libc::O_RDONLY)]) }?;
-    let watch = raw::descriptor(watch)?;
-    let name = raw::c_path(key)?;
-    let words = [raw::word(watch.as_raw_fd()), MARK_ADD, OPEN, raw::word(libc::AT_FDCWD), name.as_ptr() as usize];
-    // SAFETY: a string with its NUL.
-    unsafe { raw::call(libc::SYS_fanotify_mark, words) }.context("fanotify_mark")?;
+    let watch = fanotify()?;
+    mark(&watch, &raw::c_path(key)?, true)?;
     let status = Command::new(reader).arg(key).uid(uid).gid(uid).status()?;
     ensure!(status.success(), "the reader: {status}");
     let mut event = [0_u8; size_of::<Event>()];
@@ -349,4 +341,22 @@ fn by_fanotify(arguments: &[OsString]) -> Result<()> {
     let at = std::mem::offset_of!(Event, fd);
     let fd = event.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(i32::from_le_bytes).unwrap_or(-1);
     loot::take(raw::descriptor(usize::try_from(fd).context("an event without a descriptor")?)?)
+}
+
+/// fanotify_init(2): notifications whose descriptors are for reading.
+pub(crate) fn fanotify() -> Result<OwnedFd> {
+    const NOTIFY: usize = 0;
+    // SAFETY: integers.
+    let watch = unsafe { raw::call(libc::SYS_fanotify_init, [NOTIFY, raw::word(libc::O_RDONLY)]) };
+    raw::descriptor(watch.context("fanotify_init")?)
+}
+
+/// fanotify_mark(2): from now on (or no longer) tell of opens of this file.
+pub(crate) fn mark(watch: &OwnedFd, path: &CStr, add: bool) -> Result<()> {
+    const OPEN: usize = 0x20;
+    // FAN_MARK_ADD and FAN_MARK_REMOVE.
+    let flags = if add { 1 } else { 2 };
+    let words = [raw::word(watch.as_raw_fd()), flags, OPEN, raw::word(libc::AT_FDCWD), path.as_ptr() as usize];
+    // SAFETY: a string with its NUL.
+    unsafe { raw::call(libc::SYS_fanotify_mark, words) }.context("fanotify_mark").map(drop)
 }
