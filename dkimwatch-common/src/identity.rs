@@ -2,6 +2,10 @@
 
 /// A file as the kernel holds it: `inode->i_sb->s_dev` and `inode->i_ino`.
 ///
+/// On btrfs each subvolume numbers its inodes anew, from the same number on, and all of them are one `super_block`. There the
+/// generation, which is the transaction that made the file, is part of the identity. A snapshot keeps both numbers: the
+/// key in it is the key.
+///
 /// The device is the kernel's own encoding (`major << 20 | minor`, `include/linux/kdev_t.h`), which differs from the one
 /// `stat(2)` reports; on btrfs it is another number altogether. Userspace therefore never computes one from a `stat`: it
 /// asks the kernel through the `identify` iterator.
@@ -12,17 +16,17 @@ pub struct FileId {
     pub ino: u64,
     /// `super_block->s_dev`, the kernel's encoding.
     pub dev: u32,
-    /// Explicit padding, always zero: the struct is a map key and is compared byte by byte.
-    pub pad: u32,
+    /// `inode->i_generation` on btrfs, zero elsewhere: the struct is a map key and is compared byte by byte.
+    pub birth: u32,
 }
 
 const _: () = assert!(size_of::<FileId>() == 16);
 
 impl FileId {
-    /// A file's identity from the kernel's own numbers.
+    /// A file's identity from the kernel's own numbers, where they are unique in the file system.
     #[must_use]
     pub const fn new(dev: u32, ino: u64) -> Self {
-        Self { ino, dev, pad: 0 }
+        Self { ino, dev, birth: 0 }
     }
 
     /// The device's major number (`MAJOR()`, `include/linux/kdev_t.h`).

@@ -89,6 +89,8 @@ offsets! {
     inode_i_ctime: Optional ["inode.i_ctime_sec", "inode.__i_ctime", "inode.i_ctime"];
     /// `super_block->s_dev`.
     super_s_dev: Required ["super_block.s_dev"];
+    /// `super_block->s_magic`: which file system it is.
+    super_s_magic: Required ["super_block.s_magic"];
 
     /// `dentry->d_parent`.
     dentry_d_parent: Required ["dentry.d_parent"];

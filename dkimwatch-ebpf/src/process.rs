@@ -49,7 +49,7 @@ pub fn image(task: Ptr, file: Ptr, how: u32) -> ExecImage {
     let mut image = NONE;
     let inode = pointer(file, offset!(file_f_inode));
     image.start = start(task);
-    image.file = FileId::new(watch::device(inode), u64_at(inode, offset!(inode_i_ino)));
+    image.file = watch::identity(inode);
     let ctime = offset!(inode_i_ctime);
     if present(ctime) {
         image.ctime = u64_at(inode, ctime);

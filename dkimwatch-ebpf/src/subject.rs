@@ -234,7 +234,7 @@ unsafe fn executable(record: *mut RawRecord, subject: Subject) {
     unsafe {
         if !mm.is_null() && !file.is_null() {
             let inode = pointer(file, offset!(file_f_inode));
-            (*record).claimed = FileId::new(watch::device(inode), u64_at(inode, offset!(inode_i_ino)));
+            (*record).claimed = watch::identity(inode);
             let walked = path::of_file(file, (&raw mut (*record).claimed_path).cast());
             (*record).claimed_path_len = walked.len;
             if walked.cut {

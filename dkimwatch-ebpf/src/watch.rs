@@ -95,8 +95,8 @@ fn related<const WALK: u32>(
     if kind(inode) != S_IFREG {
         return Err(Exit::FilterMiss);
     }
-    let file = FileId::new(device(inode), ino);
-    let dir_id = FileId::new(device(dir), dir_ino);
+    let file = identity(inode);
+    let dir_id = identity(dir);
     // SAFETY: a value is only copied out; an entry replaced meanwhile yields one of both values.
     let known = match unsafe { FILES.get(file) } {
         Some(watch) => *watch,
@@ -143,7 +143,7 @@ fn folder<const WALK: u32>(parent: Ptr, dir: FileId) -> Option<DirWatch> {
     while level < WALK {
         parent = pointer(parent, offset!(dentry_d_parent));
         let above = pointer(parent, offset!(dentry_d_inode));
-        let id = FileId::new(device(above), u64_at(above, offset!(inode_i_ino)));
+        let id = identity(above);
         // SAFETY: a value is only copied out.
         if let Some(watch) = unsafe { DIRS.get(id) } {
             if watch.kind != dir_watch::FOLDER {
@@ -177,7 +177,7 @@ pub fn inode<M: Memory>(inode: Ptr) -> Result<Found, Exit> {
     if !may_be_watched(ino) {
         return Err(Exit::Unrelated);
     }
-    let file = FileId::new(device(inode), ino);
+    let file = identity(inode);
     // SAFETY: a value is only copied out.
     match unsafe { FILES.get(file) } {
         Some(watch) => Ok(Found { inode, file, dir: FileId::new(0, 0), watch: *watch }),
@@ -193,11 +193,11 @@ pub fn born(dir: Ptr, name: Ptr, inode: Ptr) -> Exit {
     if inode.is_null() || !may_be_watched(dir_ino) {
         return Exit::Unrelated;
     }
-    let dir_id = FileId::new(device(dir), dir_ino);
+    let dir_id = identity(dir);
     // SAFETY: a value is only copied out.
     let Some(watch) = (unsafe { DIRS.get(dir_id) }) else { return Exit::FilterMiss };
     let watch = *watch;
-    let file = FileId::new(device(inode), u64_at(inode, offset!(inode_i_ino)));
+    let file = identity(inode);
     let kind = kind(inode);
     if kind == S_IFDIR && watch.kind == dir_watch::FOLDER {
         return enrol_dir(file, watch);
@@ -245,10 +245,14 @@ fn fill_slot(ino: u64) {
     }
 }
 
-/// The inode's device, in the kernel's encoding.
+/// The inode's identity: the only way to one, as every map must be asked by the same.
 #[inline(always)]
-pub fn device(inode: Ptr) -> u32 {
-    u32_at(pointer(inode, offset!(inode_i_sb)), offset!(super_s_dev))
+pub fn identity(inode: Ptr) -> FileId {
+    /// `BTRFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+    const BTRFS: u64 = 0x9123_683e;
+    let file_system = pointer(inode, offset!(inode_i_sb));
+    let birth = if u64_at(file_system, offset!(super_s_magic)) == BTRFS { generation(inode) } else { 0 };
+    FileId { ino: u64_at(inode, offset!(inode_i_ino)), dev: u32_at(file_system, offset!(super_s_dev)), birth }
 }
 
 /// The inode's generation, zero on a kernel without one.

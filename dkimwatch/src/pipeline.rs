@@ -15,7 +15,7 @@ use crate::{
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Counts, Live, Rings, Session},
     print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
-    watchlist::{Changes, WatchList},
+    watchlist::{Change, Changes, WatchList},
 };
 
 /// How often the hooks' counters are looked at, so that a loss is told soon after.
@@ -118,7 +118,11 @@ impl Pipeline {
             tokio::select! {
                 () = &mut shutdown => break,
                 batch = self.rings.next() => self.take(batch?)?,
-                () = self.changes.next() => changed = true,
+                change = self.changes.next() => match change {
+                    Change::Folder => changed = true,
+                    // Elsewhere on the host, mounts come and go with each container.
+                    Change::Mounts => changed |= self.list.is_elsewhere(),
+                },
                 () = tokio::time::sleep_until(rested), if changed => {
                     changed = false;
                     self.refresh();

@@ -7,13 +7,17 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::{
     Sentence,
-    scene::{NOBODY, Scene, as_user, run},
+    scene::{NOBODY, Scene, as_user, is, run},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
     ("listing_and_asking_about_a_key_is_silent", listing),
     ("the_public_record_beside_a_key_is_silent", public_record),
     ("another_file_beside_a_key_is_silent", neighbour),
+    ("ten_thousand_questions_about_a_key_are_silent", questions),
+    ("a_thousand_reads_of_what_lies_beside_a_key_are_silent", beside),
+    ("tools_that_measure_and_search_folders_are_silent", tools),
+    ("a_backup_that_was_declared_is_maintenance_and_no_alert", backup),
 ];
 
 fn listing(scene: &Scene) -> Result<()> {
@@ -50,5 +54,63 @@ fn neighbour(scene: &Scene) -> Result<()> {
     as_user(NOBODY, "cat", &[other.as_os_str()])?;
     let said = scene.settled(name, &other)?;
     ensure!(said.is_empty(), "{said}");
+    Ok(())
+}
+
+fn questions(scene: &Scene) -> Result<()> {
+    /// Each round asks seventeen questions, see the thief's `ask`.
+    const ROUNDS: u32 = 600;
+    let name = "ten_thousand_questions_about_a_key_are_silent";
+    let asker = run(crate::loot::thief(scene).arg("ask").arg(scene.key(name)).arg(ROUNDS.to_string()))?;
+    let said = scene.settled(name, &scene.folder(name))?;
+    ensure!(said.by(asker).is_empty() && scene.settled(name, &scene.key(name))?.is_empty(), "{said}");
+    Ok(())
+}
+
+fn beside(scene: &Scene) -> Result<()> {
+    let name = "a_thousand_reads_of_what_lies_beside_a_key_are_silent";
+    let (record, table) = (scene.whole(name).join("mail.txt"), scene.folder(name).join("KeyTable"));
+    fs::write(&record, "mail._domainkey IN TXT \"v=DKIM1; k=rsa; p=\"")?;
+    fs::write(&table, "mail example.org:mail:/etc/dkimkeys/mail.private")?;
+    for _ in 0..500 {
+        ensure!(fs::read(&record)?.starts_with(b"mail"), "the record");
+        ensure!(fs::read(&table)?.starts_with(b"mail"), "the table");
+    }
+    for quiet in [scene.whole(name), scene.key(name), table] {
+        let said = scene.settled(name, &quiet)?;
+        ensure!(said.is_empty(), "{said}");
+    }
+    Ok(())
+}
+
+fn tools(scene: &Scene) -> Result<()> {
+    let name = "tools_that_measure_and_search_folders_are_silent";
+    let (folder, key) = (scene.folder(name), scene.key(name));
+    fs::write(scene.whole(name).join("born.private"), "a key")?;
+    let made = scene.settled(name, &scene.whole(name))?.len();
+    run(Command::new("du").arg("-a").arg(&folder))?;
+    run(Command::new("find").arg(&folder).args(["-name", "*.private", "-newer", "/proc/self", "-o", "-size", "+0"]))?;
+    run(Command::new("ls").arg("-lRZ").arg(&folder))?;
+    run(Command::new("stat").arg(&key))?;
+    run(Command::new("sh").args(["-c", "test -r \"$0\" && test -s \"$0\" && [ -f \"$0\" ]"]).arg(&key))?;
+    run(Command::new("readlink").arg("-f").arg(&key))?;
+    run(Command::new("tar").args(["--create", "--file=/dev/null", "--no-recursion"]).arg(&folder))?;
+    ensure!(scene.settled(name, &scene.whole(name))?.len() == made, "{}", scene.settled(name, &scene.whole(name))?);
+    let said = scene.settled(name, &key)?;
+    ensure!(said.is_empty(), "{said}");
+    Ok(())
+}
+
+fn backup(scene: &Scene) -> Result<()> {
+    let name = "a_backup_that_was_declared_is_maintenance_and_no_alert";
+    let loot = crate::loot::stolen(Command::new(scene.backup()).arg("openat").arg(scene.key(name)))?;
+    let event = scene.one(name)?;
+    crate::loot::names(&event, &loot)?;
+    is(&event, "dkimwatch.verdict", "maintenance")?;
+    is(&event, "event.kind", "event")?;
+    // The same program as another user is nobody's backup.
+    as_user(NOBODY, scene.backup(), &["openat".as_ref(), scene.key(name).as_os_str()])?;
+    let said = scene.settled(name, &scene.key(name))?;
+    ensure!(said.alerts().len() == 1 && said.len() == 2, "{said}");
     Ok(())
 }

@@ -9,10 +9,15 @@
 mod alias;
 mod benign;
 mod blame;
+mod bodies;
 mod born;
 mod command;
 mod disguise;
+mod filesystems;
 mod flood;
+mod grounds;
+mod loot;
+mod roads;
 mod scene;
 mod sees;
 
@@ -54,6 +59,9 @@ const GROUPS: &[Group] = &[
     seen("The right process is blamed", blame::SENTENCES),
     seen("Disguises", disguise::SENTENCES),
     seen("A key by any other name", alias::SENTENCES),
+    seen("Roads to a key", roads::SENTENCES),
+    seen("Bodies of readers", bodies::SENTENCES),
+    seen("File systems", filesystems::SENTENCES),
     seen("Keys that are born", born::SENTENCES),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),

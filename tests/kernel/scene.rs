@@ -15,8 +15,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand};
 
+use crate::grounds::Grounds;
+
 /// The bytes of every key here. No key at all, so that nothing is stolen.
-const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
+pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
 
 /// How long an event may take: an emulated machine is slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +35,8 @@ pub(crate) struct Scene {
     pub watch: Watch,
     /// `watch-started`.
     pub started: Event,
+    /// File systems with keys of their own. (Dropped before the folder that they are mounted in: fields drop in order.)
+    pub grounds: Grounds,
     root: tempfile::TempDir,
     /// A process older than the watch, with its standard input: it reads the key named on it.
     pub elder: Mutex<Child>,
@@ -75,14 +79,21 @@ impl Scene {
             }
             paths.push(folder.join("whole"));
         }
+        let grounds = Grounds::prepare(root.path())?;
+        paths.extend(grounds.keys());
         let signer = root.path().join("bin/signer");
         fs::create_dir_all(root.path().join("bin"))?;
         fs::copy(stranger()?, &signer)?;
+        for copy in ["thief", "backup"] {
+            fs::copy(env!("CARGO_BIN_EXE_thief"), root.path().join("bin").join(copy))?;
+        }
         let quoted: Vec<String> = paths.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
         let config = format!(
-            "[keys]\ndiscover = false\npaths = [{}]\n[[signer]]\nname = \"scene\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n",
+            "[keys]\ndiscover = false\npaths = [{}]\n[[signer]]\nname = \"scene\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n\
+             [[maintenance]]\nname = \"backup\"\nexecutable = {:?}\nusers = [\"0\"]\n",
             quoted.join(","),
             signer.display().to_string(),
+            root.path().join("bin/backup").display().to_string(),
         );
         let elder = Command::new("sh")
             .args(["-c", "while read -r path; do read -r line < \"$path\"; done"])
@@ -99,6 +110,7 @@ impl Scene {
             started,
             elder: Mutex::new(elder),
             signer: Mutex::new(Signer::start(&signer)?),
+            grounds,
             root,
             rounds: Mutex::default(),
             endings: Mutex::default(),
@@ -123,6 +135,16 @@ impl Scene {
     /// The declared signer.
     pub(crate) fn signer(&self) -> PathBuf {
         self.root.path().join("bin/signer")
+    }
+
+    /// The thief, where every user may run it.
+    pub(crate) fn thief(&self) -> PathBuf {
+        self.root.path().join("bin/thief")
+    }
+
+    /// The declared backup: the thief under another name.
+    pub(crate) fn backup(&self) -> PathBuf {
+        self.root.path().join("bin/backup")
     }
 
     /// Whether the watch said that it does not see this.

@@ -27,6 +27,8 @@ pub(crate) enum Need {
     Build,
     /// The formatter and the linter.
     Lint,
+    /// Making file systems, for the keys that the tests put on them.
+    FileSystems,
     /// Fetching and booting kernels.
     Guests,
     /// The real mail servers.
@@ -35,7 +37,7 @@ pub(crate) enum Need {
     Demonstration,
 }
 
-const ALL: [Need; 5] = [Need::Build, Need::Lint, Need::Guests, Need::Mail, Need::Demonstration];
+const ALL: [Need; 6] = [Need::Build, Need::Lint, Need::FileSystems, Need::Guests, Need::Mail, Need::Demonstration];
 
 /// A program, where it lies, and the Debian packages that may carry it: the first one that the archive knows is taken.
 struct Program {
@@ -53,9 +55,9 @@ const PROGRAMS: [Program; 14] = [
     Program { need: Need::Guests, name: "busybox", paths: &[], packages: &["busybox-static"] },
     Program { need: Need::Guests, name: "depmod", paths: &[], packages: &["kmod"] },
     Program { need: Need::Guests, name: "xz", paths: &[], packages: &["xz-utils"] },
-    Program { need: Need::Guests, name: "mkfs.ext4", paths: &[], packages: &["e2fsprogs"] },
-    Program { need: Need::Guests, name: "mkfs.btrfs", paths: &[], packages: &["btrfs-progs"] },
-    Program { need: Need::Guests, name: "mkfs.xfs", paths: &[], packages: &["xfsprogs"] },
+    Program { need: Need::FileSystems, name: "mkfs.ext4", paths: &[], packages: &["e2fsprogs"] },
+    Program { need: Need::FileSystems, name: "mkfs.btrfs", paths: &[], packages: &["btrfs-progs"] },
+    Program { need: Need::FileSystems, name: "mkfs.xfs", paths: &[], packages: &["xfsprogs"] },
     Program { need: Need::Mail, name: "debootstrap", paths: &[], packages: &["debootstrap"] },
     Program { need: Need::Mail, name: "unshare", paths: &[], packages: &["util-linux"] },
     Program { need: Need::Mail, name: "swaks", paths: &[], packages: &["swaks"] },

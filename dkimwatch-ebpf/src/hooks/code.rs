@@ -113,10 +113,10 @@ fn mapped(file: Ptr, prot: u64, via: Via) -> Exit {
         return Exit::Unrelated;
     }
     let inode = pointer(file, offset!(file_f_inode));
-    let id = identity(inode);
+    let id = watch::identity(inode);
     // Its own program. Or, within execve(2), what the next program is made of: the memory is that one's already.
     let exe = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
-    if id == program || identity(pointer(exe, offset!(file_f_inode))) != program {
+    if id == program || watch::identity(pointer(exe, offset!(file_f_inode))) != program {
         return Exit::FilterMiss;
     }
     let ctime = offset!(inode_i_ctime);
@@ -139,9 +139,4 @@ fn mapped(file: Ptr, prot: u64, via: Via) -> Exit {
         outcome: None,
     };
     emit::extended(&access, &found, |_| {})
-}
-
-#[inline(always)]
-fn identity(inode: Ptr) -> FileId {
-    FileId::new(watch::device(inode), u64_at(inode, offset!(inode_i_ino)))
 }

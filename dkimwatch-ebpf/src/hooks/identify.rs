@@ -1,7 +1,7 @@
 //! `iter/task_file`: tells the watcher what its own `O_PATH` descriptors are to the kernel.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_seq_write};
-use dkimwatch_common::identity::{FileId, Identified};
+use dkimwatch_common::identity::Identified;
 
 use crate::{
     memory::{Memory, Probed, Ptr, offset, pointer, present, u32_at, u64_at},
@@ -26,7 +26,7 @@ fn iter_identify(ctx: *mut core::ffi::c_void) -> i32 {
     let inode = pointer(file, offset!(file_f_inode));
     let ctime = offset!(inode_i_ctime);
     let answer = Identified {
-        file: FileId::new(watch::device(inode), u64_at(inode, offset!(inode_i_ino))),
+        file: watch::identity(inode),
         ctime: if present(ctime) { u64_at(inode, ctime) } else { 0 },
         // SAFETY: the context's layout, see above.
         fd: unsafe { *ctx.add(2).cast::<u32>() },

@@ -108,7 +108,8 @@ impl<S: Surroundings> Attributor<S> {
             return code;
         }
         // Forked from each other and never executed anything since, they have mapped the same.
-        let kin = process.ancestors.iter().take_while(|one| one.exe == Some(image.id)).map(|one| (one.pid, one.start_ns));
+        let kin =
+            process.ancestors.iter().take_while(|one| one.exe == Some(image.id)).map(|one| (one.pid, one.start_ns));
         let mut alive = std::iter::once((process.pid, process.start_ns)).chain(kin);
         let Some((files, marks)) = alive.find_map(|(pid, start)| self.surroundings.code(pid, start)) else {
             return Code { variables: variables(image.marks), ..Code::default() };

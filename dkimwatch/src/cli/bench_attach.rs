@@ -39,7 +39,6 @@ pub enum Set {
 /// # Errors
 /// When the kernel refuses.
 pub fn run(args: &BenchAttachArgs) -> Result<Outcome> {
-    Session::prepare()?;
     let mut session = Session::open(0)?;
     match args.program {
         Set::EmptyLsm => session.attach_empty(Backend::Lsm)?,

@@ -62,9 +62,6 @@ pub fn run(args: &DoctorArgs) -> Result<Outcome> {
 
 fn examine() -> Findings {
     let mut advice = Vec::new();
-    if let Err(error) = Session::prepare() {
-        advice.push(error.to_string());
-    }
     let (backends, chosen, unseen) = match Session::open(0) {
         Ok(mut session) => {
             let survey = session.survey();

@@ -65,10 +65,6 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if let Some(sentence) = crate::kernel::missing_rights() {
         return complain(&KernelError::Rights(sentence), Outcome::Blind);
     }
-    // Before the runtime's threads, which would stay in the old mount namespace.
-    if let Err(error) = Session::prepare() {
-        tracing::info!("{error}");
-    }
     let inventory = discover(&loaded.settings, &host);
     for note in loaded.notes.iter().chain(&inventory.notes) {
         tracing::warn!("{}: {}", note.place, note.text);

@@ -284,7 +284,7 @@ impl RecordBuilder {
     fn file_id(&mut self, at: usize, id: FileId) {
         self.u64(at + offset_of!(FileId, ino), id.ino);
         self.u32(at + offset_of!(FileId, dev), id.dev);
-        self.u32(at + offset_of!(FileId, pad), 0);
+        self.u32(at + offset_of!(FileId, birth), id.birth);
     }
 
     fn u32(&mut self, at: usize, value: u32) {

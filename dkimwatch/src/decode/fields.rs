@@ -64,7 +64,11 @@ impl<'a> Fields<'a> {
 
     /// A file's identity at `at`.
     pub(super) fn file_id(self, at: usize) -> FileId {
-        FileId::new(self.u32(at + std::mem::offset_of!(FileId, dev)), self.u64(at + std::mem::offset_of!(FileId, ino)))
+        FileId {
+            ino: self.u64(at + std::mem::offset_of!(FileId, ino)),
+            dev: self.u32(at + std::mem::offset_of!(FileId, dev)),
+            birth: self.u32(at + std::mem::offset_of!(FileId, birth)),
+        }
     }
 
     /// The used part of a text of at most `capacity` bytes; `None` when the record claims to use more than there is.

@@ -72,7 +72,7 @@ impl Random {
     }
 
     fn file_id(&mut self) -> FileId {
-        FileId::new(self.u32(), self.next() | 1)
+        FileId { dev: self.u32(), ino: self.next() | 1, birth: self.u32() }
     }
 
     pub(crate) fn access(&mut self) -> Access {

@@ -73,7 +73,8 @@ fn is_elsewhere(attributed: &AttributedAccess, policy: &Policy) -> bool {
 /// root of its own (a container, `RootDirectory=`).
 fn in_the_hosts_root(reader: &Reader, attributed: &AttributedAccess) -> bool {
     let claimed = attributed.access.process.claimed.known().map(|claimed| claimed.path.bytes.as_slice());
-    reader.containers.is_empty() && reader.place.as_deref().is_some_and(|place| Some(place.as_os_str().as_bytes()) == claimed)
+    reader.containers.is_empty()
+        && reader.place.as_deref().is_some_and(|place| Some(place.as_os_str().as_bytes()) == claimed)
 }
 
 /// Where a library lies.

@@ -190,10 +190,7 @@ fn container(reader: &Reader, attributed: &AttributedAccess, policy: &Policy) ->
         return unit_decides || attributed.container.is_none() || !elsewhere;
     }
     attributed.container.as_ref().is_some_and(|container| {
-            !container.forgeable
-                && reader
-                    .containers
-                    .iter()
-                    .any(|prefix| !prefix.is_empty() && container.id.starts_with(prefix.as_str()))
-        })
+        !container.forgeable
+            && reader.containers.iter().any(|prefix| !prefix.is_empty() && container.id.starts_with(prefix.as_str()))
+    })
 }

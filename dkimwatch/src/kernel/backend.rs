@@ -245,6 +245,10 @@ fn always_unseen(backend: Backend) -> Vec<Unseen> {
         "refused-open",
         "an open that permission bits refuse: the kernel refuses it before the hook is asked",
     )];
+    list.push(unseen(
+        "fresh-mount",
+        "a key on a file system that was mounted over its path a moment ago, until the mount has been noticed (milliseconds) and its place looked at",
+    ));
     match backend {
         Backend::Lsm | Backend::Fentry => list.push(unseen(
             "inherited-descriptor",
@@ -271,9 +275,6 @@ fn always_unseen(backend: Backend) -> Vec<Unseen> {
 pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Attached, KernelError> {
     let mut hooks = Vec::new();
     let mut unseen = always_unseen(backend);
-    if backend == Backend::Tracepoint && !tracefs::mounted() {
-        return Err(KernelError::Tracefs(std::io::Error::from(std::io::ErrorKind::NotFound)));
-    }
     for part in parts(backend) {
         match attach_part(part, ebpf, btf) {
             Ok(()) => hooks.push(part.hook),
@@ -310,8 +311,16 @@ pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
 }
 
 fn attach_part(part: &Part, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
-    let program = program(ebpf, part.name)?;
-    attach_program(program, &part.attach, btf).map_err(|error| refused(part.name, error))
+    attach_named(ebpf, part.name, &part.attach, btf)
+}
+
+fn attach_named(ebpf: &mut Ebpf, name: &'static str, attach: &Attach, btf: &Btf) -> Result<(), KernelError> {
+    let program = program(ebpf, name)?;
+    let done = match attach {
+        Attach::Tracepoints(..) => tracefs::within(|| attach_program(program, attach, btf))?,
+        _ => attach_program(program, attach, btf),
+    };
+    done.map_err(|error| refused(name, error))
 }
 
 /// A program of the object.
@@ -371,15 +380,13 @@ pub(super) fn attach_btf_tracepoint(
     tracepoint: &'static str,
     btf: &Btf,
 ) -> Result<(), KernelError> {
-    let program = program(ebpf, name)?;
-    attach_program(program, &Attach::BtfTracepoint(tracepoint), btf).map_err(|error| refused(name, error))
+    attach_named(ebpf, name, &Attach::BtfTracepoint(tracepoint), btf)
 }
 
 /// Attaches an empty program, for the benchmark.
 pub(super) fn attach_empty(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
     let (name, attach) = empty(backend);
-    let program = program(ebpf, name)?;
-    attach_program(program, &attach, btf).map_err(|error| refused(name, error))
+    attach_named(ebpf, name, &attach, btf)
 }
 
 /// The empty program at a backend's hook.

@@ -79,7 +79,11 @@ fn parse(bytes: &[u8]) -> Option<(RawFd, Identified)> {
     use std::mem::offset_of;
     let at = offset_of!(Identified, file);
     let identified = Identified {
-        file: FileId::new(word(at + offset_of!(FileId, dev))?, long(at + offset_of!(FileId, ino))?),
+        file: FileId {
+            ino: long(at + offset_of!(FileId, ino))?,
+            dev: word(at + offset_of!(FileId, dev))?,
+            birth: word(at + offset_of!(FileId, birth))?,
+        },
         ctime: long(offset_of!(Identified, ctime))?,
         fd: word(offset_of!(Identified, fd))?,
         mode: word(offset_of!(Identified, mode))?,

@@ -22,7 +22,7 @@ use super::{
     canary::Canary,
     identify::{self, Handle},
     object::KERNEL_OBJECT,
-    offsets, pod, tracefs,
+    offsets, pod,
 };
 
 /// A backend that was tried.
@@ -69,14 +69,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Prepares this process, before any other thread exists: mounts what is missing in a mount namespace of its own.
-    ///
-    /// # Errors
-    /// When tracefs is missing and cannot be mounted; the backends that do without it still work.
-    pub fn prepare() -> Result<(), KernelError> {
-        tracefs::mount_privately()
-    }
-
     /// Loads the object, starts the process table and fills it with the processes that are there. `log_level` is aya-log's,
     /// 0 for none.
     ///

@@ -7,12 +7,13 @@
 mod changes;
 mod dpkg;
 mod folders;
+mod places;
 mod provenance;
 mod readers;
 mod rpm;
 mod systemd;
 
-pub use changes::Changes;
+pub use changes::{Change, Changes};
 pub use provenance::Answer;
 
 use std::{
@@ -55,6 +56,8 @@ pub struct WatchList {
     executables: readers::Executables,
     /// Folders whose changes call for a refresh.
     concerned: Vec<PathBuf>,
+    /// Where the keys and those folders were when they were last looked at.
+    places: places::Places,
 }
 
 /// A path to arm, and what for.
@@ -100,7 +103,8 @@ impl WatchList {
             host_mnt_ns: readers::own_mount_namespace(),
             systemd: systemd::names_cgroups(Path::new("/")),
         };
-        Self { settings, policy, executables: readers::Executables::of_this_host(), concerned: Vec::new() }
+        let executables = readers::Executables::of_this_host();
+        Self { settings, policy, executables, concerned: Vec::new(), places: places::Places::default() }
     }
 
     /// The policy, as of the last refresh.
@@ -134,6 +138,8 @@ impl WatchList {
     /// # Errors
     /// When the kernel cannot be asked or a map is full: something would stay unwatched.
     pub fn refresh(&mut self, session: &mut Session) -> Result<(), KernelError> {
+        // Before anything is resolved: what is mounted meanwhile is then found to be elsewhere.
+        self.places = self.places_now();
         let targets = self.targets();
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
@@ -160,6 +166,7 @@ impl WatchList {
             .collect();
         self.concerned.sort();
         self.concerned.dedup();
+        self.places.also(&self.concerned);
         Ok(())
     }
 
@@ -185,6 +192,22 @@ impl WatchList {
         if tokio::time::timeout(AT_START, all).await.is_err() {
             tracing::warn!("the signers' programs are still being looked at; what they do meanwhile is judged late");
         }
+    }
+
+    /// Whether a path of the list leads to another mount than when it was last looked at: something was mounted over it,
+    /// or taken away.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.places.changed()
+    }
+
+    fn places_now(&self) -> places::Places {
+        let mut places = places::Places::default();
+        let (keys, folders) = self.keys_and_folders();
+        places.also(keys.iter().map(|key| &key.path));
+        places.also(&folders);
+        places.also(&self.concerned);
+        places
     }
 
     /// Every path to arm. Folders first: once they are marked, whatever is born in them is seen.

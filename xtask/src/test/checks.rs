@@ -73,7 +73,10 @@ pub(super) fn all() -> Vec<Check> {
         check("build", How::Build),
         Check {
             column: Some("here tracepoint".to_owned()),
-            ..check("kernel-here-tracepoint", How::Here { target: KERNEL, backend: "tracepoint", needs: &[] })
+            ..check(
+                "kernel-here-tracepoint",
+                How::Here { target: KERNEL, backend: "tracepoint", needs: &[Need::FileSystems] },
+            )
         },
         check("mail", How::Here { target: "mail", backend: "auto", needs: &[Need::Mail] }),
     ];

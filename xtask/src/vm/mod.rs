@@ -182,7 +182,7 @@ impl Boot {
     /// A guest that never began its command is started once more: emulated kernels have been seen to panic early, once
     /// in some hundred. A guest that dies later is an error, for the command may be what killed it.
     pub(crate) fn run(&self, output: &mut (dyn Write + Send)) -> Result<Finished> {
-        setup::require(&[Need::Guests])?;
+        setup::require(&[Need::FileSystems, Need::Guests])?;
         if !is_root() {
             bail!("a guest needs root: `virtiofsd` shares this machine's root with it");
         }

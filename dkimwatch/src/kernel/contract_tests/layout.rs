@@ -40,9 +40,23 @@ macro_rules! layout {
 fn on_this_side() -> Vec<(&'static str, Layout)> {
     vec![
         layout!(Header { version, kind, len }),
-        layout!(FileId { ino, dev, pad }),
+        layout!(FileId { ino, dev, birth }),
         layout!(Identified { file, ctime, fd, mode, uid, gid, nlink, generation }),
-        layout!(ExecImage { start, executed, file, ctime, uid, gid, mode, nlink, mnt_ns, source, path_len, marks, path }),
+        layout!(ExecImage {
+            start,
+            executed,
+            file,
+            ctime,
+            uid,
+            gid,
+            mode,
+            nlink,
+            mnt_ns,
+            source,
+            path_len,
+            marks,
+            path
+        }),
         layout!(Creds { uid, euid, suid, fsuid, gid, egid, sgid, fsgid, cap_effective }),
         layout!(Namespaces { mnt, pid, net, uts, ipc, cgroup, user, pad }),
         layout!(RawAncestor { start, exe, pid, uid, comm }),
