@@ -14,8 +14,10 @@ pub mod maps {
     pub const SIGNERS: &str = "SIGNERS";
     /// The process table: tgid → `ExecImage`.
     pub const PROCESSES: &str = "PROCESSES";
-    /// `SeenBy` → start time of the process.
+    /// `SeenBy` → 1.
     pub const SEEN: &str = "SEEN";
+    /// `struct file *` → `Opener`.
+    pub const OPENERS: &str = "OPENERS";
     /// Per-CPU counters, see [`crate::tally`].
     pub const TALLY: &str = "TALLY";
     /// Per-CPU, per-ring sequence numbers.
@@ -38,6 +40,7 @@ pub mod maps {
         SIGNERS,
         PROCESSES,
         SEEN,
+        OPENERS,
         TALLY,
         SEQUENCE,
         STRANGER_RING,
@@ -52,6 +55,8 @@ pub mod globals {
     pub const OFFSETS: &str = "OFFSETS";
     /// 1 where the kernel's `vfs_*` functions take a mount's id map first (5.12), see `dkimwatch::kernel`.
     pub const IDMAP: &str = "IDMAP";
+    /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14), see `dkimwatch::kernel`.
+    pub const IO_URING_CQE: &str = "IO_URING_CQE";
     /// aya-log's level.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }
@@ -78,6 +83,16 @@ pub mod programs {
     pub const FILEMAP_MAP_PAGES: &str = "mm_filemap_map_pages";
     /// `tp_btf/mm_filemap_fault`.
     pub const FILEMAP_FAULT: &str = "mm_filemap_fault";
+    /// `tp_btf/io_uring_complete`.
+    pub const IO_URING_COMPLETE: &str = "io_uring_complete";
+    /// `fentry/security_file_permission`.
+    pub const FENTRY_FILE_PERMISSION: &str = "fentry_file_permission";
+    /// `fentry/security_mmap_file`.
+    pub const FENTRY_MMAP_FILE: &str = "fentry_mmap_file";
+    /// `fentry/filemap_map_pages`.
+    pub const FENTRY_MAP_PAGES: &str = "fentry_map_pages";
+    /// `fentry/filemap_fault`.
+    pub const FENTRY_FAULT: &str = "fentry_fault";
     /// `tp_btf/sched_process_exec`.
     pub const PROCESS_EXEC: &str = "sched_process_exec";
     /// `tp_btf/sched_process_fork`.
@@ -106,6 +121,11 @@ pub mod programs {
         FILEMAP_GET_PAGES,
         FILEMAP_MAP_PAGES,
         FILEMAP_FAULT,
+        IO_URING_COMPLETE,
+        FENTRY_FILE_PERMISSION,
+        FENTRY_MMAP_FILE,
+        FENTRY_MAP_PAGES,
+        FENTRY_FAULT,
         PROCESS_EXEC,
         PROCESS_FORK,
         PROCESS_EXIT,

@@ -3,6 +3,7 @@
 pub mod data;
 pub mod empty;
 pub mod identify;
+pub mod io_uring;
 pub mod open;
 pub mod placed;
 pub mod process;
