@@ -81,7 +81,25 @@ fn there_are_stories_of_every_verdict_action_and_rule() -> Result<()> {
     }
     assert!(runs.len() >= 40, "{} stories", runs.len());
     assert_eq!(Vec::from_iter(verdicts), ["expected", "maintenance", "unexpected"]);
-    assert_eq!(Vec::from_iter(actions), ["key-created", "key-modified", "key-open-denied", "key-opened", "key-read"]);
+    assert_eq!(
+        Vec::from_iter(actions),
+        [
+            "device-opened",
+            "key-attributes-changed",
+            "key-created",
+            "key-deleted",
+            "key-linked",
+            "key-modified",
+            "key-mounted-over",
+            "key-open-denied",
+            "key-opened",
+            "key-permissions-changed",
+            "key-read",
+            "key-renamed",
+            "key-replaced",
+            "signer-memory-accessed",
+        ]
+    );
     for rule in [
         "maintenance-mismatch/user",
         "maintenance/nightly backup",

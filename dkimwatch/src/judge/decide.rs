@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
-use dkimwatch_common::{record::Kind as RecordKind, watch::file_watch};
+use dkimwatch_common::watch::file_watch;
 
 use super::{
     Action, JudgedAccess, JudgedKey, Policy, Reader, Role, Verdict, Watched,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{attribute::AttributedAccess, decode::Access};
 
-/// Judges an access; `None` for a public file beside a key, which anyone may read.
+/// Judges an access; `None` for a public file beside a key, which anyone may read, and for what is a fact and no event.
 ///
 /// Rules, by `rule.id`:
 /// - `signer/NAME`, `maintenance/NAME`: a reader of the policy, matched in everything that the policy asks.
@@ -23,11 +23,11 @@ pub fn judge(attributed: AttributedAccess, policy: &Policy) -> Option<JudgedAcce
     if is_public(&attributed.access, policy) {
         return None;
     }
-    let action = action(&attributed.access);
+    let action = Action::of(&attributed.access)?;
     let key = key(&attributed.access, policy);
     let deed = reason::deed(&attributed, action, &key);
     let finding = decide(&attributed, policy, action, &key, &deed);
-    let refused = action == Action::KeyOpenDenied && finding.verdict == Verdict::Unexpected;
+    let refused = is_refused(&attributed.access) && finding.verdict == Verdict::Unexpected;
     Some(JudgedAccess {
         attributed,
         action,
@@ -70,7 +70,7 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
             Role::Signer => Verdict::Expected,
             Role::Maintenance => Verdict::Maintenance,
         };
-        let denied = action == Action::KeyOpenDenied;
+        let denied = is_refused(&attributed.access);
         return Finding {
             verdict,
             rule: format!("{}/{}", role(reader), crate::escape::text(reader.name.as_bytes())),
@@ -113,22 +113,14 @@ const fn role(reader: &Reader) -> &'static str {
 const fn detail_severity(detail: Detail) -> u8 {
     match detail {
         Detail::Changed | Detail::Writable | Detail::Nameless | Detail::Claim | Detail::User => severity::CRITICAL,
-        Detail::Writes | Detail::Unit | Detail::Container | Detail::Script => severity::HIGH,
+        Detail::Writes | Detail::Deed | Detail::Unit | Detail::Container | Detail::Script => severity::HIGH,
         Detail::Key => severity::MEDIUM,
     }
 }
 
-/// What was done. An open that may write counts as a change, as the kernel reports the open and not each write.
-fn action(access: &Access) -> Action {
-    if let Some(Err(_)) = access.outcome.known() {
-        return Action::KeyOpenDenied;
-    }
-    match (access.kind, access.file.open.known()) {
-        (RecordKind::Data, _) => Action::KeyRead,
-        (RecordKind::Open, Some(open)) if open.created() => Action::KeyCreated,
-        (RecordKind::Open, Some(open)) if open.writes() || open.truncated() => Action::KeyModified,
-        (RecordKind::Open, _) => Action::KeyOpened,
-    }
+/// The deed was not done.
+fn is_refused(access: &Access) -> bool {
+    access.outcome.known().is_some_and(|outcome| outcome.is_err())
 }
 
 /// The key that a record's tag names. A tag without an entry (the watch list has just changed) leaves the path.

@@ -1,5 +1,7 @@
 //! Does a process fit an expected reader? By identity, never by a name.
 
+use dkimwatch_common::{deed::Deed, record::Kind};
+
 use super::{Policy, Reader, Role};
 use crate::{
     attribute::AttributedAccess,
@@ -32,6 +34,8 @@ pub(super) enum Detail {
     User,
     /// A signer that opens its key for writing.
     Writes,
+    /// A signer that does something else than to read its key.
+    Deed,
     /// Not in one of the reader's units.
     Unit,
     /// Not in one of the reader's containers.
@@ -52,6 +56,7 @@ impl Detail {
             Self::Claim => "executable-link",
             Self::User => "user",
             Self::Writes => "writes",
+            Self::Deed => "deed",
             Self::Unit => "unit",
             Self::Container => "container",
             Self::Script => "script",
@@ -92,6 +97,7 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         (Detail::Claim, !attributed.executable.claim_differs),
         (Detail::User, user),
         (Detail::Writes, reader.role != Role::Signer || !writes),
+        (Detail::Deed, reader.role != Role::Signer || reads(attributed)),
         (Detail::Unit, unit),
         (Detail::Container, container(reader, attributed)),
         (Detail::Script, script),
@@ -99,6 +105,16 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
     ];
     let off: Vec<Detail> = checks.into_iter().filter(|(_, right)| !right).map(|(detail, _)| detail).collect();
     if off.is_empty() { Fit::Fits } else { Fit::Off(off) }
+}
+
+/// It opened the key or read it: all that a signer does.
+fn reads(attributed: &AttributedAccess) -> bool {
+    let access = &attributed.access;
+    match access.kind {
+        Kind::Open | Kind::Refused | Kind::Library => true,
+        Kind::Data => access.deed != Deed::Write,
+        Kind::Tamper | Kind::Device | Kind::Memory => false,
+    }
 }
 
 /// One of the reader's users. Users that are named and do not exist on this host are nobody, not anybody.

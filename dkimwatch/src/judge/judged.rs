@@ -1,5 +1,6 @@
 //! The noun of the third stage: an access with its verdict.
 
+use super::Action;
 use crate::attribute::AttributedAccess;
 
 /// Was it the expected signer?
@@ -21,31 +22,6 @@ impl Verdict {
             Self::Expected => "expected",
             Self::Maintenance => "maintenance",
             Self::Unexpected => "unexpected",
-        }
-    }
-}
-
-/// What was done (`event.action`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the variant is the event's name")]
-pub enum Action {
-    KeyOpened,
-    KeyRead,
-    KeyOpenDenied,
-    KeyModified,
-    KeyCreated,
-}
-
-impl Action {
-    /// The word in events.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::KeyOpened => "key-opened",
-            Self::KeyRead => "key-read",
-            Self::KeyOpenDenied => "key-open-denied",
-            Self::KeyModified => "key-modified",
-            Self::KeyCreated => "key-created",
         }
     }
 }

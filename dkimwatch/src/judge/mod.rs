@@ -1,6 +1,8 @@
 //! [`AttributedAccess`](crate::attribute::AttributedAccess) → [`JudgedAccess`]. Promise: pure, no input or output, no clock; says which rule decided and why.
 
+mod action;
 mod decide;
+mod deed;
 mod fit;
 mod judged;
 mod policy;
@@ -9,6 +11,7 @@ mod reason;
 pub mod severity;
 mod stranger;
 
+pub use action::Action;
 pub use decide::judge;
 pub use judged::*;
 pub use policy::*;

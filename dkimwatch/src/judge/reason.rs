@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _};
 
-use super::{Action, JudgedKey, Policy, Reader, Role, fit::Detail, stranger::Kind};
+use super::{Action, JudgedKey, Policy, Reader, Role, deed, fit::Detail, stranger::Kind};
 use crate::{
     attribute::{AttributedAccess, Container},
     decode::ImageSource,
@@ -12,12 +12,13 @@ use crate::{
 /// "nobody (uid 65534) opened the DKIM key of example.org, selector sel1 (/etc/…) with /usr/bin/cat (pid 4242), …".
 pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> String {
     let process = &attributed.access.process;
-    let mut sentence = format!("{} {} {}", who(attributed), did(attributed, action), key_name(key));
+    let mut sentence = format!("{} {} {}", who(attributed), deed::did(attributed, action), key_name(key));
     // Another path to the same file: a hard link, a bind mount, a container's view.
-    let opened = opened_path(attributed);
+    let opened = opened_path(attributed).filter(|_| !attributed.access.file.path_in_fs);
     if let Some(path) = opened.filter(|path| *path != key.path.as_os_str().as_bytes()) {
         let _ = write!(sentence, " by the path {}", escape::word(path));
     }
+    sentence.push_str(&deed::details(&attributed.access));
     let program = program(attributed);
     let _ = write!(sentence, " with {program} (pid {}", process.pid);
     if process.tid != process.pid {
@@ -155,10 +156,13 @@ pub(super) fn stranger(
 /// What to do first.
 fn first(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> String {
     let pid = attributed.access.process.pid;
+    let refused = attributed.access.outcome.known().is_some_and(|outcome| outcome.is_err());
     match action {
-        Action::KeyOpenDenied => format!("The key stayed shut. Find out what pid {pid} is and who started it."),
-        Action::KeyModified | Action::KeyCreated => "If nobody rotated keys just now, the file may hold somebody else's key: stop signing with it and compare it with its DNS record.".to_owned(),
-        Action::KeyOpened | Action::KeyRead => match (&key.selector, &key.domain) {
+        _ if refused => format!("The key stayed shut. Find out what pid {pid} is and who started it."),
+        Action::KeyDeleted | Action::KeyRenamed => "If nobody rotated keys just now, mail goes out unsigned or refused: put the key back, and find out whether a copy was taken first.".to_owned(),
+        Action::KeyPermissionsChanged | Action::KeyAttributesChanged => format!("Unless you know why, set them right again and find out who may have read the key since; pid {pid} made the change."),
+        _ if action.replaces() => "If nobody rotated keys just now, the file may hold somebody else's key: stop signing with it and compare it with its DNS record.".to_owned(),
+        _ => match (&key.selector, &key.domain) {
             (Some(selector), Some(domain)) => format!(
                 "Unless you know why, take the key for stolen: sign with a new selector, then withdraw {}._domainkey.{}.",
                 printable(selector), printable(domain)
@@ -180,22 +184,6 @@ fn who(attributed: &AttributedAccess) -> String {
 /// "alice (uid 1000)", or "uid 1000".
 fn named(name: Option<&str>, uid: u32) -> String {
     name.map_or_else(|| format!("uid {uid}"), |name| format!("{name} (uid {uid})"))
-}
-
-fn did(attributed: &AttributedAccess, action: Action) -> String {
-    match action {
-        Action::KeyOpened => "opened".to_owned(),
-        Action::KeyRead => {
-            "reached the contents (by no open of its own: an inherited or passed descriptor, io_uring, or a mapping) of"
-                .to_owned()
-        }
-        Action::KeyModified => "opened for writing".to_owned(),
-        Action::KeyCreated => "created".to_owned(),
-        Action::KeyOpenDenied => {
-            let errno = attributed.access.outcome.known().copied().and_then(Result::err).unwrap_or_default();
-            format!("was refused ({})", errno_name(errno))
-        }
-    }
 }
 
 /// errno(3), for those that an open is refused with.
@@ -275,6 +263,7 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess) -
             format!("as {}; expected {}, which is no user of this host", who(attributed), or(&reader.users))
         }
         Detail::User => format!("as {}; expected {}", who(attributed), or(&reader.users)),
+        Detail::Deed => "a signer only reads its key".to_owned(),
         Detail::Writes => "it opened the key for writing, and a signer only reads".to_owned(),
         Detail::Unit => {
             format!("in {}; expected {}", attributed.unit.as_deref().unwrap_or("no known unit"), or(&reader.units))

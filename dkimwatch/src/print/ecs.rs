@@ -89,11 +89,23 @@ fn event(document: &mut Document, judged: &JudgedAccess, host: &HostFacts) {
     let access = &judged.attributed.access;
     let kind = if judged.verdict == Verdict::Unexpected { "alert" } else { "event" };
     document.set("event.kind", kind);
-    document.set("event.category", json!(["file"]));
+    let category = if judged.action == Action::SignerMemoryAccessed { "process" } else { "file" };
+    document.set("event.category", json!([category]));
     let change = match judged.action {
-        Action::KeyModified => "change",
+        Action::KeyModified
+        | Action::KeyRenamed
+        | Action::KeyReplaced
+        | Action::KeyLinked
+        | Action::KeyPermissionsChanged
+        | Action::KeyAttributesChanged
+        | Action::KeyMountedOver => "change",
         Action::KeyCreated => "creation",
-        Action::KeyOpened | Action::KeyRead | Action::KeyOpenDenied => "access",
+        Action::KeyDeleted => "deletion",
+        Action::KeyOpened
+        | Action::KeyRead
+        | Action::KeyOpenDenied
+        | Action::DeviceOpened
+        | Action::SignerMemoryAccessed => "access",
     };
     document.set("event.type", json!([change]));
     document.set("event.action", judged.action.name());
@@ -121,11 +133,15 @@ pub(super) const fn ring(access: &Access) -> &'static str {
     match access.ring {
         Ring::Stranger => "stranger",
         Ring::Signer => "signer",
+        Ring::Attempt => "attempt",
     }
 }
 
 fn file(document: &mut Document, access: &Access) {
     let file = &access.file;
+    if file.id == FileId::default() {
+        return;
+    }
     if let Some(path) = file.path.known() {
         let name = path.bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let folder = path.bytes.get(..path.bytes.len() - name.len()).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The part of an access's document that ECS has no fields for, below `dkimwatch.`.
 
+use dkimwatch_common::{deed::Deed, record::Kind};
 use serde_json::{Value, json};
 
 use super::{
@@ -78,7 +79,9 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
         set("process.cgroup.id", cgroup.id.to_string().into());
         set("process.cgroup.path", escape::text(&cgroup.path).into());
     }
+    set("process.traced", process.traced.into());
     executable(&mut set, attributed);
+    more(&mut set, access);
     let missing: Vec<&str> = states(process, access).filter(|(_, state)| *state).map(|(name, _)| name).collect();
     if !missing.is_empty() {
         set("unreadable", json!(missing));
@@ -97,6 +100,44 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
         })
     });
     set("process.ancestors", ancestors.collect());
+}
+
+/// What only accesses other than opens have.
+fn more(set: &mut impl FnMut(&str, Value), access: &Access) {
+    if access.deed != Deed::None {
+        set("deed", access.deed.name().into());
+    }
+    if access.kind == Kind::Tamper {
+        set("folder_changed", access.file.is_folder.into());
+    }
+    if let Some(other) = access.other.known() {
+        set("other.pid", other.pid.into());
+        set("other.comm", escape::text(&other.comm).into());
+        set("other.real_user_id", other.uid.to_string().into());
+        set("other.start_ns", other.start_ns.into());
+        if let Some(exe) = other.exe {
+            set("other.executable_inode", exe.ino.to_string().into());
+            set("other.executable_device", device(exe).into());
+        }
+    }
+    if let Some(change) = access.change.known() {
+        for (when, one) in [("before", &change.before), ("after", &change.after)] {
+            set(&format!("change.{when}.mode"), format!("{:04o}", one.mode & 0o7777).into());
+            set(&format!("change.{when}.uid"), one.uid.to_string().into());
+            set(&format!("change.{when}.gid"), one.gid.to_string().into());
+            set(&format!("change.{when}.size"), one.size.into());
+            set(&format!("change.{when}.nlink"), one.nlink.into());
+            set(&format!("change.{when}.flags"), format!("{:#x}", one.flags).into());
+        }
+    }
+    if let Some(second) = access.second.known() {
+        let field = match access.kind {
+            Kind::Refused => "path_as_asked",
+            _ if access.deed.second_is_path() => "other_path",
+            _ => "attribute",
+        };
+        set(field, escape::text(&second.bytes).into());
+    }
 }
 
 fn executable(set: &mut impl FnMut(&str, Value), attributed: &AttributedAccess) {

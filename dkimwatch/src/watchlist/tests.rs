@@ -109,6 +109,8 @@ fn reused(opened: Option<&Path>) -> OpenedFile {
         path: opened.map_or(Fact::Unreadable, |path| {
             Fact::Known(KernelPath { bytes: path.as_os_str().as_bytes().to_vec(), cut: false })
         }),
+        path_in_fs: false,
+        is_folder: false,
         unlinked: false,
         tag: 0,
         watch_kind: file_watch::ARMED,

@@ -16,7 +16,7 @@ struct Kind {
 
 const KINDS: [Kind; 2] = [
     Kind {
-        file: "dkimwatch/src/judge/judged.rs",
+        file: "dkimwatch/src/judge/action.rs",
         owner: "Action",
         function: "name",
         is_golden: |source| source.path.starts_with("tests/stories") && source.path.ends_with("expected.txt"),
@@ -123,7 +123,7 @@ impl Action {
     #[test]
     fn an_event_without_a_golden_line_is_found() {
         let mut sources = vec![
-            source("dkimwatch/src/judge/judged.rs", ACTIONS),
+            source("dkimwatch/src/judge/action.rs", ACTIONS),
             source("dkimwatch/src/print/state.rs", STATES),
             source("dkimwatch/src/print/tests.rs", "\"1970-01-01 events-lost  12 accesses\""),
             source("tests/stories/a/expected.txt", "1970-01-01 !! key-opened  unexpected\n key-read-twice\n"),
@@ -131,7 +131,7 @@ impl Action {
         let told: Vec<_> = check(&sources).iter().map(ToString::to_string).collect();
         assert_eq!(
             told,
-            ["dkimwatch/src/judge/judged.rs:4: no golden line tells of `key-read`: add a folder to tests/stories"]
+            ["dkimwatch/src/judge/action.rs:4: no golden line tells of `key-read`: add a folder to tests/stories"]
         );
         sources.push(source("tests/stories/b/expected.txt", "x key-read y"));
         assert_eq!(check(&sources), []);
@@ -139,7 +139,7 @@ impl Action {
 
     #[test]
     fn a_rule_that_lost_its_subject_says_so() {
-        let sources = [source("dkimwatch/src/judge/judged.rs", "impl Action {}")];
+        let sources = [source("dkimwatch/src/judge/action.rs", "impl Action {}")];
         assert_eq!(check(&sources).len(), 2);
     }
 }
