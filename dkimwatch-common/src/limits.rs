@@ -38,6 +38,11 @@ pub const ENVIRONMENT: u32 = 256;
 pub const PROCESSES: u32 = 32_768;
 /// (process, key) pairs remembered, so that data access after an own open is not reported a second time.
 pub const SEEN: u32 = 16_384;
+/// Open descriptors of watched files whose opener is remembered; beyond it the least recently used are forgotten, and a
+/// reader is then told without the opener.
+pub const OPENERS: u32 = 8_192;
+/// Descriptors of a process that are looked through for the one by which data was reached, where the hook has none.
+pub const DESCRIPTORS: usize = 256;
 
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;

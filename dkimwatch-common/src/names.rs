@@ -18,8 +18,10 @@ pub mod maps {
     pub const LIBRARIES: &str = "LIBRARIES";
     /// The process table: tgid → `ExecImage`.
     pub const PROCESSES: &str = "PROCESSES";
-    /// `SeenBy` → start time of the process.
+    /// `SeenBy` → 1.
     pub const SEEN: &str = "SEEN";
+    /// `struct file *` → `Opener`.
+    pub const OPENERS: &str = "OPENERS";
     /// Per-CPU counters, see [`crate::tally`].
     pub const TALLY: &str = "TALLY";
     /// Per-CPU, per-ring sequence numbers.
@@ -44,6 +46,7 @@ pub mod maps {
         LIBRARIES,
         PROCESSES,
         SEEN,
+        OPENERS,
         TALLY,
         SEQUENCE,
         STRANGER_RING,
@@ -58,6 +61,8 @@ pub mod globals {
     pub const OFFSETS: &str = "OFFSETS";
     /// 1 where the kernel's `vfs_*` functions take a mount's id map first (5.12), see `dkimwatch::kernel`.
     pub const IDMAP: &str = "IDMAP";
+    /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14), see `dkimwatch::kernel`.
+    pub const IO_URING_CQE: &str = "IO_URING_CQE";
     /// aya-log's level.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }
@@ -90,6 +95,16 @@ pub mod programs {
     pub const FENTRY_MAP_CODE: &str = "fentry_map_code";
     /// `tracepoint/syscalls/sys_enter_mmap`: a signer maps code.
     pub const SYS_ENTER_MAP_CODE: &str = "sys_enter_map_code";
+    /// `tp_btf/io_uring_complete`.
+    pub const IO_URING_COMPLETE: &str = "io_uring_complete";
+    /// `fentry/security_file_permission`.
+    pub const FENTRY_FILE_PERMISSION: &str = "fentry_file_permission";
+    /// `fentry/security_mmap_file`.
+    pub const FENTRY_MMAP_FILE: &str = "fentry_mmap_file";
+    /// `fentry/filemap_map_pages`.
+    pub const FENTRY_MAP_PAGES: &str = "fentry_map_pages";
+    /// `fentry/filemap_fault`.
+    pub const FENTRY_FAULT: &str = "fentry_fault";
     /// `tp_btf/sched_process_exec`.
     pub const PROCESS_EXEC: &str = "sched_process_exec";
     /// `tp_btf/sched_process_fork`.
@@ -121,6 +136,11 @@ pub mod programs {
         LSM_MAP_CODE,
         FENTRY_MAP_CODE,
         SYS_ENTER_MAP_CODE,
+        IO_URING_COMPLETE,
+        FENTRY_FILE_PERMISSION,
+        FENTRY_MMAP_FILE,
+        FENTRY_MAP_PAGES,
+        FENTRY_FAULT,
         PROCESS_EXEC,
         PROCESS_FORK,
         PROCESS_EXIT,

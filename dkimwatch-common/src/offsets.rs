@@ -110,9 +110,33 @@ offsets! {
     /// `mount->mnt_mountpoint`.
     mount_mnt_mountpoint: Required ["mount.mnt_mountpoint"];
 
+    /// `vm_fault->vma`.
+    vmf_vma: Required ["vm_fault.vma"];
+    /// `vm_fault->flags`.
+    vmf_flags: Required ["vm_fault.flags"];
+    /// `vm_area_struct->vm_file`.
+    vma_file: Required ["vm_area_struct.vm_file"];
+    /// `vm_area_struct->vm_flags`.
+    vma_flags: Required ["vm_area_struct.vm_flags"];
+
+    /// `io_kiocb->opcode`.
+    io_opcode: Optional ["io_kiocb.opcode"];
+    /// `io_open->file_slot`, in the request (`io_kiocb->cmd`, which begins it).
+    io_open_slot: Optional ["io_open.file_slot"];
+    /// `io_uring_cqe->res`.
+    io_cqe_res: Optional ["io_uring_cqe.res"];
+    /// `io_ring_ctx->file_table.files`: registered files, until 6.12.
+    io_ring_files: Optional ["io_ring_ctx.file_table.files"];
+    /// `io_ring_ctx->file_table.data.nodes`: registered files, since 6.13.
+    io_ring_nodes: Optional ["io_ring_ctx.file_table.data.nodes"];
+    /// `io_rsrc_node->file_ptr`: a registered file, since 6.13.
+    io_node_file: Optional ["io_rsrc_node.file_ptr"];
+
     /// `address_space->host`.
     mapping_host: Required ["address_space.host"];
 
+    /// `task->self_exec_id`.
+    task_exec_id: Optional ["task_struct.self_exec_id"];
     /// `task->tgid`.
     task_tgid: Required ["task_struct.tgid"];
     /// `task->pid`.

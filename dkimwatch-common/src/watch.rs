@@ -1,6 +1,6 @@
 //! What is watched: files by identity, folders by identity, and names awaited in a key's parent folder.
 
-use crate::identity::FileId;
+use crate::{identity::FileId, record::RawAncestor};
 
 /// A tag names an entry of userspace's watch list; the kernel only hands it back.
 pub type Tag = u32;
@@ -70,16 +70,42 @@ pub struct NestName {
 
 const _: () = assert!(size_of::<NestName>() == 24);
 
-/// Who touched which file: the key of the map that keeps data access after an own open from being reported twice.
+/// Who has reached which file's data, and how: the key of the map that keeps data access after an own open, and every
+/// later one, from being reported again. A process that executes another program is somebody else from then on, though
+/// it keeps its id and its start.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SeenBy {
     /// The file.
     pub file: FileId,
+    /// Start of the process, nanoseconds since boot: a reused pid is another process.
+    pub start: u64,
+    /// `task->self_exec_id`: how often the process and its forebears have executed a program.
+    pub exec: u64,
     /// The process (`task->tgid`, initial pid namespace).
     pub tgid: u32,
-    /// Explicit padding, always zero.
-    pub pad: u32,
+    /// One of [`seen`].
+    pub how: u32,
 }
 
-const _: () = assert!(size_of::<SeenBy>() == 24);
+const _: () = assert!(size_of::<SeenBy>() == 40);
+
+/// How data was reached.
+pub mod seen {
+    /// Read or mapped, or opened for that.
+    pub const READ: u32 = 1;
+    /// Written, or opened or mapped for that.
+    pub const WRITE: u32 = 2;
+}
+
+/// Who opened a file: the value of a map from `struct file *`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opener {
+    /// The file: an address is used again for another file's descriptor.
+    pub file: FileId,
+    /// The process that opened it, as it was then.
+    pub process: RawAncestor,
+}
+
+const _: () = assert!(size_of::<Opener>() == 64);

@@ -10,13 +10,13 @@ use dkimwatch_common::{
     limits,
     record::{Header, Kind, RawAncestor, RawChange, RawExtended, RawRecord, VERSION, Via, fact, mark},
     tally::{Exit, Hook},
-    watch::{FileWatch, SeenBy, file_watch},
+    watch::{FileWatch, file_watch},
 };
 
 use crate::{
-    maps::{ATTEMPT_RING, SEEN, SEQUENCE, SETTINGS, SIGNER_RING, STRANGER_RING},
+    maps::{ATTEMPT_RING, SEQUENCE, SETTINGS, SIGNER_RING, STRANGER_RING},
     memory::{Memory, Probed, Ptr, copy, offset, pointer, u32_at, u64_at},
-    path,
+    path, seen,
     subject::{self, Subject},
     watch::{self, Found},
 };
@@ -42,7 +42,7 @@ pub struct Access {
 pub enum Name {
     /// The hook has none.
     None,
-    /// `struct file *`: its path, flags and mode.
+    /// `struct file *`: its path, flags and mode; null where it is not known.
     File(Ptr),
     /// `struct dentry *`: its path in its file system.
     Dentry(Ptr),
@@ -56,28 +56,21 @@ pub fn shared_via() -> u32 {
     SETTINGS.get(limits::SETTING_VIA).copied().unwrap_or(0)
 }
 
-/// Records an access to a watched file.
+/// Records an open of a watched file. The data that follows it is no news, and whoever reads through its descriptor later
+/// is told with its opener.
 #[inline(always)]
 pub fn access(access: &Access, found: &Found) -> Exit {
     let subject = Subject::current();
-    let seen = SeenBy { file: found.file, tgid: subject.tgid, pad: 0 };
-    if access.kind as u16 == Kind::Data as u16 {
-        // SAFETY: a value is only compared.
-        if let Some(start) = unsafe { SEEN.get(seen) }
-            && *start == subject.start
-        {
-            return Exit::AlreadySeen;
-        }
-    }
-    if found.watch.kind != file_watch::CANARY {
-        // The data that follows this open is no news; a table that lost the entry costs one event too many.
-        let _ = SEEN.insert(seen, subject.start, 0);
-    }
-
     let signer = subject.runs_signer();
     let sequence = next_sequence(u32::from(signer));
     // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
     let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
+    if let Name::File(file) = access.name
+        && matches!(access.outcome, Some(0))
+        && found.watch.kind != file_watch::CANARY
+    {
+        seen::opened(file, found.file, subject, entry.is_some());
+    }
     let Some(mut entry) = entry else { return Exit::RingFull };
     let ring = if signer { mark::SIGNER_RING } else { 0 };
     // SAFETY: the record is reserved for us alone until it is submitted.
@@ -89,7 +82,17 @@ pub fn access(access: &Access, found: &Found) -> Exit {
 /// Records something that needs more than an open's record: `more` fills the rest of it, whose facts are not known yet.
 #[inline(always)]
 pub fn extended(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended)) -> Exit {
-    let subject = Subject::current();
+    extended_by(Subject::current(), access, found, more)
+}
+
+/// As [`extended`], by a subject that is known already.
+#[inline(always)]
+pub fn extended_by(
+    subject: Subject,
+    access: &Access,
+    found: &Found,
+    more: impl FnOnce(*mut RawExtended),
+) -> Exit {
     let signer = subject.runs_signer();
     let sequence = next_sequence(u32::from(signer));
     let entry = if signer { SIGNER_RING.reserve::<RawExtended>(0) } else { STRANGER_RING.reserve::<RawExtended>(0) };
@@ -219,6 +222,8 @@ unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
         let to = (&raw mut (*record).path).cast();
         let walked = match name {
             Name::None => return,
+            // A hook on data that did not find the descriptor.
+            Name::File(file) if file.is_null() => return,
             Name::File(file) => {
                 (*record).open_flags = u32_at(file, offset!(file_f_flags));
                 (*record).open_mode = u32_at(file, offset!(file_f_mode));

@@ -10,7 +10,7 @@ use dkimwatch_common::{
     identity::FileId,
     limits,
     tally::COUNTERS,
-    watch::{DirWatch, FileWatch, NestName, SeenBy, Tag},
+    watch::{DirWatch, FileWatch, NestName, Opener, SeenBy, Tag},
 };
 
 /// Watched files.
@@ -45,9 +45,13 @@ pub static LIBRARIES: HashMap<FileId, u64> = HashMap::with_max_entries(limits::L
 #[map]
 pub static PROCESSES: HashMap<u32, ExecImage> = HashMap::with_max_entries(limits::PROCESSES, 0);
 
-/// Which process reached which file already, and that process's start.
+/// Which process reached which file already, and how.
 #[map]
-pub static SEEN: LruHashMap<SeenBy, u64> = LruHashMap::with_max_entries(limits::SEEN, 0);
+pub static SEEN: LruHashMap<SeenBy, u32> = LruHashMap::with_max_entries(limits::SEEN, 0);
+
+/// Who opened a watched file, by the open file.
+#[map]
+pub static OPENERS: LruHashMap<u64, Opener> = LruHashMap::with_max_entries(limits::OPENERS, 0);
 
 /// Counters per hook and exit.
 #[map]

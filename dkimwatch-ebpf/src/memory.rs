@@ -14,6 +14,10 @@ pub static OFFSETS: Offsets = Offsets::ABSENT;
 #[unsafe(no_mangle)]
 pub static IDMAP: u32 = 0;
 
+/// 1 where the tracepoint `io_uring_complete` is given the completion itself, set by the loader.
+#[unsafe(no_mangle)]
+pub static IO_URING_CQE: u32 = 0;
+
 /// A pointer into kernel memory.
 pub type Ptr = *const u8;
 

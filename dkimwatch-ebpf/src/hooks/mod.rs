@@ -4,6 +4,7 @@ pub mod code;
 pub mod data;
 pub mod empty;
 pub mod identify;
+pub mod io_uring;
 pub mod open;
 pub mod placed;
 pub mod process;

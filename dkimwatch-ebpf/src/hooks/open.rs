@@ -64,11 +64,21 @@ fn try_sys_exit_open(ctx: &TracePointContext) -> Exit {
     if fd < 0 {
         return Exit::Unrelated;
     }
+    by_descriptor(descriptor(fd as usize), Hook::SysExitOpen, Via::Tracepoint)
+}
+
+/// The open file behind a descriptor that the current process has just been given: within its table, as tables only grow.
+#[inline(always)]
+pub fn descriptor(fd: usize) -> Ptr {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() } as Ptr;
     let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
-    // Within the table: the system call has just put it there, and tables only grow.
-    let file = pointer(pointer(table, offset!(fdtable_fd)).wrapping_add(8 * fd as usize), 0);
+    pointer(pointer(table, offset!(fdtable_fd)).wrapping_add(8 * fd), 0)
+}
+
+/// The body of the hooks that are given a descriptor and must find the file.
+#[inline(always)]
+pub fn by_descriptor(file: Ptr, hook: Hook, via: Via) -> Exit {
     let found = match watch::file::<Probed, { watch::WALK_UP }>(file) {
         Ok(found) => found,
         Err(exit) => return exit,
@@ -77,7 +87,7 @@ fn try_sys_exit_open(ctx: &TracePointContext) -> Exit {
     if u32_at(file, offset!(file_f_mode)) & FMODE_PATH != 0 {
         return Exit::FilterMiss;
     }
-    told(file, Hook::SysExitOpen, Via::Tracepoint, 0, &found)
+    told(file, hook, via, 0, &found)
 }
 
 #[inline(always)]

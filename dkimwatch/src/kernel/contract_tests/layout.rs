@@ -11,7 +11,7 @@ use dkimwatch_common::{
     identity::{FileId, Identified},
     offsets::Offsets,
     record::{Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord},
-    watch::{DirWatch, FileWatch, NestName, SeenBy},
+    watch::{DirWatch, FileWatch, NestName, Opener, SeenBy},
 };
 
 use super::own_types;
@@ -114,7 +114,8 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(FileWatch { tag, kind, generation, pad }),
         layout!(DirWatch { tag, kind }),
         layout!(NestName { dir, name }),
-        layout!(SeenBy { file, tgid, pad }),
+        layout!(SeenBy { file, start, exec, tgid, how }),
+        layout!(Opener { file, process }),
         ("Offsets", offsets()),
     ]
 }

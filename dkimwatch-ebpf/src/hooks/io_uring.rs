@@ -1,0 +1,85 @@
+//! A file was opened through io_uring, on the backend that sees opens as system calls end.
+
+use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
+use dkimwatch_common::{
+    record::Via,
+    tally::{Exit, Hook},
+};
+
+use super::open;
+use crate::{
+    memory::{IO_URING_CQE, Memory, Probed, Ptr, constant, offset, pointer, present, u32_at, u64_at},
+    tally,
+};
+
+/// `include/uapi/linux/io_uring.h`.
+const IORING_OP_OPENAT: u8 = 18;
+const IORING_OP_OPENAT2: u8 = 28;
+const IORING_FILE_INDEX_ALLOC: u32 = u32::MAX;
+
+/// `io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.14 and later; until then it was
+/// `io_uring_complete(void *ctx, void *req, unsigned long long user_data, int res, unsigned int cflags, unsigned long long
+/// extra1, unsigned long long extra2)`, and until 5.18, without a request,
+/// `io_uring_complete(void *ctx, unsigned long long user_data, int res, unsigned int cflags)`.
+#[btf_tracepoint(function = "io_uring_complete")]
+fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
+    tally::count(&ctx, Hook::IoUringComplete, completed(&ctx));
+    0
+}
+
+#[inline(always)]
+fn completed(ctx: &BtfTracePointContext) -> Exit {
+    let (ring, request): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
+    // A completion that the ring makes for itself has no request.
+    if request.is_null() {
+        return Exit::Unrelated;
+    }
+    // SAFETY: an integer.
+    let opcode = unsafe { Probed::read::<u8>(request, offset!(io_opcode)) };
+    if opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2 {
+        return Exit::Unrelated;
+    }
+    let result = result(ctx);
+    if result < 0 {
+        return Exit::Unrelated;
+    }
+    // `io_kiocb->cmd` begins the request.
+    let slot = u32_at(request, offset!(io_open_slot));
+    let file = match slot {
+        // The descriptor is in the table that the ring's workers share with its owner.
+        0 => open::descriptor(result as usize),
+        IORING_FILE_INDEX_ALLOC => registered(ring, result as usize),
+        slot => registered(ring, slot as usize - 1),
+    };
+    open::by_descriptor(file, Hook::IoUringComplete, Via::Tracepoint)
+}
+
+/// What the request came to.
+#[inline(always)]
+fn result(ctx: &BtfTracePointContext) -> i32 {
+    if constant(&raw const IO_URING_CQE) == 1 {
+        u32_at(ctx.arg(2), offset!(io_cqe_res)) as i32
+    } else {
+        // The last argument is of no use but one: the verifier refuses the program where the tracepoint has no request.
+        // SAFETY: within the context, as the verifier checks.
+        let _ = unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u64>().add(6)) };
+        ctx.arg(3)
+    }
+}
+
+/// The file in a slot of the ring's own table.
+#[inline(always)]
+fn registered(ring: Ptr, slot: usize) -> Ptr {
+    /// The low bits of a slot hold flags (`FFS_MASK`, `io_uring/filetable.h`).
+    const FLAGS: u64 = 7;
+    let (files, nodes) = (offset!(io_ring_files), offset!(io_ring_nodes));
+    let file = if present(files) {
+        u64_at(pointer(ring, files).wrapping_add(8 * slot), 0)
+    } else if present(nodes) {
+        let node = pointer(pointer(ring, nodes).wrapping_add(8 * slot), 0);
+        u64_at(node, offset!(io_node_file))
+    } else {
+        0
+    };
+    (file & !FLAGS) as Ptr
+}

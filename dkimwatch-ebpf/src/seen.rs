@@ -1,0 +1,130 @@
+//! Who has reached which file's data already, and who opened its descriptors.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use dkimwatch_common::{
+    deed::Deed,
+    identity::FileId,
+    limits,
+    record::RawAncestor,
+    tally::Exit,
+    watch::{Opener, SeenBy, file_watch, seen},
+};
+
+use crate::{
+    emit,
+    maps::{OPENERS, SEEN},
+    memory::{Ptr, copy, offset, pointer, present, u32_at, u64_at},
+    subject::{self, Subject},
+    watch::Found,
+};
+
+/// `file->f_mode` (`include/linux/fs.h`).
+const FMODE_READ: u32 = 0x1;
+const FMODE_WRITE: u32 = 0x2;
+
+/// A watched file was opened: what the opener may do with the descriptor is no news from now on (if the open was `told`),
+/// and the opener is remembered for whoever gets the descriptor from it.
+#[inline(always)]
+pub fn opened(file: Ptr, id: FileId, subject: Subject, told: bool) {
+    let mode = u32_at(file, offset!(file_f_mode));
+    // A table that lost an entry costs one event too many, never one too few.
+    if told && mode & FMODE_READ != 0 {
+        let _ = is_news(&by(subject, id, seen::READ));
+    }
+    if told && mode & FMODE_WRITE != 0 {
+        let _ = is_news(&by(subject, id, seen::WRITE));
+    }
+    let leader = pointer(subject.task, offset!(task_group_leader));
+    let mut opener = Opener {
+        file: id,
+        process: RawAncestor {
+            start: subject.start,
+            exe: subject::executed(subject.tgid, subject.start),
+            pid: subject.tgid,
+            uid: u32_at(pointer(subject.task, offset!(task_real_cred)), offset!(cred_uid)),
+            comm: [0; limits::COMM],
+        },
+    };
+    // SAFETY: the array has `COMM` bytes.
+    unsafe {
+        copy(opener.process.comm.as_mut_ptr(), limits::COMM as u32, leader.wrapping_add(offset!(task_comm) as usize));
+    }
+    let _ = OPENERS.insert(file as u64, opener, u64::from(BPF_ANY));
+}
+
+/// Records that data of a watched file was reached, unless that is known of this process. `file` finds the open file, null
+/// where there is none to be found; it is asked only when there is something to tell.
+#[inline(always)]
+pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) -> Exit {
+    if found.watch.kind == file_watch::CANARY {
+        // The canary proves the open hook, and nothing else must answer for it.
+        return Exit::FilterMiss;
+    }
+    let subject = Subject::current();
+    let how = if access.deed as u32 == Deed::Write as u32 { seen::WRITE } else { seen::READ };
+    let who = by(subject, found.file, how);
+    if !is_news(&who) {
+        return Exit::AlreadySeen;
+    }
+    let file = file();
+    let access = emit::Access { name: emit::Name::File(file), ..*access };
+    let exit = emit::extended_by(subject, &access, found, |record| {
+        // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
+        if let Some(opener) = unsafe { OPENERS.get(file as u64) }
+            && opener.file.ino == found.file.ino
+            && opener.file.dev == found.file.dev
+        {
+            // SAFETY: the record is reserved.
+            unsafe { emit::other_kept(record, &opener.process) };
+        }
+    });
+    if exit as u32 == Exit::RingFull as u32 {
+        // Not told after all: the next access is news again.
+        let _ = SEEN.remove(who);
+    }
+    exit
+}
+
+/// The open file of the current process by which an inode's data can be read; null where it has none, or has it beyond
+/// [`limits::DESCRIPTORS`].
+#[inline(always)]
+pub fn descriptor(inode: Ptr) -> Ptr {
+    let task = Subject::current().task;
+    let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
+    let slots = u32_at(table, offset!(fdtable_max_fds)) as usize;
+    let files = pointer(table, offset!(fdtable_fd));
+    let mut fd = 0;
+    while fd < limits::DESCRIPTORS {
+        if fd >= slots {
+            break;
+        }
+        let file = pointer(files.wrapping_add(8 * fd), 0);
+        if !file.is_null()
+            && pointer(file, offset!(file_f_inode)) == inode
+            && u32_at(file, offset!(file_f_mode)) & FMODE_READ != 0
+        {
+            return file;
+        }
+        fd += 1;
+    }
+    core::ptr::null()
+}
+
+#[inline(always)]
+fn by(subject: Subject, file: FileId, how: u32) -> SeenBy {
+    let exec = offset!(task_exec_id);
+    let exec = if present(exec) { u64_at(subject.task, exec) } else { 0 };
+    SeenBy { file, start: subject.start, exec, tgid: subject.tgid, how }
+}
+
+/// Whether this is the first time, which it then was: of two threads at once, one is told so.
+#[inline(always)]
+fn is_news(who: &SeenBy) -> bool {
+    const EEXIST: i32 = -17;
+    // Looked up first: an insertion into a table of the least recently used takes a place before it looks.
+    // SAFETY: a value is not even read.
+    if unsafe { SEEN.get(who) }.is_some() {
+        return false;
+    }
+    !matches!(SEEN.insert(who, 1, u64::from(BPF_NOEXIST)), Err(EEXIST))
+}
