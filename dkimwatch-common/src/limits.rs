@@ -33,6 +33,13 @@ pub const PROCESSES: u32 = 32_768;
 /// (process, key) pairs remembered, so that data access after an own open is not reported a second time.
 pub const SEEN: u32 = 16_384;
 
+/// Folders on the ways to what is watched. A way is some five folders deep, and keys share theirs.
+pub const WAYS: u32 = 4_096;
+/// Refusals remembered, so that one repeated at once is told once.
+pub const RECENT: u32 = 4_096;
+/// Nanoseconds after which a refusal that repeats itself is told again.
+pub const RECENT_NS: u64 = 1_000_000_000;
+
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;
 /// Bytes of the ring for accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.

@@ -8,7 +8,7 @@ use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
     record::{self, RawExtended, RawRecord},
-    watch::{DirWatch, FileWatch, NestName, SeenBy},
+    watch::{DirWatch, FileWatch, NestName, Refusal, SeenBy},
 };
 
 /// An array without elements takes no room and still brings its element's type.
@@ -23,6 +23,7 @@ pub struct Contract {
     dir_watch: [DirWatch; 0],
     nest_name: [NestName; 0],
     seen_by: [SeenBy; 0],
+    refusal: [Refusal; 0],
     identified: [Identified; 0],
 }
 
@@ -40,5 +41,6 @@ pub static CONTRACT: Contract = Contract {
     dir_watch: [],
     nest_name: [],
     seen_by: [],
+    refusal: [],
     identified: [],
 };

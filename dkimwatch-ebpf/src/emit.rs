@@ -69,7 +69,8 @@ pub fn access(access: &Access, found: &Found) -> Exit {
             return Exit::AlreadySeen;
         }
     }
-    if found.watch.kind != file_watch::CANARY {
+    // A refused open gives no data: what this process reads later, it got otherwise.
+    if found.watch.kind != file_watch::CANARY && access.outcome.is_none_or(|outcome| outcome >= 0) {
         // The data that follows this open is no news; a table that lost the entry costs one event too many.
         let _ = SEEN.insert(seen, subject.start, 0);
     }

@@ -22,6 +22,7 @@ mod maps;
 mod memory;
 mod path;
 mod process;
+mod recent;
 mod subject;
 mod tally;
 mod watch;

@@ -10,7 +10,7 @@ use dkimwatch_common::{
     identity::FileId,
     limits,
     tally::COUNTERS,
-    watch::{DirWatch, FileWatch, NestName, SeenBy, Tag},
+    watch::{DirWatch, FileWatch, NestName, Refusal, SeenBy, Tag},
 };
 
 /// Watched files.
@@ -40,6 +40,14 @@ pub static PROCESSES: HashMap<u32, ExecImage> = HashMap::with_max_entries(limits
 /// Which process reached which file already, and that process's start.
 #[map]
 pub static SEEN: LruHashMap<SeenBy, u64> = LruHashMap::with_max_entries(limits::SEEN, 0);
+
+/// Folders that lead to what is watched: an open refused at one is always told.
+#[map]
+pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 0);
+
+/// Refusals that were told a moment ago.
+#[map]
+pub static RECENT: LruHashMap<Refusal, u64> = LruHashMap::with_max_entries(limits::RECENT, 0);
 
 /// Counters per hook and exit.
 #[map]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::tally::Hook;
+use dkimwatch_common::{identity::FileId, record::Kind, tally::Hook, watch::Tag};
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -14,6 +14,7 @@ use crate::{
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Counts, Live, Rings, Session},
     print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
+    refused::{self, Answer, Resolver},
     watchlist::{Changes, WatchList},
 };
 
@@ -33,6 +34,7 @@ pub struct Pipeline {
     rings: Rings,
     list: WatchList,
     changes: Changes,
+    refused: Resolver,
     attributor: Attributor,
     printer: Box<dyn Printer>,
     live: Live,
@@ -71,6 +73,7 @@ impl Pipeline {
             rings,
             list,
             changes,
+            refused: Resolver::default(),
             attributor: Attributor::for_this_host(),
             printer,
             live,
@@ -97,6 +100,7 @@ impl Pipeline {
             tokio::select! {
                 () = &mut shutdown => break,
                 batch = self.rings.next() => self.take(batch?)?,
+                (access, answer) = self.refused.next() => self.take_refused(access, &answer)?,
                 () = self.changes.next() => changed = true,
                 () = tokio::time::sleep_until(rested), if changed => {
                     changed = false;
@@ -110,10 +114,14 @@ impl Pipeline {
         self.session.detach(self.live.backend);
         loop {
             let batch = self.rings.drain();
-            if batch.is_empty() {
+            if batch.is_empty() && self.refused.is_idle() {
                 break;
             }
             self.take(batch)?;
+            while !self.refused.is_idle() {
+                let (access, answer) = self.refused.next().await;
+                self.take_refused(access, &answer)?;
+            }
         }
         self.tell_losses()?;
         self.tell_stopped()?;
@@ -123,16 +131,44 @@ impl Pipeline {
     /// The road itself.
     fn take(&mut self, batch: Batch) -> Result<()> {
         for access in self.decoded(batch)? {
-            if self.is_stale(&access) {
-                continue;
-            }
-            let attributed = self.attributor.attribute(access);
-            if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
-                let judged = self.second_look(judged, attributed);
-                self.tell_access(&judged)?;
+            if access.kind == Kind::Refused {
+                self.refused.ask(access);
+            } else {
+                self.go_on(access)?;
             }
         }
+        self.rings.hold_attempts(self.refused.is_full());
         Ok(())
+    }
+
+    /// The rest of the road, once it is known which file it was.
+    fn go_on(&mut self, access: Access) -> Result<()> {
+        if self.is_stale(&access) {
+            return Ok(());
+        }
+        let attributed = self.attributor.attribute(access);
+        if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
+            let judged = self.second_look(judged, attributed);
+            self.tell_access(&judged)?;
+        }
+        Ok(())
+    }
+
+    /// A refused open, once it is known what its path leads to.
+    fn take_refused(&mut self, access: Access, answer: &Answer) -> Result<()> {
+        self.rings.hold_attempts(self.refused.is_full());
+        if *answer == Answer::Undecided {
+            tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
+        }
+        let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
+        let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
+        if !known && folder != FileId::default() {
+            // It leads to a key, by a link or a mount that the list does not know of.
+            if let Err(error) = self.session.watch_set.leads(folder) {
+                tracing::error!(%error, "cannot note a folder that leads to a key");
+            }
+        }
+        self.go_on(access)
     }
 
     /// The accesses of a batch, in the order in which they happened: the rings are two, and a ring's order is that of

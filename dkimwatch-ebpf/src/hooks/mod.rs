@@ -6,3 +6,4 @@ pub mod identify;
 pub mod open;
 pub mod placed;
 pub mod process;
+pub mod refused;

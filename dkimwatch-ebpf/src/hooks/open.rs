@@ -15,6 +15,8 @@ use dkimwatch_common::{
 use crate::{
     emit,
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
+    recent,
+    subject::Subject,
     tally,
     watch::{self, Found},
 };
@@ -83,7 +85,12 @@ fn try_sys_exit_open(ctx: &TracePointContext) -> Exit {
 #[inline(always)]
 fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
     let (kind, deed, name) = (Kind::Open, Deed::None, emit::Name::File(file));
-    emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found)
+    let exit =
+        emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found);
+    if outcome < 0 && exit as u32 == Exit::Submitted as u32 {
+        recent::tell(&Subject::current());
+    }
+    exit
 }
 
 /// `O_PATH`: a name, no access (`include/linux/fs.h`).

@@ -103,6 +103,7 @@ impl Session {
             names: take(&mut ebpf, maps::NAMES, HashMap::try_from)?,
             filter: take(&mut ebpf, maps::FILTER, Array::try_from)?,
             signers: take(&mut ebpf, maps::SIGNERS, HashMap::try_from)?,
+            ways: take(&mut ebpf, maps::WAYS, HashMap::try_from)?,
         };
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
         let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;

@@ -17,6 +17,7 @@ pub struct WatchSet {
     pub(super) names: HashMap<MapData, pod::NestName, u32>,
     pub(super) filter: Array<MapData, u64>,
     pub(super) signers: HashMap<MapData, pod::File, u32>,
+    pub(super) ways: HashMap<MapData, pod::File, u32>,
 }
 
 impl WatchSet {
@@ -78,6 +79,14 @@ impl WatchSet {
     /// When the map is full or refuses.
     pub fn route_signer(&mut self, executable: FileId) -> Result<(), KernelError> {
         self.signers.insert(pod::File(executable), 1, 0).map_err(KernelError::map(maps::SIGNERS))
+    }
+
+    /// A folder leads to what is watched: every open that is refused there is told.
+    ///
+    /// # Errors
+    /// When the map is full or refuses.
+    pub fn leads(&mut self, folder: FileId) -> Result<(), KernelError> {
+        self.ways.insert(pod::File(folder), 1, 0).map_err(KernelError::map(maps::WAYS))
     }
 
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {

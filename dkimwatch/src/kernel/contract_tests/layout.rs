@@ -11,7 +11,7 @@ use dkimwatch_common::{
     identity::{FileId, Identified},
     offsets::Offsets,
     record::{Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord},
-    watch::{DirWatch, FileWatch, NestName, SeenBy},
+    watch::{DirWatch, FileWatch, NestName, Refusal, SeenBy},
 };
 
 use super::own_types;
@@ -100,6 +100,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(DirWatch { tag, kind }),
         layout!(NestName { dir, name }),
         layout!(SeenBy { file, tgid, pad }),
+        layout!(Refusal { what, whom, kind, id }),
         ("Offsets", offsets()),
     ]
 }
