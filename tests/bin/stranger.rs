@@ -1,10 +1,19 @@
-//! A reader of files that disguises itself first: `stranger [--root DIR] [--name NAME] [--gid N] [--uid N] FILE`.
+//! A reader of files that disguises itself first: `stranger [--root DIR] [--name NAME] [--gid N] [--uid N] FILE`, or, with
+//! `--each` in place of the file, of every file that is named on a line of its standard input.
 //!
 //! In that order: enters the root, renames itself (`PR_SET_NAME`), gives up its groups, becomes the user (all of real,
 //! effective and saved), and reads the file. Exit code 0 when it got at least one byte, 1 when it was refused or could not
 //! do what it was told.
 
-use std::{env, ffi::CString, fs::File, io::Read as _, path::PathBuf, process::ExitCode};
+use std::{
+    env,
+    ffi::{CString, OsStr},
+    fs::File,
+    io::{BufRead as _, Read as _, stdin},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::{
@@ -43,14 +52,21 @@ fn run() -> Result<()> {
                 let uid = Uid::from_raw(value()?.parse()?);
                 set_thread_res_uid(uid, uid, uid).context("setresuid")?;
             }
-            _ => {
-                let path = PathBuf::from(argument);
-                let mut first = [0];
-                let read = File::open(&path)?.read(&mut first)?;
-                ensure!(read == 1, "{} is empty", path.display());
+            Some("--each") => {
+                for line in stdin().lock().split(b'\n') {
+                    read(Path::new(OsStr::from_bytes(&line?)))?;
+                }
                 return Ok(());
             }
+            _ => return read(Path::new(&argument)),
         }
     }
     bail!("no file was named")
+}
+
+fn read(path: &Path) -> Result<()> {
+    let mut first = [0];
+    let read = File::open(path)?.read(&mut first)?;
+    ensure!(read == 1, "{} is empty", path.display());
+    Ok(())
 }

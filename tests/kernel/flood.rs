@@ -12,7 +12,8 @@ use crate::{
 pub(crate) const SENTENCES: &[Sentence] = &[("in_a_flood_of_opens_each_is_told_and_one_other_reader_is_found", flood)];
 
 fn flood(scene: &Scene) -> Result<()> {
-    const OPENS: usize = 3_000;
+    // An emulated machine tells of two hundred a second.
+    const OPENS: usize = 1_000;
     let name = "in_a_flood_of_opens_each_is_told_and_one_other_reader_is_found";
     let key = scene.key(name);
     for _ in 0..OPENS / 2 {

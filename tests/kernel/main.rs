@@ -4,7 +4,7 @@
 //! of its own (default: the system's temporary folder).
 //!
 //! At the end one line, `SEES` and a JSON object, says what became of each sentence here; `cargo xtask test` makes
-//! `docs/kernels.md` of it.
+//! `docs/coverage.md` of it.
 
 mod alias;
 mod benign;
@@ -25,13 +25,46 @@ use sees::Sees;
 /// A sentence: a key of its own, and what is then true.
 type Sentence = (&'static str, fn(&Scene) -> anyhow::Result<()>);
 
-const SENTENCES: &[&[Sentence]] =
-    &[blame::SENTENCES, disguise::SENTENCES, alias::SENTENCES, born::SENTENCES, benign::SENTENCES, flood::SENTENCES];
+/// Sentences about one subject.
+struct Group {
+    /// The heading of their table in `docs/coverage.md`.
+    title: &'static str,
+    /// The word there for one that holds.
+    held: &'static str,
+    sentences: &'static [Sentence],
+}
+
+/// Ways to a key, each of which is to be seen.
+const fn seen(title: &'static str, sentences: &'static [Sentence]) -> Group {
+    Group { title, held: "seen", sentences }
+}
+
+/// What is to give no event.
+const fn silent(title: &'static str, sentences: &'static [Sentence]) -> Group {
+    Group { title, held: "silent", sentences }
+}
+
+/// Other promises.
+const fn holds(title: &'static str, sentences: &'static [Sentence]) -> Group {
+    Group { title, held: "holds", sentences }
+}
+
+/// In the order in which they are tried. The flood is late: what it leaves behind makes every later wait longer.
+const GROUPS: &[Group] = &[
+    seen("The right process is blamed", blame::SENTENCES),
+    seen("Disguises", disguise::SENTENCES),
+    seen("A key by any other name", alias::SENTENCES),
+    seen("Keys that are born", born::SENTENCES),
+    silent("What is no access", benign::SENTENCES),
+    holds("Floods", flood::SENTENCES),
+    holds("Commands", command::SENTENCES),
+];
 
 #[expect(clippy::print_stderr, reason = "a test program's complaint")]
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    let names: Vec<&str> = SENTENCES.iter().flat_map(|list| list.iter()).map(|(name, _)| *name).collect();
+    let sentences = || GROUPS.iter().flat_map(|group| group.sentences);
+    let names: Vec<&str> = sentences().map(|(name, _)| *name).collect();
     let scene = match if arguments.list { None } else { Some(Scene::set(&names)) }.transpose() {
         Ok(scene) => scene.map(Arc::new),
         Err(error) => {
@@ -40,25 +73,18 @@ fn main() -> ExitCode {
         }
     };
     let sees = Arc::new(Sees::default());
-    let mut trials: Vec<Trial> = SENTENCES
-        .iter()
-        .flat_map(|list| list.iter())
+    let trials = sentences()
         .map(|(name, sentence)| {
             let (scene, sees) = (scene.clone(), Arc::clone(&sees));
             Trial::test(*name, move || {
                 let scene = scene.ok_or("no scene was set")?;
-                sees.told(name, || sentence(&scene)).map_err(|error| format!("{error:#}").into())
+                sees.told(name, &scene, sentence).map_err(|error| format!("{error:#}").into())
             })
         })
         .collect();
-    trials.extend(command::SENTENCES.iter().map(|(name, sentence)| {
-        let sees = Arc::clone(&sees);
-        Trial::test(*name, move || sees.told(name, sentence).map_err(|error| format!("{error:#}").into()))
-    }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(scene) = &scene {
-        let commands = command::SENTENCES.iter().map(|(name, _)| *name);
-        sees.print(scene, &names.iter().copied().chain(commands).collect::<Vec<_>>());
+        sees.print(scene, GROUPS);
     }
     let closing = scene.and_then(Arc::into_inner).map(Scene::close).transpose();
     if let Err(error) = closing {

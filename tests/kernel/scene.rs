@@ -1,11 +1,14 @@
 //! The scene: one watch, and a key for each sentence.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     ffi::OsStr,
     fs,
-    os::unix::fs::PermissionsExt as _,
+    io::Write as _,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -32,11 +35,27 @@ pub(crate) struct Scene {
     pub started: Event,
     root: tempfile::TempDir,
     /// A process older than the watch, with its standard input: it reads the key named on it.
-    pub elder: std::sync::Mutex<Child>,
-    /// How often each sentence's sentinel was opened.
-    rounds: std::sync::Mutex<std::collections::HashMap<String, usize>>,
-    /// Sentences that ended in a limit that the watch had named.
-    limits: std::sync::Mutex<std::collections::BTreeMap<&'static str, &'static str>>,
+    pub elder: Mutex<Child>,
+    signer: Mutex<Signer>,
+    /// How often each sentence's sentinel was opened by this process, and by the signer.
+    rounds: Mutex<HashMap<String, usize>>,
+    /// Sentences that did not come to their event, each with the reason.
+    endings: Mutex<BTreeMap<&'static str, Ending>>,
+}
+
+/// Why a sentence holds and yet saw nothing.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    /// The watch had named a limit, by this id.
+    Limit(&'static str),
+    /// This kernel cannot do what the sentence is about, for this reason.
+    Absent(String),
+}
+
+/// A process of the declared signer that reads what is named on its standard input, so that a sentinel need not start one.
+#[derive(Debug)]
+struct Signer {
+    child: Child,
 }
 
 impl Scene {
@@ -78,10 +97,11 @@ impl Scene {
         Ok(Self {
             watch,
             started,
+            elder: Mutex::new(elder),
+            signer: Mutex::new(Signer::start(&signer)?),
             root,
-            elder: std::sync::Mutex::new(elder),
-            rounds: std::sync::Mutex::default(),
-            limits: std::sync::Mutex::default(),
+            rounds: Mutex::default(),
+            endings: Mutex::default(),
         })
     }
 
@@ -115,14 +135,23 @@ impl Scene {
             .any(|spot| spot.starts_with(&format!("{id}:")))
     }
 
-    /// The sentence ended in a limit that the watch had named, by its id.
+    /// The sentence ends in a limit, by its id. The watch must have named it.
     pub(crate) fn limited(&self, name: &'static str, id: &'static str) {
-        self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name, id);
+        self.end(name, Ending::Limit(id));
     }
 
-    /// The sentences that did, and the limits.
-    pub(crate) fn limits(&self) -> std::collections::BTreeMap<&'static str, &'static str> {
-        self.limits.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// This kernel cannot do what the sentence is about: for instance it lacks the system call.
+    pub(crate) fn absent(&self, name: &'static str, why: impl Into<String>) {
+        self.end(name, Ending::Absent(why.into()));
+    }
+
+    fn end(&self, name: &'static str, ending: Ending) {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner).insert(name, ending);
+    }
+
+    /// How a sentence ended that did not come to its event.
+    pub(crate) fn ending(&self, name: &str) -> Option<Ending> {
+        self.endings.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The backend that is live.
@@ -140,19 +169,26 @@ impl Scene {
             *round += 1;
             *round
         };
-        fs::read(&sentinel)?;
-        let signer = as_user(SIGNER_UID, self.signer(), &[sentinel.as_os_str()])?;
-        let sentinel = sentinel.display().to_string();
-        for pid in [std::process::id(), signer] {
-            // This process opens it in each round, the signer is another process each time.
-            let count = if pid == std::process::id() { round } else { 1 };
+        let signer = {
+            let mut signer = self.signer.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?;
+            signer.read(&sentinel)?;
+            signer.child.id()
+        };
+        let own = std::process::id();
+        // The rings are emptied one after the other, and what was taken from them is told before they are looked at again.
+        // So when a second open is told after a first, every ring was emptied between the two, whichever it is.
+        for (pid, count) in [(own, 2 * round - 1), (signer, round), (own, 2 * round)] {
+            if pid == own {
+                fs::read(&sentinel)?;
+            }
             self.watch.wait_for_count("the sentinel", count, PATIENCE, |event| {
-                event.text("dkimwatch.key.path") == Some(sentinel.as_str()) && event.pid() == Some(pid)
+                event.pid() == Some(pid)
+                    && event.action() == "key-opened"
+                    && event.text("dkimwatch.key.path").is_some_and(|path| Path::new(path) == sentinel)
             })?;
         }
-        let at = path.display().to_string();
-        Ok(self.watch.events().only(|event| {
-            event.is_access() && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(&at))
+        Ok(self.watch.events_where(|event| {
+            event.is_access() && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(path))
         }))
     }
 
@@ -164,14 +200,30 @@ impl Scene {
 
     /// Stops the watch; what it said must have been events, and the accesses here were findings.
     pub(crate) fn close(self) -> Result<()> {
-        let mut elder = self.elder.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        elder.kill().ok();
-        elder.wait()?;
+        let elder = self.elder.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let signer = self.signer.into_inner().unwrap_or_else(PoisonError::into_inner).child;
+        for mut child in [elder, signer] {
+            child.kill().ok();
+            child.wait()?;
+        }
         let watched = self.watch.stop()?;
         ensure!(watched.status.code() == Some(1), "strangers were there, yet it ended with {}", watched.status);
         let lost = watched.events.only(|event| event.action() == "events-lost");
         ensure!(lost.is_empty(), "events were lost:\n{lost}");
         Ok(())
+    }
+}
+
+impl Signer {
+    fn start(program: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg("--each").uid(SIGNER_UID).gid(SIGNER_UID).stdin(Stdio::piped()).stdout(Stdio::null());
+        Ok(Self { child: command.spawn().with_context(|| format!("{command:?}"))? })
+    }
+
+    fn read(&mut self, path: &Path) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("its standard input is a pipe")?;
+        input.write_all(&[path.as_os_str().as_bytes(), b"\n"].concat()).context("the signer of the sentinels has ended")
     }
 }
 
@@ -182,7 +234,6 @@ pub(crate) fn stranger() -> Result<PathBuf> {
 
 /// Starts a program as a user, waits for it, and returns its pid. It must have succeeded: it got the bytes.
 pub(crate) fn as_user(uid: u32, program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Result<u32> {
-    use std::os::unix::process::CommandExt as _;
     run(Command::new(program).args(arguments).uid(uid).gid(uid))
 }
 

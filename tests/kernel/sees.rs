@@ -1,37 +1,68 @@
-//! What this kernel and this backend let the watch see: the line that `docs/kernels.md` is made of.
+//! What this kernel and this backend let the watch see: the line that `docs/coverage.md` is made of.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::{command, scene::Scene};
+use crate::{
+    Group, command,
+    scene::{Ending, Scene},
+};
 
-/// What became of the sentences that were tried.
+/// What became of the sentences that were tried, and how long each took.
 #[derive(Default)]
-pub(crate) struct Sees(Mutex<Vec<(&'static str, bool)>>);
+pub(crate) struct Sees(Mutex<BTreeMap<&'static str, (Outcome, Duration)>>);
+
+enum Outcome {
+    Held,
+    /// It ended short of the event, in a way that can be explained.
+    Ended(Ending),
+    Failed,
+}
 
 impl Sees {
-    /// Tries a sentence and keeps whether it holds. One that panics has no entry, and is missed by whoever counts.
-    pub(crate) fn told(&self, name: &'static str, sentence: impl FnOnce() -> Result<()>) -> Result<()> {
-        let done = sentence();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((name, done.is_ok()));
-        done
+    /// Tries a sentence and keeps what became of it. One that panics leaves nothing, and shows as not run.
+    pub(crate) fn told(
+        &self,
+        name: &'static str,
+        scene: &Scene,
+        sentence: impl FnOnce(&Scene) -> Result<()>,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let done = sentence(scene).and_then(|()| ending(name, scene));
+        let outcome = match &done {
+            Ok(None) => Outcome::Held,
+            Ok(Some(ending)) => Outcome::Ended(ending.clone()),
+            Err(_) => Outcome::Failed,
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, (outcome, start.elapsed()));
+        done.map(drop)
     }
 
-    /// Prints the line, the sentences in the order of `names`. A sentence that holds because the watch had named what it
-    /// does not see has that limit's id.
+    /// Prints the line.
     #[expect(clippy::print_stdout, reason = "the line is for `cargo xtask test`, which reads this program's output")]
-    pub(crate) fn print(&self, scene: &Scene, names: &[&str]) {
-        let limits = scene.limits();
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        told.sort_by_key(|(told, _)| names.iter().position(|name| name == told));
-        let sentences: Vec<Value> = told
+    pub(crate) fn print(&self, scene: &Scene, groups: &[Group]) {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sentence = |name: &&'static str| {
+            let (outcome, took) = match told.get(name) {
+                None => (json!("missing"), Duration::ZERO),
+                Some((Outcome::Held, took)) => (json!("held"), *took),
+                Some((Outcome::Failed, took)) => (json!("failed"), *took),
+                Some((Outcome::Ended(Ending::Limit(id)), took)) => (json!({ "limit": id }), *took),
+                Some((Outcome::Ended(Ending::Absent(why)), took)) => (json!({ "absent": why }), *took),
+            };
+            json!({ "name": name, "outcome": outcome, "milliseconds": took.as_millis() })
+        };
+        let groups: Vec<Value> = groups
             .iter()
-            .map(|(name, holds)| match (holds, limits.get(name)) {
-                (false, _) => json!([name, "failed"]),
-                (true, None) => json!([name, "holds"]),
-                (true, Some(id)) => json!([name, { "limit": id }]),
+            .map(|Group { title, held, sentences }| {
+                let sentences: Vec<Value> = sentences.iter().map(|(name, _)| sentence(name)).collect();
+                json!({ "title": title, "held": held, "sentences": sentences })
             })
             .collect();
         let started = |field: &str| scene.started.field(field).cloned().unwrap_or_default();
@@ -41,8 +72,18 @@ impl Sees {
             "hooks": started("dkimwatch.hooks"),
             "blind_spots": started("dkimwatch.blind_spots"),
             "refused": command::refused(),
-            "sentences": sentences,
+            "groups": groups,
         });
         println!("SEES {line}");
     }
+}
+
+/// How a sentence ended that did not come to its event. A limit that the watch has not named is a failure: nothing is
+/// silently unseen.
+fn ending(name: &str, scene: &Scene) -> Result<Option<Ending>> {
+    let ending = scene.ending(name);
+    if let Some(Ending::Limit(id)) = &ending {
+        ensure!(scene.unseen(id), "it ended in the limit {id}, which the watch does not name");
+    }
+    Ok(ending)
 }

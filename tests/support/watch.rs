@@ -166,10 +166,16 @@ impl Watch {
         self.output.lock().events.iter().cloned().collect()
     }
 
+    /// Those printed so far for which `wanted` holds.
+    #[must_use]
+    pub fn events_where(&self, wanted: impl Fn(&Event) -> bool) -> Events {
+        self.output.lock().events.iter().filter(|event| wanted(event)).cloned().collect()
+    }
+
     /// Accesses printed so far that one process made. Whether there will be more is known only after [`Watch::stop`].
     #[must_use]
     pub fn accesses_by(&self, pid: u32) -> Events {
-        self.events().by(pid)
+        self.events_where(|event| event.is_access() && event.pid() == Some(pid))
     }
 
     /// Waits until an event for which `wanted` holds has been printed, and returns the first such.

@@ -14,6 +14,8 @@ pub(super) struct Artifacts {
     pub(super) product: PathBuf,
     /// Test programs by the names of their targets.
     pub(super) tests: BTreeMap<String, PathBuf>,
+    /// The unit tests of libraries, by the names of the libraries.
+    pub(super) units: BTreeMap<String, PathBuf>,
 }
 
 /// One of cargo's messages (The Cargo Book, "External tools", `compiler-artifact`); of the others only the reason is read.
@@ -34,14 +36,15 @@ impl Artifacts {
     /// Builds them.
     pub(super) fn build(log: &fs::File) -> Result<Self> {
         // All of the workspace, and not one package: cargo would choose other features and compile everything again.
-        let product = executables(log, &["build"], "bin")?;
+        let product = executables(&messages(log, &["build"])?, "bin");
         let product = product.get("dkimwatch").cloned().context("cargo built no program called dkimwatch")?;
-        let tests = executables(log, &["test", "--features", "dkimwatch-tests/privileged", "--no-run"], "test")?;
-        Ok(Self { product, tests })
+        let built = messages(log, &["test", "--features", "dkimwatch-tests/privileged", "--no-run"])?;
+        Ok(Self { product, tests: executables(&built, "test"), units: executables(&built, "lib") })
     }
 }
 
-fn executables(log: &fs::File, arguments: &[&str], kind: &str) -> Result<BTreeMap<String, PathBuf>> {
+/// What cargo says of everything that it built.
+fn messages(log: &fs::File, arguments: &[&str]) -> Result<String> {
     let mut cargo = command::cargo(arguments);
     cargo.arg("--message-format=json-render-diagnostics").stdin(Stdio::null()).stderr(log.try_clone()?);
     let output = cargo.output().context("cannot start cargo")?;
@@ -49,10 +52,11 @@ fn executables(log: &fs::File, arguments: &[&str], kind: &str) -> Result<BTreeMa
     if !output.status.success() {
         bail!("`{}` failed: {}", command::line(&cargo), output.status);
     }
-    Ok(parse(&String::from_utf8_lossy(&output.stdout), kind))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn parse(messages: &str, kind: &str) -> BTreeMap<String, PathBuf> {
+/// The executables of targets of one kind, by the targets' names.
+fn executables(messages: &str, kind: &str) -> BTreeMap<String, PathBuf> {
     messages
         .lines()
         .filter_map(|line| {
@@ -74,12 +78,20 @@ mod tests {
 {"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["bin"]},"executable":"/t/dkimwatch"}
 {"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"executable":"/t/kernel-1"}
 {"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["lib"]},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["lib"]},"executable":"/t/deps/dkimwatch-2"}
 {"reason":"build-finished","success":true}
 "#;
         assert_eq!(
-            parse(messages, "bin").into_iter().collect::<Vec<_>>(),
+            executables(messages, "bin").into_iter().collect::<Vec<_>>(),
             [("dkimwatch".into(), "/t/dkimwatch".into())]
         );
-        assert_eq!(parse(messages, "test").into_iter().collect::<Vec<_>>(), [("kernel".into(), "/t/kernel-1".into())]);
+        assert_eq!(
+            executables(messages, "test").into_iter().collect::<Vec<_>>(),
+            [("kernel".into(), "/t/kernel-1".into())]
+        );
+        assert_eq!(
+            executables(messages, "lib").into_iter().collect::<Vec<_>>(),
+            [("dkimwatch".into(), "/t/deps/dkimwatch-2".into())]
+        );
     }
 }

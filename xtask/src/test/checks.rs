@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write as _},
+    io::Write as _,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -17,15 +17,13 @@ use super::{
     Verdict,
     artifacts::Artifacts,
     counts::{self, Counts},
-    sees::Sees,
+    coverage::Sees,
+    guest::{self, STOCK, Stock},
 };
 use crate::{
-    command::{self, Reaped, is_root, quote},
-    kernels,
+    command::{self, Reaped, is_root},
     setup::{self, Need},
-    tidy,
-    vm::{Boot, FileSystem, TOO_LONG},
-    workspace,
+    tidy, workspace,
 };
 
 /// A check.
@@ -33,6 +31,8 @@ use crate::{
 pub(super) struct Check {
     /// As `--only` takes it, and as its log is called.
     pub(super) name: String,
+    /// Where it tries the kernel sentences: the head of its column in `docs/coverage.md`.
+    pub(super) column: Option<String>,
     how: How,
 }
 
@@ -48,24 +48,21 @@ enum How {
     Build,
     /// A test program on this machine, as root.
     Here { target: &'static str, backend: &'static str, needs: &'static [Need] },
-    /// A test program in a guest.
-    Guest { target: &'static str, series: &'static str, backend: &'static str },
+    /// The kernel sentences in a guest.
+    Guest { stock: &'static Stock, backend: &'static str },
+    /// What the kernel side takes for granted, against a guest's own description of its types.
+    Contract { stock: &'static Stock },
 }
 
 /// The test program of the kernel sentences.
 const KERNEL: &str = "kernel";
 
-/// The kernels and the ways into them that are tested in guests.
-const GUEST_KERNELS: [&str; 2] = ["6.1", "newest"];
-const BACKENDS: [&str; 3] = ["lsm", "fentry", "tracepoint"];
-
-/// How long one program may take here, and in a guest.
+/// How long one program may take here.
 const LIMIT_HERE: Duration = Duration::from_secs(900);
-const LIMIT_GUEST: Duration = Duration::from_secs(600);
 
 /// Every check, cheapest first.
 pub(super) fn all() -> Vec<Check> {
-    let check = |name: &str, how| Check { name: name.to_owned(), how };
+    let check = |name: &str, how| Check { name: name.to_owned(), column: None, how };
     let cargo = |arguments, counted| How::Cargo { arguments, counted };
     let mut checks = vec![
         check("fmt", cargo(&["fmt", "--all", "--check"], false)),
@@ -74,15 +71,26 @@ pub(super) fn all() -> Vec<Check> {
         check("clippy-kernel-side", How::ClippyKernelSide),
         check("unit", cargo(&["test", "--no-fail-fast"], true)),
         check("build", How::Build),
-        check("kernel-here-tracepoint", How::Here { target: KERNEL, backend: "tracepoint", needs: &[] }),
+        Check {
+            column: Some("here tracepoint".to_owned()),
+            ..check("kernel-here-tracepoint", How::Here { target: KERNEL, backend: "tracepoint", needs: &[] })
+        },
         check("mail", How::Here { target: "mail", backend: "auto", needs: &[Need::Mail] }),
     ];
-    for series in GUEST_KERNELS {
-        for backend in BACKENDS {
-            let how = How::Guest { target: KERNEL, series, backend };
-            checks.push(Check { name: format!("kernel-{series}-{backend}"), how });
-        }
-    }
+    // A kernel that lacks what was taken for granted is named before its sentences fail.
+    checks.extend(
+        STOCK
+            .iter()
+            .filter(|stock| stock.append.is_empty())
+            .map(|stock| check(&format!("contract-{}", stock.name), How::Contract { stock })),
+    );
+    checks.extend(STOCK.iter().flat_map(|stock| {
+        stock.backends.iter().map(move |backend| Check {
+            name: format!("kernel-{}-{backend}", stock.name),
+            column: Some(format!("{} {backend}", stock.title)),
+            how: How::Guest { stock, backend },
+        })
+    }));
     checks
 }
 
@@ -111,18 +119,13 @@ impl Ground {
 impl Check {
     /// Whether it runs in a guest, beside others.
     pub(super) fn is_guest(&self) -> bool {
-        matches!(self.how, How::Guest { .. })
-    }
-
-    /// Whether it tries the kernel sentences.
-    pub(super) fn is_of_kernel(&self) -> bool {
-        matches!(self.how, How::Here { target: KERNEL, .. } | How::Guest { target: KERNEL, .. })
+        matches!(self.how, How::Guest { .. } | How::Contract { .. })
     }
 
     /// Runs it; everything it prints goes to `log`.
     pub(super) fn run(&self, ground: &Ground, log: fs::File) -> Verdict {
         let verdict = self.verdict(ground, &log);
-        if self.is_of_kernel()
+        if self.column.is_some()
             && let Some(sees) = since(&log, 0).ok().as_deref().and_then(Sees::read)
         {
             ground.sees.lock().unwrap_or_else(PoisonError::into_inner).insert(self.name.clone(), sees);
@@ -143,7 +146,17 @@ impl Check {
                 Err(why) => Verdict::Failed(Counts::default(), why),
             },
             How::Here { target, backend, needs } => here(ground, log, target, backend, needs),
-            How::Guest { target, series, backend } => guest(ground, log, target, series, backend),
+            How::Guest { stock, backend } => match test_program(ground, log, KERNEL) {
+                Ok((artifacts, program)) => {
+                    let words = environment(&artifacts.product, backend, Path::new(guest::DISK));
+                    guest::run(stock, program, &["--show-output"], &words, tests_folder(), log)
+                }
+                Err(why) => Verdict::CouldNotRun(why),
+            },
+            How::Contract { stock } => match unit_program(ground, log) {
+                Ok(program) => guest::run(stock, program, &["contract_tests"], &[], tests_folder(), log),
+                Err(why) => Verdict::CouldNotRun(why),
+            },
         }
     }
 }
@@ -180,7 +193,7 @@ fn program(mut command: Command, log: &fs::File, numbers: Numbers) -> Verdict {
 }
 
 /// A test program's end and its output make a verdict: a good status is not enough.
-fn judge(good: bool, status: &str, output: &str) -> Verdict {
+pub(super) fn judge(good: bool, status: &str, output: &str) -> Verdict {
     let counts = Counts::read(output);
     match counts {
         None => Verdict::Failed(Counts::default(), format!("no result of any test; {status}")),
@@ -215,51 +228,6 @@ fn here(ground: &Ground, log: &fs::File, target: &str, backend: &str, needs: &[N
     program(command, log, Numbers::InOutput)
 }
 
-fn guest(ground: &Ground, log: &fs::File, target: &str, series: &str, backend: &str) -> Verdict {
-    if !is_root() {
-        return Verdict::CouldNotRun("needs root, as guests share this machine's own root".to_owned());
-    }
-    let prepared = test_program(ground, log, target).and_then(|found| {
-        let kernel = kernels::obtain(series).map_err(|error| format!("{error:#}"))?;
-        Ok((found, kernel))
-    });
-    let ((artifacts, program_path), kernel) = match prepared {
-        Ok(prepared) => prepared,
-        Err(why) => return Verdict::CouldNotRun(why),
-    };
-    let words = environment(&artifacts.product, backend, Path::new("/mnt/disk"));
-    let words = words.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect::<Vec<_>>().join(" ");
-    let boot = Boot {
-        script: format!("{words} exec {} --show-output", quote(&program_path.to_string_lossy())),
-        folder: tests_folder(),
-        disk: Some(FileSystem::Ext4),
-        timeout: LIMIT_GUEST,
-        ..Boot::new(kernel)
-    };
-    let mut output = Tee { log, text: Vec::new() };
-    match boot.run(&mut output) {
-        Ok(finished) => {
-            let text = String::from_utf8_lossy(&output.text).into_owned();
-            let _ = writeln!(
-                &mut &*log,
-                "Linux {}, {}\n{}",
-                boot.kernel.release,
-                command::seconds(finished.wall),
-                finished.console
-            );
-            let end = match finished.status {
-                TOO_LONG => format!("not done after {}", command::seconds(LIMIT_GUEST)),
-                status => format!("exit status: {status}"),
-            };
-            judge(finished.status == 0, &end, &text)
-        }
-        Err(error) => {
-            let _ = writeln!(&mut &*log, "{error:#}");
-            Verdict::Failed(Counts::default(), error.to_string().lines().next().unwrap_or_default().to_owned())
-        }
-    }
-}
-
 /// What a privileged test program is told.
 fn environment(product: &Path, backend: &str, disk: &Path) -> [(&'static str, String); 4] {
     [
@@ -275,6 +243,12 @@ fn test_program<'a>(ground: &'a Ground, log: &fs::File, target: &str) -> Result<
     let artifacts = ground.artifacts(log).map_err(|_| "it could not be built".to_owned())?;
     let path = artifacts.tests.get(target).ok_or_else(|| format!("the crate `tests` has no test target `{target}`"))?;
     Ok((artifacts, path))
+}
+
+/// The unit tests of the product.
+fn unit_program<'a>(ground: &'a Ground, log: &fs::File) -> Result<&'a Path, String> {
+    let artifacts = ground.artifacts(log).map_err(|_| "it could not be built".to_owned())?;
+    Ok(artifacts.units.get("dkimwatch").ok_or("cargo built no unit tests of the library `dkimwatch`")?)
 }
 
 /// Where cargo would run them.
@@ -303,24 +277,6 @@ fn tidy_check(log: &fs::File) -> Verdict {
     match findings.len() {
         0 => Verdict::Passed(Counts::ONE),
         count => Verdict::Failed(Counts::default(), format!("{count} rules broken")),
-    }
-}
-
-/// A guest's output, for the log and for reading.
-struct Tee<'a> {
-    log: &'a fs::File,
-    text: Vec<u8>,
-}
-
-impl io::Write for Tee<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        self.log.write_all(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -21,7 +21,8 @@ use crate::{
 mod artifacts;
 mod checks;
 mod counts;
-mod sees;
+mod coverage;
+mod guest;
 
 use checks::{Check, Ground};
 use counts::Counts;
@@ -60,8 +61,12 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let total = all.len();
     // The guests' columns first: theirs are the kernels that people run.
     let (in_guests, here): (Vec<_>, Vec<_>) =
-        all.iter().filter(|check| check.is_of_kernel()).partition(|check| check.is_guest());
-    let of_kernel: Vec<_> = in_guests.into_iter().chain(here).map(|check| check.name.clone()).collect();
+        all.iter().filter(|check| check.column.is_some()).partition(|check| check.is_guest());
+    let columns: Vec<_> = in_guests
+        .into_iter()
+        .chain(here)
+        .filter_map(|check| Some((check.name.clone(), check.column.clone()?)))
+        .collect();
     for name in &arguments.only {
         if !all.iter().any(|check| selects(name, &check.name)) {
             bail!("no check is called `{name}`; `cargo xtask test --list` names them");
@@ -83,8 +88,8 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     let ground = Ground::default();
     let results = run_all(&selected, &ground);
     println!();
-    if selected.iter().any(Check::is_of_kernel) {
-        println!("{}", sees::write(&of_kernel, &ground.into_sees())?);
+    if selected.iter().any(|check| check.column.is_some()) {
+        println!("{}", coverage::write(&columns, &ground.into_sees())?);
     }
     println!("in {}, logs in {}", command::seconds(start.elapsed()), logs().display());
     if selected.len() < total {

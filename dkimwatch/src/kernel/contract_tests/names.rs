@@ -34,7 +34,7 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 fn the_maps_are_those_of_the_contract() {
     let mut found = symbols(SymbolKind::Data).remove("maps").expect("the object has maps");
     assert!(found.remove(LOG_RING), "the log's ring");
-    assert_eq!(found, set(&maps::ALL), "left: the object, right: `names::maps::ALL`");
+    assert_eq!(found, set(maps::ALL), "left: the object, right: `names::maps::ALL`");
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn the_programs_are_those_of_the_contract() {
     let symbols = symbols(SymbolKind::Text);
     let found: BTreeSet<String> =
         code.iter().flat_map(|section| symbols.get(section).into_iter().flatten().cloned()).collect();
-    assert_eq!(found, set(&programs::ALL), "left: the object, right: `names::programs::ALL`");
+    assert_eq!(found, set(programs::ALL), "left: the object, right: `names::programs::ALL`");
 }
 
 #[test]
@@ -67,5 +67,5 @@ fn every_program_is_used() {
     let empty = Backend::ALL.iter().map(|backend| backend::empty(*backend).0);
     let iterators = session::ITERATORS.iter().map(|(name, _)| *name);
     let used: Vec<&str> = backends.chain(empty).chain(iterators).chain(session::PROCESS_TABLE).collect();
-    assert_eq!(set(&used), set(&programs::ALL), "left: backends, benchmark, iterators and process table");
+    assert_eq!(set(&used), set(programs::ALL), "left: backends, benchmark, iterators and process table");
 }
