@@ -13,6 +13,7 @@ mod born;
 mod command;
 mod disguise;
 mod flood;
+mod refused;
 mod scene;
 mod sees;
 
@@ -55,8 +56,11 @@ const GROUPS: &[Group] = &[
     seen("Disguises", disguise::SENTENCES),
     seen("A key by any other name", alias::SENTENCES),
     seen("Keys that are born", born::SENTENCES),
+    seen("Attempts that are refused", refused::SENTENCES),
+    silent("What is no attempt at a key", refused::SILENT),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),
+    holds("Floods of attempts", refused::FLOODS),
     holds("Commands", command::SENTENCES),
 ];
 

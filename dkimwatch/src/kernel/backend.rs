@@ -249,7 +249,10 @@ fn own_parts(backend: Backend) -> &'static [Part] {
 /// What a backend never sees, on whatever kernel.
 fn always_unseen(backend: Backend) -> Vec<Unseen> {
     let unseen = |id, text: &str| Unseen { id, text: text.to_owned() };
-    let mut list = Vec::new();
+    let mut list = vec![unseen(
+        "refused-fleeting",
+        "an open that is refused in another mount namespace, of which no process lives any more when the path is followed; lsm and fentry see it all the same where the key itself refuses, or a folder above it",
+    )];
     match backend {
         Backend::Lsm | Backend::Fentry => list.push(unseen(
             "inherited-descriptor",
