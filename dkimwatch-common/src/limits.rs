@@ -44,6 +44,13 @@ pub const OPENERS: u32 = 8_192;
 /// Descriptors of a process that are looked through for the one by which data was reached, where the hook has none.
 pub const DESCRIPTORS: usize = 256;
 
+/// Folders on the ways to what is watched. A way is some five folders deep, and keys share theirs.
+pub const WAYS: u32 = 4_096;
+/// Refusals remembered, so that one repeated at once is told once.
+pub const RECENT: u32 = 4_096;
+/// Nanoseconds after which a refusal that repeats itself is told again.
+pub const RECENT_NS: u64 = 1_000_000_000;
+
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;
 /// Bytes of the ring for accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.

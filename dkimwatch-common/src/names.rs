@@ -32,6 +32,10 @@ pub mod maps {
     pub const SIGNER_RING: &str = "SIGNER_RING";
     /// Refused attempts.
     pub const ATTEMPT_RING: &str = "ATTEMPT_RING";
+    /// Folders that lead to what is watched: `FileId` → 1.
+    pub const WAYS: &str = "WAYS";
+    /// `Refusal` → when it was told last.
+    pub const RECENT: &str = "RECENT";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -47,6 +51,8 @@ pub mod maps {
         PROCESSES,
         SEEN,
         OPENERS,
+        WAYS,
+        RECENT,
         TALLY,
         SEQUENCE,
         STRANGER_RING,
@@ -83,6 +89,10 @@ pub mod programs {
     pub const FENTRY_INODE_RENAME: &str = "fentry_inode_rename";
     /// `tracepoint/syscalls/sys_exit_*` of the open family: one program, attached to each.
     pub const SYS_EXIT_OPEN: &str = "sys_exit_open";
+    /// `fexit/path_openat`: opens that were refused.
+    pub const FEXIT_PATH_OPENAT: &str = "fexit_path_openat";
+    /// `tracepoint/syscalls/sys_exit_*` of the open family: opens that were refused.
+    pub const SYS_EXIT_REFUSED: &str = "sys_exit_refused";
     /// `tp_btf/mm_filemap_get_pages`.
     pub const FILEMAP_GET_PAGES: &str = "mm_filemap_get_pages";
     /// `tp_btf/mm_filemap_map_pages`.
@@ -130,6 +140,8 @@ pub mod programs {
         FENTRY_D_INSTANTIATE,
         FENTRY_INODE_RENAME,
         SYS_EXIT_OPEN,
+        FEXIT_PATH_OPENAT,
+        SYS_EXIT_REFUSED,
         FILEMAP_GET_PAGES,
         FILEMAP_MAP_PAGES,
         FILEMAP_FAULT,

@@ -261,6 +261,37 @@ offsets! {
     /// `kernfs_node->id`.
     kernfs_id: Required ["kernfs_node.id"];
 
+    /// `task->fs`.
+    task_fs: Required ["task_struct.fs"];
+    /// `fs_struct->root.dentry`.
+    fs_root_dentry: Required ["fs_struct.root.dentry"];
+    /// `fs_struct->root.mnt`.
+    fs_root_mnt: Required ["fs_struct.root.mnt"];
+    /// `fs_struct->pwd.dentry`.
+    fs_pwd_dentry: Required ["fs_struct.pwd.dentry"];
+    /// `fs_struct->pwd.mnt`.
+    fs_pwd_mnt: Required ["fs_struct.pwd.mnt"];
+    /// `nameidata->inode`: where a walk along a path has got to.
+    nd_inode: Optional ["nameidata.inode"];
+    /// `nameidata->root.dentry`: where an absolute path begins.
+    nd_root_dentry: Optional ["nameidata.root.dentry"];
+    /// `nameidata->root.mnt`.
+    nd_root_mnt: Optional ["nameidata.root.mnt"];
+    /// `nameidata->name`.
+    nd_name: Optional ["nameidata.name"];
+    /// `nameidata->dfd`.
+    nd_dfd: Optional ["nameidata.dfd"];
+    /// `filename->name`.
+    filename_name: Optional ["filename.name"];
+    /// `open_flags->open_flag`: `O_*`.
+    open_flag: Optional ["open_flags.open_flag"];
+    /// `pt_regs->di`: a system call's first argument.
+    regs_di: Optional ["pt_regs.di"];
+    /// `pt_regs->si`: the second.
+    regs_si: Optional ["pt_regs.si"];
+    /// `pt_regs->dx`: the third.
+    regs_dx: Optional ["pt_regs.dx"];
+
     /// `linux_binprm->file`.
     bprm_file: Required ["linux_binprm.file"];
     /// `linux_binprm->filename`.

@@ -32,7 +32,7 @@ pub enum Hook {
     PageFault = 13,
     /// `tp_btf/io_uring_complete`.
     IoUringComplete = 14,
-    /// `do_filp_open` (`do_file_open` since 7.0): an open was refused.
+    /// `path_openat`: an open was refused.
     OpenRefused = 15,
     /// `vfs_unlink`.
     Unlink = 16,
@@ -64,6 +64,8 @@ pub enum Hook {
     SysExitMount = 29,
     /// `security_mmap_file`, `sys_enter_mmap`: a signer maps code.
     MapCode = 30,
+    /// `sys_exit_*` of the open family: an open was refused.
+    SysExitRefused = 31,
 }
 
 /// All hooks, in order.
@@ -98,6 +100,7 @@ pub const HOOKS: &[Hook] = &[
     Hook::SysExitMemory,
     Hook::SysExitMount,
     Hook::MapCode,
+    Hook::SysExitRefused,
 ];
 
 impl Hook {
@@ -119,7 +122,7 @@ impl Hook {
             Self::MapPages => "filemap_map_pages",
             Self::PageFault => "filemap_fault",
             Self::IoUringComplete => "tp_btf/io_uring_complete",
-            Self::OpenRefused => "fexit/do_filp_open",
+            Self::OpenRefused => "fexit/path_openat",
             Self::Unlink => "vfs_unlink",
             Self::RenameDone => "vfs_rename",
             Self::Link => "vfs_link",
@@ -135,6 +138,7 @@ impl Hook {
             Self::SysExitMemory => "tracepoint/sys_exit_ptrace*",
             Self::MapCode => "mmap of code by a signer",
             Self::SysExitMount => "tracepoint/sys_exit_mount*",
+            Self::SysExitRefused => "tracepoint/sys_exit_open* (refused)",
         }
     }
 }
@@ -163,7 +167,7 @@ pub enum Exit {
     Submitted = 2,
     /// A record was due and the ring was full: a lost access.
     RingFull = 3,
-    /// Data access after the process's own open, reported already.
+    /// Told already: data access after the process's own open, or an attempt that was repeated at once.
     AlreadySeen = 4,
     /// A file or folder was enrolled.
     Enrolled = 5,

@@ -109,3 +109,29 @@ pub struct Opener {
 }
 
 const _: () = assert!(size_of::<Opener>() == 64);
+/// A refusal, as far as it must be told apart from others: the key of the map that keeps one that repeats itself from
+/// being told each time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Refusal {
+    /// What was refused: the folder that refused, or a hash of the path as asked.
+    pub what: u64,
+    /// Where or to whom: the folder's device and the mount namespace, or the process's start.
+    pub whom: u64,
+    /// One of [`refusal`].
+    pub kind: u32,
+    /// The process (`task->tgid`), or for a refusal that was told the thread (`task->pid`); zero for a folder's.
+    pub id: u32,
+}
+
+/// Kinds of [`Refusal`].
+pub mod refusal {
+    /// A folder that is not known to lead to a key refused somebody.
+    pub const FOLDER: u32 = 1;
+    /// A process was refused a path.
+    pub const PATH: u32 = 2;
+    /// The hook on the open itself has told this thread's refusal already.
+    pub const TOLD: u32 = 3;
+}
+
+const _: () = assert!(size_of::<Refusal>() == 24);

@@ -87,12 +87,7 @@ pub fn extended(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtend
 
 /// As [`extended`], by a subject that is known already.
 #[inline(always)]
-pub fn extended_by(
-    subject: Subject,
-    access: &Access,
-    found: &Found,
-    more: impl FnOnce(*mut RawExtended),
-) -> Exit {
+pub fn extended_by(subject: Subject, access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended)) -> Exit {
     let signer = subject.runs_signer();
     let sequence = next_sequence(u32::from(signer));
     let entry = if signer { SIGNER_RING.reserve::<RawExtended>(0) } else { STRANGER_RING.reserve::<RawExtended>(0) };

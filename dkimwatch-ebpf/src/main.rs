@@ -23,6 +23,7 @@ mod maps;
 mod memory;
 mod path;
 mod process;
+mod recent;
 mod seen;
 mod subject;
 mod tally;

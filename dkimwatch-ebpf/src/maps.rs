@@ -10,7 +10,7 @@ use dkimwatch_common::{
     identity::FileId,
     limits,
     tally::COUNTERS,
-    watch::{DirWatch, FileWatch, NestName, Opener, SeenBy, Tag},
+    watch::{DirWatch, FileWatch, NestName, Opener, Refusal, SeenBy, Tag},
 };
 
 /// Watched files.
@@ -52,6 +52,14 @@ pub static SEEN: LruHashMap<SeenBy, u32> = LruHashMap::with_max_entries(limits::
 /// Who opened a watched file, by the open file.
 #[map]
 pub static OPENERS: LruHashMap<u64, Opener> = LruHashMap::with_max_entries(limits::OPENERS, 0);
+
+/// Folders that lead to what is watched: an open refused at one is always told.
+#[map]
+pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 0);
+
+/// Refusals that were told a moment ago.
+#[map]
+pub static RECENT: LruHashMap<Refusal, u64> = LruHashMap::with_max_entries(limits::RECENT, 0);
 
 /// Counters per hook and exit.
 #[map]

@@ -1,16 +1,20 @@
 //! The first question of every hook: is it ours?
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::bpf_get_current_task,
+};
 use dkimwatch_common::{
     filter,
     identity::FileId,
     tally::Exit,
-    watch::{DirWatch, FileWatch, NestName, Tag, dir_watch, file_watch},
+    watch::{DirWatch, FileWatch, NestName, Refusal, Tag, dir_watch, file_watch, refusal},
 };
 
 use crate::{
-    maps::{DIRS, FILES, FILTER, NAMES},
+    maps::{DIRS, FILES, FILTER, NAMES, WAYS},
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
+    process, recent,
 };
 
 /// Type bits of `i_mode` (inode(7)).
@@ -63,7 +67,7 @@ pub fn file<M: Memory, const WALK: u32>(file: Ptr) -> Result<Found, Exit> {
     if !may_be_watched(ino) && !may_be_watched(dir_ino) && !above::<WALK>(parent) {
         return Err(Exit::Unrelated);
     }
-    related::<WALK>(inode, ino, dentry, parent, dir, dir_ino)
+    related::<WALK>(inode, dentry, parent, dir)
 }
 
 /// Whether a folder further up may be watched.
@@ -84,14 +88,7 @@ fn above<const WALK: u32>(parent: Ptr) -> bool {
 
 /// The filter let it through: now the tables.
 #[inline(always)]
-fn related<const WALK: u32>(
-    inode: Ptr,
-    ino: u64,
-    dentry: Ptr,
-    parent: Ptr,
-    dir: Ptr,
-    dir_ino: u64,
-) -> Result<Found, Exit> {
+fn related<const WALK: u32>(inode: Ptr, dentry: Ptr, parent: Ptr, dir: Ptr) -> Result<Found, Exit> {
     if kind(inode) != S_IFREG {
         return Err(Exit::FilterMiss);
     }
@@ -183,6 +180,33 @@ pub fn inode<M: Memory>(inode: Ptr) -> Result<Found, Exit> {
         Some(watch) => Ok(Found { inode, file, dir: FileId::new(0, 0), watch: *watch }),
         None => Err(Exit::FilterMiss),
     }
+}
+
+/// What an open that was refused had got to: a watched file, or a folder, behind which there may be one. A folder that is
+/// not known to lead to a key can do so by a link or a mount: it is told once a moment, and userspace follows the path.
+#[inline(always)]
+pub fn refused(inode: Ptr) -> Result<Found, Exit> {
+    let ino = u64_at(inode, offset!(inode_i_ino));
+    let kind = kind(inode);
+    if kind == S_IFREG {
+        return self::inode::<Probed>(inode);
+    }
+    if kind != S_IFDIR {
+        return Err(Exit::Unrelated);
+    }
+    let dir = identity(inode);
+    // SAFETY: the entries are only asked for.
+    let known = unsafe { WAYS.get(dir).is_some() || DIRS.get(dir).is_some() };
+    if !known {
+        // SAFETY: a helper without arguments.
+        let namespace = process::mount_namespace(unsafe { bpf_get_current_task() } as Ptr);
+        let whom = u64::from(dir.dev) << 32 | u64::from(namespace);
+        if recent::repeated(&Refusal { what: ino, whom, kind: refusal::FOLDER, id: 0 }) {
+            return Err(Exit::AlreadySeen);
+        }
+    }
+    let watch = FileWatch { tag: Tag::MAX, kind: file_watch::NONE, generation: 0, pad: 0 };
+    Ok(Found { inode: core::ptr::null(), file: FileId::new(0, 0), dir, watch })
 }
 
 /// A name got an inode in a folder (it was created, looked up, or moved there): enrol what is born in a watched one.

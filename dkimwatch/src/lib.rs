@@ -15,5 +15,6 @@ pub mod kernel;
 pub mod keys;
 pub mod pipeline;
 pub mod print;
+pub mod refused;
 pub mod replay;
 pub mod watchlist;

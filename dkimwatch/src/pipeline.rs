@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::{record::Kind, tally::Hook};
+use dkimwatch_common::{identity::FileId, record::Kind, tally::Hook, watch::Tag};
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -15,6 +15,7 @@ use crate::{
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Counts, Live, Rings, Session},
     print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
+    refused::{self, Answer, Resolver},
     watchlist::{Change, Changes, WatchList},
 };
 
@@ -40,6 +41,7 @@ pub struct Pipeline {
     rings: Rings,
     list: WatchList,
     changes: Changes,
+    refused: Resolver,
     attributor: Attributor,
     printer: Box<dyn Printer>,
     live: Live,
@@ -91,6 +93,7 @@ impl Pipeline {
             } else {
                 Attributor::for_this_host().without_recorded_code()
             },
+            refused: Resolver::default(),
             printer,
             live,
             started: Instant::now(),
@@ -123,6 +126,7 @@ impl Pipeline {
                     // Elsewhere on the host, mounts come and go with each container.
                     Change::Mounts => changed |= self.list.is_elsewhere(),
                 },
+                (access, answer) = self.refused.next() => self.take_refused(access, &answer)?,
                 () = tokio::time::sleep_until(rested), if changed => {
                     changed = false;
                     self.refresh();
@@ -142,10 +146,14 @@ impl Pipeline {
         self.session.detach(self.live.backend);
         loop {
             let batch = self.rings.drain();
-            if batch.is_empty() {
+            if batch.is_empty() && self.refused.is_idle() {
                 break;
             }
             self.take(batch)?;
+            while !self.refused.is_idle() {
+                let (access, answer) = self.refused.next().await;
+                self.take_refused(access, &answer)?;
+            }
         }
         while let Some(last) = self.held.back().map(|held| held.until) {
             match tokio::time::timeout_at(last, self.list.answer()).await {
@@ -164,23 +172,13 @@ impl Pipeline {
     /// The road itself.
     fn take(&mut self, batch: Batch) -> Result<()> {
         for access in self.decoded(batch)? {
-            if access.kind == Kind::Library {
-                self.learn_code(access);
-                continue;
-            }
-            if self.is_stale(&access) {
-                continue;
-            }
-            let attributed = self.attributor.attribute(access);
-            if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
-                let judged = self.second_look(judged, &attributed);
-                if judged.undecided && self.held.len() < HELD {
-                    self.held.push_back(Held { attributed, until: tokio::time::Instant::now() + HOLD });
-                } else {
-                    self.tell_access(&judged)?;
-                }
+            match access.kind {
+                Kind::Library => self.learn_code(access),
+                Kind::Refused => self.refused.ask(access),
+                _ => self.go_on(access)?,
             }
         }
+        self.rings.hold_attempts(self.refused.is_full());
         Ok(())
     }
 
@@ -219,6 +217,40 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    /// The rest of the road, once it is known which file it was.
+    fn go_on(&mut self, access: Access) -> Result<()> {
+        if self.is_stale(&access) {
+            return Ok(());
+        }
+        let attributed = self.attributor.attribute(access);
+        if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
+            let judged = self.second_look(judged, &attributed);
+            if judged.undecided && self.held.len() < HELD {
+                self.held.push_back(Held { attributed, until: tokio::time::Instant::now() + HOLD });
+            } else {
+                self.tell_access(&judged)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A refused open, once it is known what its path leads to.
+    fn take_refused(&mut self, access: Access, answer: &Answer) -> Result<()> {
+        self.rings.hold_attempts(self.refused.is_full());
+        if *answer == Answer::Undecided {
+            tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
+        }
+        let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
+        let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
+        if !known && folder != FileId::default() {
+            // It leads to a key, by a link or a mount that the list does not know of.
+            if let Err(error) = self.session.watch_set.leads(folder) {
+                tracing::error!(%error, "cannot note a folder that leads to a key");
+            }
+        }
+        self.go_on(access)
     }
 
     /// The accesses of a batch, in the order in which they happened: the rings are two, and a ring's order is that of

@@ -17,6 +17,7 @@ mod filesystems;
 mod flood;
 mod grounds;
 mod loot;
+mod refused;
 mod roads;
 mod scene;
 mod sees;
@@ -63,8 +64,11 @@ const GROUPS: &[Group] = &[
     seen("Bodies of readers", bodies::SENTENCES),
     seen("File systems", filesystems::SENTENCES),
     seen("Keys that are born", born::SENTENCES),
+    seen("Attempts that are refused", refused::SENTENCES),
+    silent("What is no attempt at a key", refused::SILENT),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),
+    holds("Floods of attempts", refused::FLOODS),
     holds("Commands", command::SENTENCES),
 ];
 

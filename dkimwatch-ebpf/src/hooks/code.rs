@@ -1,7 +1,6 @@
 //! A signer maps code: what is not known to be the system's is told, and marked in the process.
 
 use aya_ebpf::{
-    EbpfContext as _,
     helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task},
     macros::{fentry, lsm, tracepoint},
     programs::{FEntryContext, LsmContext, TracePointContext},

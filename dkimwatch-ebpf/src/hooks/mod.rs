@@ -8,3 +8,4 @@ pub mod io_uring;
 pub mod open;
 pub mod placed;
 pub mod process;
+pub mod refused;

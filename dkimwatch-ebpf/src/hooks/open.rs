@@ -15,6 +15,8 @@ use dkimwatch_common::{
 use crate::{
     emit,
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
+    recent,
+    subject::Subject,
     tally,
     watch::{self, Found},
 };
@@ -93,7 +95,12 @@ pub fn by_descriptor(file: Ptr, hook: Hook, via: Via) -> Exit {
 #[inline(always)]
 fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
     let (kind, deed, name) = (Kind::Open, Deed::None, emit::Name::File(file));
-    emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found)
+    let exit =
+        emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found);
+    if outcome < 0 && exit as u32 == Exit::Submitted as u32 {
+        recent::tell(&Subject::current());
+    }
+    exit
 }
 
 /// `O_PATH`: a name, no access (`include/linux/fs.h`).

@@ -118,6 +118,8 @@ struct Part {
 const OPEN_FAMILY: &[&str] =
     &["sys_exit_openat", "sys_exit_openat2", "sys_exit_open", "sys_exit_creat", "sys_exit_open_by_handle_at"];
 
+const OPEN_BY_PATH: &[&str] = &["sys_exit_openat", "sys_exit_openat2", "sys_exit_open", "sys_exit_creat"];
+
 const NEW_SUBFOLDER: (&str, &str) = (
     "new-subfolder",
     "a key in a subfolder made after the start is seen only once the folder has been noticed by inotify",
@@ -136,7 +138,39 @@ const CODE: (&str, &str) = (
     "code that a signer's process maps beside its program (LD_PRELOAD, dlopen) is looked for in /proc only, where a process that ends at once is gone",
 );
 
-fn parts(backend: Backend) -> &'static [Part] {
+const REFUSED: (&str, &str) = (
+    "refused-open",
+    "an open that permission bits, or a security module that is asked first, refuse: this kernel has no way to see it",
+);
+
+/// Opens that were refused, for the backends that may use trampolines.
+const REFUSED_WALKS: &[Part] = &[Part {
+    name: programs::FEXIT_PATH_OPENAT,
+    hook: Hook::OpenRefused,
+    attach: Attach::Fexit("path_openat"),
+    essential: false,
+    lost: REFUSED,
+}];
+
+/// Opens that were refused, for the one that may not.
+const REFUSED_CALLS: &[Part] = &[Part {
+    name: programs::SYS_EXIT_REFUSED,
+    hook: Hook::SysExitRefused,
+    attach: Attach::Tracepoints("syscalls", OPEN_BY_PATH),
+    essential: false,
+    lost: REFUSED,
+}];
+
+/// A backend's programs.
+fn parts(backend: Backend) -> impl Iterator<Item = &'static Part> {
+    let refused = match backend {
+        Backend::Lsm | Backend::Fentry => REFUSED_WALKS,
+        Backend::Tracepoint => REFUSED_CALLS,
+    };
+    own_parts(backend).iter().chain(refused)
+}
+
+fn own_parts(backend: Backend) -> &'static [Part] {
     match backend {
         Backend::Lsm => &[
             Part {
@@ -242,8 +276,8 @@ fn parts(backend: Backend) -> &'static [Part] {
 fn always_unseen(backend: Backend) -> Vec<Unseen> {
     let unseen = |id, text: &str| Unseen { id, text: text.to_owned() };
     let mut list = vec![unseen(
-        "refused-open",
-        "an open that permission bits refuse: the kernel refuses it before the hook is asked",
+        "refused-fleeting",
+        "an open that is refused in another mount namespace, of which no process lives any more when the path is followed; lsm and fentry see it all the same where the key itself refuses, or a folder above it",
     )];
     list.push(unseen(
         "fresh-mount",
@@ -258,6 +292,10 @@ fn always_unseen(backend: Backend) -> Vec<Unseen> {
             list.push(unseen(
                 "swapped-descriptor",
                 "an open whose descriptor another thread replaces before the system call returns; where the kernel has mm_filemap_* tracepoints the data access is seen all the same",
+            ));
+            list.push(unseen(
+                "refused-io-uring",
+                "an open that was refused through io_uring, by a 32-bit system call or by a file handle: no tracepoint has its path; nor is one that was asked for by a path of more than 1,022 bytes understood",
             ));
             list.push(unseen(
                 "deep-new-subfolder",
@@ -401,7 +439,7 @@ pub(super) const fn empty(backend: Backend) -> (&'static str, Attach) {
 /// The names of a backend's programs.
 #[cfg(test)]
 pub(super) fn program_names(backend: Backend) -> impl Iterator<Item = &'static str> {
-    parts(backend).iter().map(|part| part.name)
+    parts(backend).map(|part| part.name)
 }
 
 /// A refusal in words: the kernel's own, and what an empty one means.

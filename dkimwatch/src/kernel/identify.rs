@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::Read as _,
-    os::fd::{AsRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
 
@@ -47,6 +47,12 @@ impl Handle {
     #[must_use]
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self(fd)
+    }
+}
+
+impl AsFd for Handle {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

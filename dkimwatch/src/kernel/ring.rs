@@ -20,6 +20,7 @@ pub struct Rings {
     stranger: AsyncFd<Readable>,
     signer: AsyncFd<Readable>,
     attempt: AsyncFd<Readable>,
+    attempts_held: bool,
 }
 
 struct Readable(RingBuf<MapData>);
@@ -47,7 +48,17 @@ impl Rings {
             // SAFETY: the ring owns its descriptor, which is the same for as long as it lives.
             unsafe { AsyncFd::register(Readable(ring)) }.map_err(|error| KernelError::io("poll a ring")(error.into()))
         };
-        Ok(Self { stranger: register(stranger)?, signer: register(signer)?, attempt: register(attempt)? })
+        Ok(Self {
+            stranger: register(stranger)?,
+            signer: register(signer)?,
+            attempt: register(attempt)?,
+            attempts_held: false,
+        })
+    }
+
+    /// Leaves attempts in their ring for now, or takes them again. What no longer fits is counted by the kernel side as lost.
+    pub fn hold_attempts(&mut self, held: bool) {
+        self.attempts_held = held;
     }
 
     /// Waits for records and takes what is there, strangers first.
@@ -68,7 +79,7 @@ impl Rings {
                 ready = self.signer.readable_mut() => {
                     ready.map_err(KernelError::io("poll the signers' ring"))?.clear_ready();
                 }
-                ready = self.attempt.readable_mut() => {
+                ready = self.attempt.readable_mut(), if !self.attempts_held => {
                     ready.map_err(KernelError::io("poll the attempts' ring"))?.clear_ready();
                 }
             }
@@ -84,6 +95,9 @@ impl Rings {
             (Ring::Attempt, &mut self.attempt),
         ];
         for (ring, source) in sources {
+            if ring == Ring::Attempt && self.attempts_held {
+                continue;
+            }
             let source = &mut source.get_mut().0;
             let mut taken = 0;
             while taken < BATCH

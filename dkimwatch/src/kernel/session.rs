@@ -97,6 +97,7 @@ impl Session {
             signers: take(&mut ebpf, maps::SIGNERS, HashMap::try_from)?,
             scripts: take(&mut ebpf, maps::SCRIPTS, HashMap::try_from)?,
             libraries: take(&mut ebpf, maps::LIBRARIES, HashMap::try_from)?,
+            ways: take(&mut ebpf, maps::WAYS, HashMap::try_from)?,
         };
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
         let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;

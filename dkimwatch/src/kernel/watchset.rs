@@ -19,6 +19,7 @@ pub struct WatchSet {
     pub(super) signers: HashMap<MapData, pod::File, u32>,
     pub(super) scripts: HashMap<MapData, u64, u32>,
     pub(super) libraries: HashMap<MapData, pod::File, u64>,
+    pub(super) ways: HashMap<MapData, pod::File, u32>,
 }
 
 impl WatchSet {
@@ -95,6 +96,14 @@ impl WatchSet {
         if let Err(error) = self.libraries.insert(pod::File(file), ctime, 0) {
             tracing::debug!(%error, "a library is not kept");
         }
+    }
+
+    /// A folder leads to what is watched: every open that is refused there is told.
+    ///
+    /// # Errors
+    /// When the map is full or refuses.
+    pub fn leads(&mut self, folder: FileId) -> Result<(), KernelError> {
+        self.ways.insert(pod::File(folder), 1, 0).map_err(KernelError::map(maps::WAYS))
     }
 
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {

@@ -12,6 +12,7 @@ mod provenance;
 mod readers;
 mod rpm;
 mod systemd;
+mod ways;
 
 pub use changes::{Change, Changes};
 pub use provenance::Answer;
@@ -34,6 +35,7 @@ use crate::{
     judge::{JudgedKey, Policy, PublicNames, Watched},
     kernel::{Handle, KernelError, Session},
     keys::Inventory,
+    refused::{Place, Places},
 };
 
 /// Descriptors asked about in one go: below the usual limit of 1,024 with room for the rest of the program.
@@ -57,7 +59,9 @@ pub struct WatchList {
     /// Folders whose changes call for a refresh.
     concerned: Vec<PathBuf>,
     /// Where the keys and those folders were when they were last looked at.
-    places: places::Places,
+    mounts: places::Places,
+    /// What is there, as stat(2) names it.
+    places: Places,
 }
 
 /// A path to arm, and what for.
@@ -77,6 +81,8 @@ enum Purpose {
     Folder(Tag),
     /// A key's parent, and the key's name in it.
     Nest(Tag, Vec<u8>),
+    /// A folder that leads to one of the above.
+    Way,
 }
 
 impl WatchList {
@@ -104,7 +110,14 @@ impl WatchList {
             systemd: systemd::names_cgroups(Path::new("/")),
         };
         let executables = readers::Executables::of_this_host();
-        Self { settings, policy, executables, concerned: Vec::new(), places: places::Places::default() }
+        Self {
+            settings,
+            policy,
+            executables,
+            concerned: Vec::new(),
+            mounts: places::Places::default(),
+            places: Places::default(),
+        }
     }
 
     /// The policy, as of the last refresh.
@@ -117,6 +130,12 @@ impl WatchList {
     #[must_use]
     pub fn concerned(&self) -> &[PathBuf] {
         &self.concerned
+    }
+
+    /// What was there at the last refresh, as stat(2) names it.
+    #[must_use]
+    pub fn places(&self) -> &Places {
+        &self.places
     }
 
     /// The keys, and the folders watched as a whole.
@@ -139,14 +158,20 @@ impl WatchList {
     /// When the kernel cannot be asked or a map is full: something would stay unwatched.
     pub fn refresh(&mut self, session: &mut Session) -> Result<(), KernelError> {
         // Before anything is resolved: what is mounted meanwhile is then found to be elsewhere.
-        self.places = self.places_now();
-        let targets = self.targets();
+        self.mounts = self.places_now();
+        let mut targets = self.targets();
+        let ways = ways::to(targets.iter().map(|target| target.path.as_path()));
+        targets.extend(ways.into_iter().map(|path| Target { path, purpose: Purpose::Way }));
+        let mut places = Places::default();
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
             for target in batch {
                 // What is not there (yet) is awaited by name in its parent.
                 if let Ok(handle) = Handle::open(&target.path) {
+                    if let Ok(stat) = rustix::fs::fstat(&handle) {
+                        place(&mut places, target, &stat);
+                    }
                     handles.push(handle);
                     opened.push(target);
                 }
@@ -157,6 +182,7 @@ impl WatchList {
                 }
             }
         }
+        self.places = places;
         readers::resolve(&self.settings, &mut self.policy, &mut self.executables, session)?;
         self.concerned = targets
             .into_iter()
@@ -166,7 +192,7 @@ impl WatchList {
             .collect();
         self.concerned.sort();
         self.concerned.dedup();
-        self.places.also(&self.concerned);
+        self.mounts.also(&self.concerned);
         Ok(())
     }
 
@@ -198,7 +224,7 @@ impl WatchList {
     /// or taken away.
     #[must_use]
     pub fn is_elsewhere(&self) -> bool {
-        self.places.changed()
+        self.mounts.changed()
     }
 
     fn places_now(&self) -> places::Places {
@@ -291,7 +317,20 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
             set.arm_dir(identified.file, DirWatch { tag: *tag, kind: dir_watch::NEST })?;
             set.await_name(identified.file, name, *tag)
         }
-        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) => Ok(()),
+        Purpose::Way if is(S_IFDIR) => set.leads(identified.file),
+        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way => Ok(()),
+    }
+}
+
+/// Keeps what stat(2) says of a target.
+fn place(places: &mut Places, target: &Target, stat: &rustix::fs::Stat) {
+    let (place, is) = (Place::from(stat), |kind| stat.st_mode & S_IFMT == kind);
+    match &target.purpose {
+        Purpose::Key(tag) if is(S_IFREG) => places.add_key(place, *tag),
+        Purpose::Member(tag) if is(S_IFREG) => places.add_member(place, *tag),
+        Purpose::Folder(tag) if is(S_IFDIR) => places.add_folder(place, *tag),
+        Purpose::Nest(tag, name) if is(S_IFDIR) => places.add_name(place, name.clone(), *tag),
+        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way => {}
     }
 }
 

@@ -11,7 +11,7 @@ use dkimwatch_common::{
     identity::{FileId, Identified},
     offsets::Offsets,
     record::{Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord},
-    watch::{DirWatch, FileWatch, NestName, Opener, SeenBy},
+    watch::{DirWatch, FileWatch, NestName, Opener, Refusal, SeenBy},
 };
 
 use super::own_types;
@@ -116,6 +116,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(NestName { dir, name }),
         layout!(SeenBy { file, start, exec, tgid, how }),
         layout!(Opener { file, process }),
+        layout!(Refusal { what, whom, kind, id }),
         ("Offsets", offsets()),
     ]
 }

@@ -103,7 +103,12 @@ fn argument(text: &str) -> String {
 fn prototype(text: &str) -> Option<(Prototype, Vec<String>)> {
     let (head, arguments) = text.strip_suffix(')')?.split_once('(')?;
     let (returns, name) = match head.trim().rsplit_once(' ') {
-        Some((returns, name)) => (Some(returns.to_owned()), name),
+        Some((returns, name)) => {
+            // The stars of a pointer stand at the name.
+            let bare = name.trim_start_matches('*');
+            let returns = format!("{returns} {}", "*".repeat(name.len() - bare.len()));
+            (Some(returns.trim_end().to_owned()), bare)
+        }
         None => (None, head.trim()),
     };
     let named: Vec<&str> = arguments.split(',').map(str::trim).collect();

@@ -1,0 +1,86 @@
+//! A refused open → the key that it meant, if any. Promise: never opens a key, never blocks the pipeline, and a path that
+//! cannot be followed in time is said to be so.
+//!
+//! Where an open was refused at the key itself, the hook knows the key and only its path is looked for here. Where a
+//! folder on the way refused, nobody has got to the file: the path as asked is followed with the watcher's rights, in the
+//! root and mount namespace of the process, and what it leads to is compared with what is watched. Somebody who changes
+//! the way in between can hide what he was refused, not what he got.
+//!
+//! Following a path can hang (a file system in user space, a dead file server). So a thread of its own follows it, has a
+//! deadline, and is left behind when it does not come back.
+
+mod follow;
+mod places;
+mod resolver;
+
+pub use follow::{Answer, Found};
+pub use places::{Place, Places};
+pub use resolver::Resolver;
+
+use dkimwatch_common::{
+    identity::FileId,
+    watch::{Tag, file_watch},
+};
+
+use crate::decode::{Access, Fact, KernelPath};
+
+/// `st_mode`'s type bits.
+const S_IFMT: u32 = 0o17_0000;
+const S_IFREG: u32 = 0o10_0000;
+
+/// The access with the key that it meant; `None` where it meant none.
+#[must_use]
+pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Option<Access> {
+    let known = access.file.tag != Tag::MAX;
+    match answer {
+        Answer::There(found) if known => {
+            // Another inode stands there by now, or an overlay shows another number: the path as asked says more then.
+            let same = found.place.ino == access.file.id.ino;
+            let path = if same { found.path.clone() } else { as_asked(&access) };
+            access.file.path = Fact::Known(KernelPath { bytes: path, cut: false });
+        }
+        Answer::Nothing { .. } | Answer::Elsewhere | Answer::Undecided if known => {
+            let path = as_asked(&access);
+            access.file.path = Fact::Known(KernelPath { bytes: path, cut: false });
+        }
+        Answer::There(found) => {
+            let (tag, kind) = match places.file(found.place) {
+                Some(watched) => watched,
+                None => (found.folder.and_then(|folder| places.folder(folder))?, file_watch::BORN),
+            };
+            if found.mode & S_IFMT != S_IFREG {
+                return None;
+            }
+            access.file.id = found.id();
+            access.file.mode = found.mode;
+            access.file.uid = found.uid;
+            access.file.gid = found.gid;
+            access.file.nlink = found.nlink;
+            access.file.tag = tag;
+            access.file.watch_kind = kind;
+            access.file.path = Fact::Known(KernelPath { bytes: found.path.clone(), cut: false });
+        }
+        Answer::Nothing { folder, path } => {
+            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let (tag, kind) = match places.name(*folder, name) {
+                Some(tag) => (tag, file_watch::ARMED),
+                None => (places.folder(*folder)?, file_watch::BORN),
+            };
+            access.file.tag = tag;
+            access.file.watch_kind = kind;
+            access.file.id = FileId::default();
+            access.file.path = Fact::Known(KernelPath { bytes: path.clone(), cut: false });
+        }
+        Answer::Elsewhere | Answer::Undecided => return None,
+    }
+    Some(access)
+}
+
+/// Where the walk began, and the path as it was asked for.
+fn as_asked(access: &Access) -> Vec<u8> {
+    let bytes = |fact: &Fact<KernelPath>| fact.known().map(|path| path.bytes.clone()).unwrap_or_default();
+    follow::joined(&bytes(&access.file.path), &bytes(&access.second))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! What is watched, as stat(2) names it.
+
+use std::collections::HashMap;
+
+use dkimwatch_common::watch::{Tag, file_watch};
+use rustix::fs::Stat;
+
+/// A file as stat(2) names it: compared only with what stat(2) said of another, never with what the kernel's hooks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+}
+
+impl From<&Stat> for Place {
+    fn from(stat: &Stat) -> Self {
+        Self { dev: stat.st_dev, ino: stat.st_ino }
+    }
+}
+
+/// The watched files, folders and awaited names that are there.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    files: HashMap<Place, (Tag, u32)>,
+    folders: HashMap<Place, Tag>,
+    names: HashMap<(Place, Vec<u8>), Tag>,
+}
+
+impl Places {
+    /// The key at its path.
+    pub fn add_key(&mut self, place: Place, tag: Tag) {
+        self.files.insert(place, (tag, file_watch::ARMED));
+    }
+
+    /// A file in a watched folder. A key is more than that.
+    pub fn add_member(&mut self, place: Place, tag: Tag) {
+        self.files.entry(place).or_insert((tag, file_watch::BORN));
+    }
+
+    /// A folder that is watched as a whole, or one in it.
+    pub fn add_folder(&mut self, place: Place, tag: Tag) {
+        self.folders.insert(place, tag);
+    }
+
+    /// A name that is awaited in a folder.
+    pub fn add_name(&mut self, folder: Place, name: Vec<u8>, tag: Tag) {
+        self.names.insert((folder, name), tag);
+    }
+
+    /// The tag of a watched file, and why it is watched (`file_watch`).
+    pub(super) fn file(&self, place: Place) -> Option<(Tag, u32)> {
+        self.files.get(&place).copied()
+    }
+
+    /// The tag of a folder that is watched as a whole.
+    pub(super) fn folder(&self, place: Place) -> Option<Tag> {
+        self.folders.get(&place).copied()
+    }
+
+    /// The tag of a name that is awaited in a folder.
+    pub(super) fn name(&self, folder: Place, name: &[u8]) -> Option<Tag> {
+        self.names.get(&(folder, name.to_vec())).copied()
+    }
+}
