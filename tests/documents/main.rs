@@ -32,6 +32,15 @@ fn literals(name: &str) -> Result<Vec<String>> {
     Ok(lines.flat_map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect())
 }
 
+/// The files of a folder of the project, in order.
+fn files(folder: &str) -> Result<Vec<String>> {
+    let entries = fs::read_dir(path(folder)).with_context(|| folder.to_owned())?;
+    let names: std::io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
+    let mut names: Vec<_> = names?.iter().map(|name| format!("{folder}/{}", name.display())).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// The content of the first fenced block of a language.
 fn block<'t>(markdown: &'t str, language: &str) -> Option<&'t str> {
     let (_, rest) = markdown.split_once(&format!("\n```{language}\n"))?;

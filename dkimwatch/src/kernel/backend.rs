@@ -1,4 +1,4 @@
-//! The ways into the kernel: which programs each one is, and what each one cannot see.
+//! The ways into the kernel: attaching one, and detaching it again. Which programs each one is made of: [`parts`].
 
 use std::fmt;
 
@@ -9,7 +9,11 @@ use aya::{
 use dkimwatch_common::{names::programs, record::Via, tally::Hook};
 use serde::Serialize;
 
-use super::{KernelError, tracefs};
+use super::{
+    KernelError,
+    parts::{self, Attach, Part},
+    tracefs,
+};
 
 /// A way into the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, clap::ValueEnum)]
@@ -86,6 +90,12 @@ pub struct Unseen {
     pub text: String,
 }
 
+impl From<parts::Limit> for Unseen {
+    fn from((id, text): parts::Limit) -> Self {
+        Self { id, text: text.to_owned() }
+    }
+}
+
 /// A backend's programs, attached.
 pub(super) struct Attached {
     /// The hooks that they are at.
@@ -94,226 +104,14 @@ pub(super) struct Attached {
     pub(super) unseen: Vec<Unseen>,
 }
 
-/// How a program is attached.
-pub(super) enum Attach {
-    Lsm(&'static str),
-    Fexit(&'static str),
-    Fentry(&'static str),
-    BtfTracepoint(&'static str),
-    /// One program on several tracepoints of a category, those that the kernel has.
-    Tracepoints(&'static str, &'static [&'static str]),
-}
-
-/// A program of a backend.
-struct Part {
-    name: &'static str,
-    hook: Hook,
-    attach: Attach,
-    /// Without it the backend is none. Any other part's absence costs its own coverage only.
-    essential: bool,
-    /// What is unseen without it.
-    lost: (&'static str, &'static str),
-}
-
-const OPEN_FAMILY: &[&str] =
-    &["sys_exit_openat", "sys_exit_openat2", "sys_exit_open", "sys_exit_creat", "sys_exit_open_by_handle_at"];
-
-const OPEN_BY_PATH: &[&str] = &["sys_exit_openat", "sys_exit_openat2", "sys_exit_open", "sys_exit_creat"];
-
-const NEW_SUBFOLDER: (&str, &str) = (
-    "new-subfolder",
-    "a key in a subfolder made after the start is seen only once the folder has been noticed by inotify",
-);
-const MOVED_SUBFOLDER: (&str, &str) = (
-    "moved-subfolder",
-    "a key in a subfolder that was moved into a watched one is seen only once the folder has been noticed by inotify",
-);
-const DATA: (&str, &str) = (
-    "data-without-open",
-    "data reached without an own open (inherited or passed descriptors, io_uring, 32-bit system calls): this kernel has no mm_filemap_* tracepoints (6.10)",
-);
-
-const CODE: (&str, &str) = (
-    "short-lived-library",
-    "code that a signer's process maps beside its program (LD_PRELOAD, dlopen) is looked for in /proc only, where a process that ends at once is gone",
-);
-
-const REFUSED: (&str, &str) = (
-    "refused-open",
-    "an open that permission bits, or a security module that is asked first, refuse: this kernel has no way to see it",
-);
-
-/// Opens that were refused, for the backends that may use trampolines.
-const REFUSED_WALKS: &[Part] = &[Part {
-    name: programs::FEXIT_PATH_OPENAT,
-    hook: Hook::OpenRefused,
-    attach: Attach::Fexit("path_openat"),
-    essential: false,
-    lost: REFUSED,
-}];
-
-/// Opens that were refused, for the one that may not.
-const REFUSED_CALLS: &[Part] = &[Part {
-    name: programs::SYS_EXIT_REFUSED,
-    hook: Hook::SysExitRefused,
-    attach: Attach::Tracepoints("syscalls", OPEN_BY_PATH),
-    essential: false,
-    lost: REFUSED,
-}];
-
-/// A backend's programs.
-fn parts(backend: Backend) -> impl Iterator<Item = &'static Part> {
-    let refused = match backend {
-        Backend::Lsm | Backend::Fentry => REFUSED_WALKS,
-        Backend::Tracepoint => REFUSED_CALLS,
-    };
-    own_parts(backend).iter().chain(refused)
-}
-
-fn own_parts(backend: Backend) -> &'static [Part] {
-    match backend {
-        Backend::Lsm => &[
-            Part {
-                name: programs::LSM_FILE_OPEN,
-                hook: Hook::LsmFileOpen,
-                attach: Attach::Lsm("file_open"),
-                essential: true,
-                lost: ("", ""),
-            },
-            Part {
-                name: programs::LSM_D_INSTANTIATE,
-                hook: Hook::Instantiate,
-                attach: Attach::Lsm("d_instantiate"),
-                essential: false,
-                lost: NEW_SUBFOLDER,
-            },
-            Part {
-                name: programs::LSM_INODE_RENAME,
-                hook: Hook::Rename,
-                attach: Attach::Lsm("inode_rename"),
-                essential: false,
-                lost: MOVED_SUBFOLDER,
-            },
-            Part {
-                name: programs::LSM_MAP_CODE,
-                hook: Hook::MapCode,
-                attach: Attach::Lsm("mmap_file"),
-                essential: false,
-                lost: CODE,
-            },
-        ],
-        Backend::Fentry => &[
-            Part {
-                name: programs::FEXIT_FILE_OPEN,
-                hook: Hook::FexitFileOpen,
-                attach: Attach::Fexit("security_file_open"),
-                essential: true,
-                lost: ("", ""),
-            },
-            Part {
-                name: programs::FENTRY_D_INSTANTIATE,
-                hook: Hook::Instantiate,
-                attach: Attach::Fentry("security_d_instantiate"),
-                essential: false,
-                lost: NEW_SUBFOLDER,
-            },
-            Part {
-                name: programs::FENTRY_INODE_RENAME,
-                hook: Hook::Rename,
-                attach: Attach::Fentry("security_inode_rename"),
-                essential: false,
-                lost: MOVED_SUBFOLDER,
-            },
-            Part {
-                name: programs::FENTRY_MAP_CODE,
-                hook: Hook::MapCode,
-                attach: Attach::Fentry("security_mmap_file"),
-                essential: false,
-                lost: CODE,
-            },
-        ],
-        Backend::Tracepoint => &[
-            Part {
-                name: programs::SYS_EXIT_OPEN,
-                hook: Hook::SysExitOpen,
-                attach: Attach::Tracepoints("syscalls", OPEN_FAMILY),
-                essential: true,
-                lost: ("", ""),
-            },
-            Part {
-                name: programs::FILEMAP_GET_PAGES,
-                hook: Hook::FilemapGetPages,
-                attach: Attach::BtfTracepoint("mm_filemap_get_pages"),
-                essential: false,
-                lost: DATA,
-            },
-            Part {
-                name: programs::FILEMAP_MAP_PAGES,
-                hook: Hook::FilemapMapPages,
-                attach: Attach::BtfTracepoint("mm_filemap_map_pages"),
-                essential: false,
-                lost: DATA,
-            },
-            Part {
-                name: programs::FILEMAP_FAULT,
-                hook: Hook::FilemapFault,
-                attach: Attach::BtfTracepoint("mm_filemap_fault"),
-                essential: false,
-                lost: DATA,
-            },
-            Part {
-                name: programs::SYS_ENTER_MAP_CODE,
-                hook: Hook::MapCode,
-                attach: Attach::Tracepoints("syscalls", &["sys_enter_mmap"]),
-                essential: false,
-                lost: CODE,
-            },
-        ],
-    }
-}
-
-/// What a backend never sees, on whatever kernel.
-fn always_unseen(backend: Backend) -> Vec<Unseen> {
-    let unseen = |id, text: &str| Unseen { id, text: text.to_owned() };
-    let mut list = vec![unseen(
-        "refused-fleeting",
-        "an open that is refused in another mount namespace, of which no process lives any more when the path is followed; lsm and fentry see it all the same where the key itself refuses, or a folder above it",
-    )];
-    list.push(unseen(
-        "fresh-mount",
-        "a key on a file system that was mounted over its path a moment ago, until the mount has been noticed (milliseconds) and its place looked at",
-    ));
-    match backend {
-        Backend::Lsm | Backend::Fentry => list.push(unseen(
-            "inherited-descriptor",
-            "reads through a descriptor that another process opened (inherited, passed over a socket): the opener is reported, the later reader is not",
-        )),
-        Backend::Tracepoint => {
-            list.push(unseen(
-                "swapped-descriptor",
-                "an open whose descriptor another thread replaces before the system call returns; where the kernel has mm_filemap_* tracepoints the data access is seen all the same",
-            ));
-            list.push(unseen(
-                "refused-io-uring",
-                "an open that was refused through io_uring, by a 32-bit system call or by a file handle: no tracepoint has its path; nor is one that was asked for by a path of more than 1,022 bytes understood",
-            ));
-            list.push(unseen(
-                "deep-new-subfolder",
-                "a key more than four folders deep in a watched one, in folders made after the start and not yet noticed by inotify",
-            ));
-        }
-    }
-    list
-}
-
 /// Loads and attaches a backend's programs.
 ///
 /// # Errors
 /// When an essential program is refused; everything is detached again then.
 pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Attached, KernelError> {
     let mut hooks = Vec::new();
-    let mut unseen = always_unseen(backend);
-    for part in parts(backend) {
+    let mut unseen: Vec<Unseen> = parts::always_unseen(backend).map(Unseen::from).collect();
+    for part in parts::of(backend) {
         match attach_part(part, ebpf, btf) {
             Ok(()) => hooks.push(part.hook),
             Err(error) if part.essential => {
@@ -322,8 +120,10 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Att
             }
             Err(error) => {
                 tracing::debug!(program = part.name, %error, "left out");
-                if !unseen.iter().any(|known| known.id == part.lost.0) {
-                    unseen.push(Unseen { id: part.lost.0, text: part.lost.1.to_owned() });
+                if let Some(lost) = part.lost.map(Unseen::from)
+                    && !unseen.iter().any(|known| known.id == lost.id)
+                {
+                    unseen.push(lost);
                 }
             }
         }
@@ -333,7 +133,7 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Att
 
 /// Detaches and unloads a backend's programs.
 pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
-    for part in parts(backend) {
+    for part in parts::of(backend) {
         if let Some(program) = ebpf.program_mut(part.name) {
             // One that was never loaded says so, and that is fine.
             let _ = match program {
@@ -432,14 +232,14 @@ pub(super) const fn empty(backend: Backend) -> (&'static str, Attach) {
     match backend {
         Backend::Lsm => (programs::EMPTY_LSM, Attach::Lsm("file_open")),
         Backend::Fentry => (programs::EMPTY_FEXIT, Attach::Fexit("security_file_open")),
-        Backend::Tracepoint => (programs::EMPTY_SYS_EXIT, Attach::Tracepoints("syscalls", OPEN_FAMILY)),
+        Backend::Tracepoint => (programs::EMPTY_SYS_EXIT, Attach::Tracepoints("syscalls", parts::OPEN_FAMILY)),
     }
 }
 
 /// The names of a backend's programs.
 #[cfg(test)]
 pub(super) fn program_names(backend: Backend) -> impl Iterator<Item = &'static str> {
-    parts(backend).map(|part| part.name)
+    parts::of(backend).map(|part| part.name)
 }
 
 /// A refusal in words: the kernel's own, and what an empty one means.

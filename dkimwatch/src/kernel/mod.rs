@@ -10,6 +10,7 @@ mod error;
 mod identify;
 mod object;
 mod offsets;
+mod parts;
 mod pod;
 mod rights;
 mod ring;

@@ -1,0 +1,69 @@
+//! Names that are placed in watched folders: what is born or moved there.
+
+use dkimwatch_common::{names::programs, tally::Hook};
+
+use super::{Attach, Limit, Part};
+use crate::kernel::Backend;
+
+const NEW_SUBFOLDER: Limit = (
+    "new-subfolder",
+    "a key in a subfolder made after the start is seen only once the folder has been noticed by inotify",
+);
+const MOVED_SUBFOLDER: Limit = (
+    "moved-subfolder",
+    "a key in a subfolder that was moved into a watched one is seen only once the folder has been noticed by inotify",
+);
+const FRESH_MOUNT: Limit = (
+    "fresh-mount",
+    "a key on a file system that was mounted over its path a moment ago, until the mount has been noticed (milliseconds) and its place looked at",
+);
+
+pub(super) const fn parts(backend: Backend) -> &'static [Part] {
+    match backend {
+        Backend::Lsm => {
+            const {
+                &[
+                    Part::new(
+                        programs::LSM_D_INSTANTIATE,
+                        Hook::Instantiate,
+                        Attach::Lsm("d_instantiate"),
+                        NEW_SUBFOLDER,
+                    ),
+                    Part::new(programs::LSM_INODE_RENAME, Hook::Rename, Attach::Lsm("inode_rename"), MOVED_SUBFOLDER),
+                ]
+            }
+        }
+        Backend::Fentry => {
+            const {
+                &[
+                    Part::new(
+                        programs::FENTRY_D_INSTANTIATE,
+                        Hook::Instantiate,
+                        Attach::Fentry("security_d_instantiate"),
+                        NEW_SUBFOLDER,
+                    ),
+                    Part::new(
+                        programs::FENTRY_INODE_RENAME,
+                        Hook::Rename,
+                        Attach::Fentry("security_inode_rename"),
+                        MOVED_SUBFOLDER,
+                    ),
+                ]
+            }
+        }
+        Backend::Tracepoint => &[],
+    }
+}
+
+pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
+    match backend {
+        Backend::Lsm | Backend::Fentry => &[FRESH_MOUNT],
+        Backend::Tracepoint => &[
+            FRESH_MOUNT,
+            (
+                "deep-new-subfolder",
+                "a key more than four folders deep in a watched one, in folders made after the start and not yet noticed by inotify",
+            ),
+        ],
+    }
+}
