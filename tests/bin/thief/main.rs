@@ -4,9 +4,12 @@
 //! code 0 when it got them, 1 when the road is closed; the reason goes to standard error.
 
 mod bodies;
+mod data;
 mod lies;
 mod loot;
 mod raw;
+mod reads;
+mod uring;
 mod ways;
 
 use std::{env, ffi::OsString, io::Write as _, process::ExitCode};
@@ -31,7 +34,7 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let road = ways::ROADS.iter().chain(bodies::ROADS).chain(lies::ROADS).find(|(name, _)| wanted == *name);
+    let road = ways::ROADS.iter().chain(bodies::ROADS).chain(lies::ROADS).chain(data::ROADS).find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }
