@@ -28,6 +28,7 @@ const VARIABLES: [(&[u8], u32); 11] = [
 ];
 
 /// The first two words of a name, and which of their bits count.
+#[expect(clippy::indexing_slicing, reason = "evaluated as it is compiled, where an index out of bounds is an error")]
 const fn words(name: &[u8]) -> [(u64, u64); 2] {
     let mut words = [(0, 0); 2];
     let mut i = 0;
@@ -39,6 +40,7 @@ const fn words(name: &[u8]) -> [(u64, u64); 2] {
     words
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated as it is compiled, where an index out of bounds is an error")]
 const WORDS: [[(u64, u64); 2]; 11] = {
     let mut all = [[(0, 0); 2]; 11];
     let mut i = 0;
@@ -81,6 +83,7 @@ pub fn marks(task: Ptr) -> u32 {
 }
 
 #[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "constants below the lengths of arrays; the loop is unrolled")]
 fn marks_of(head: &Head) -> u32 {
     let mut marks = 0;
     let mut i = 0;
