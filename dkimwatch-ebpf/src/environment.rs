@@ -39,6 +39,7 @@ struct Wanted {
     mark: u64,
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated as it is compiled, where an index out of bounds is an error")]
 const fn wanted((name, mark): (&[u8], u32)) -> Wanted {
     let mut wanted = Wanted { name: [0; 2], mask: [0; 2], value: [0; 3], mark: mark as u64 };
     let mut i = 0;
@@ -51,6 +52,7 @@ const fn wanted((name, mark): (&[u8], u32)) -> Wanted {
     wanted
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated as it is compiled, where an index out of bounds is an error")]
 static WANTED: [Wanted; VARIABLES.len()] = {
     let mut all = [const { wanted(VARIABLES[0]) }; VARIABLES.len()];
     let mut i = 0;
@@ -94,6 +96,7 @@ pub fn marks(task: Ptr) -> u32 {
 
 /// Without a branch: the verifier walks each of them in each look anew.
 #[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "constants below the lengths of arrays, and a loop over one's length")]
 fn marks_of(head: &Head) -> u32 {
     let mut marks = 0;
     let mut i = 0;
