@@ -12,6 +12,7 @@ mod blame;
 mod bodies;
 mod born;
 mod command;
+mod data;
 mod disguise;
 mod filesystems;
 mod flood;
@@ -62,10 +63,12 @@ const GROUPS: &[Group] = &[
     seen("A key by any other name", alias::SENTENCES),
     seen("Roads to a key", roads::SENTENCES),
     seen("Bodies of readers", bodies::SENTENCES),
+    seen("Data without an open", data::SENTENCES),
     seen("File systems", filesystems::SENTENCES),
     seen("Keys that are born", born::SENTENCES),
     seen("Attempts that are refused", refused::SENTENCES),
     silent("What is no attempt at a key", refused::SILENT),
+    silent("What reaches no data", data::SILENT),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),
