@@ -5,8 +5,10 @@
 
 mod bodies;
 mod lies;
+mod look;
 mod loot;
 mod raw;
+mod signer;
 mod ways;
 
 use std::{env, ffi::OsString, io::Write as _, process::ExitCode};
@@ -31,7 +33,8 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let road = ways::ROADS.iter().chain(bodies::ROADS).chain(lies::ROADS).find(|(name, _)| wanted == *name);
+    let mut roads = ways::ROADS.iter().chain(bodies::ROADS).chain(lies::ROADS).chain(signer::ROADS).chain(look::ROADS);
+    let road = roads.find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }
