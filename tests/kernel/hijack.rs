@@ -172,7 +172,7 @@ fn covered_library(scene: &Scene) -> Result<()> {
 fn traced(scene: &Scene) -> Result<()> {
     let name = "a_signer_that_another_process_traces";
     let loot = stolen(by_its_user(scene.thief()).arg("trace").arg(scene.victim()).arg("openat").arg(scene.key(name)))?;
-    caught(scene, name, &loot, &["signer-mismatch/traced"], "another process traces it").map(drop)
+    caught(scene, name, &loot, &["signer-mismatch/traced"], "traces it and can do as it likes with it").map(drop)
 }
 
 /// The program that the kernel runs for a dynamically linked one (`PT_INTERP`).
@@ -239,7 +239,7 @@ fn writable(scene: &Scene) -> Result<()> {
     fs::set_permissions(&signer, fs::Permissions::from_mode(0o775))?;
     let loot = stolen(by_its_user(&signer).arg("openat").arg(scene.key(WRITABLE)))?;
     let rules = ["signer-mismatch/executable-writable"];
-    caught(scene, WRITABLE, &loot, &rules, "its group or everybody may write").map(drop)
+    caught(scene, WRITABLE, &loot, &rules, "others than its owner may write to that file").map(drop)
 }
 
 fn linked(scene: &Scene) -> Result<()> {
