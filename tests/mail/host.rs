@@ -19,10 +19,9 @@ use crate::{command::run, root::MailRoot, syslog::Syslog};
 
 /// Tells its pid (as this process's /proc numbers it, before the new one is mounted), once it is in its root: whoever enters
 /// it from then on is in there too, and not on the host. Then it waits for the pipe to close.
-/// Ignoring SIGCHLD, it reaps the daemons' orphans.
+/// Ignoring SIGCHLD, it reaps the daemons' orphans. (A shell's `trap '' CHLD` is not handed on to what it executes.)
 const FIRST_PROCESS: &str = r#"
 set -e
-trap '' CHLD
 read -r pid rest < /proc/self/stat
 mount -t proc proc "$1/proc"
 mount -t tmpfs -o mode=755 tmpfs "$1/run"
@@ -30,18 +29,17 @@ mkdir -p -m 1777 "$1/run/lock"
 ip link set lo up
 hostname mail.example.org
 cd /
-exec chroot "$1" /bin/sh -c 'echo "$0"; exec cat' "$pid"
+exec chroot "$1" /bin/sh -c 'echo "$0"; exec env --ignore-signal=CHLD cat' "$pid"
 "#;
 
 /// The same in the mounts of the machine that the test runs on, of which it adds none.
 const FIRST_PROCESS_AMONG_THE_MACHINES_MOUNTS: &str = r#"
 set -e
-trap '' CHLD
 read -r pid rest < /proc/self/stat
 ip link set lo up
 hostname mail.example.org
 cd /
-exec chroot "$1" /bin/sh -c 'echo "$0"; exec cat' "$pid"
+exec chroot "$1" /bin/sh -c 'echo "$0"; exec env --ignore-signal=CHLD cat' "$pid"
 "#;
 
 /// Whose mounts a mail host has.

@@ -194,6 +194,11 @@ fn live(lab: &Lab, signer: &Signer) -> Result<()> {
 
 /// Rotates a log as logrotate(8) does, with the command that the administrator has it run afterwards.
 fn rotate_logs(lab: &Lab, after: &str) -> Result<()> {
+    for old in fs::read_dir(lab.root().at("/var/log"))?.flatten() {
+        if old.file_name().to_string_lossy().starts_with("mail.log") {
+            fs::remove_file(old.path()).context("a log of an earlier run")?;
+        }
+    }
     lab.root().write("/var/log/mail.log", "a line\n")?;
     lab.root().write(
         "/etc/logrotate.d/lab",

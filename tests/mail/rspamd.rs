@@ -90,5 +90,6 @@ pub(crate) fn stop(lab: &Lab) -> Result<()> {
 pub(crate) fn reload(lab: &Lab) -> Result<()> {
     let seen = lab.host.syslog.len();
     lab.host.run("sh", &["-c", "kill -HUP $(cat /run/rspamd/rspamd.pid)"])?;
-    lab.host.syslog.wait_for("rspamd_proxy", seen, PATIENCE).map(drop)
+    // "rspamd_proxy process 123 terminated normally": the old generation takes no more mail.
+    lab.host.syslog.wait_for("rspamd_proxy process", seen, PATIENCE).map(drop)
 }
