@@ -246,7 +246,8 @@ fn linked(scene: &Scene) -> Result<()> {
     let link = scene.folder(LINKED).join("link");
     fs::hard_link(own_signer(&scene.folder(LINKED)), &link)?;
     let loot = stolen(by_its_user(&link).arg("openat").arg(scene.key(LINKED)))?;
-    let rules = ["signer-mismatch/executable-elsewhere"];
+    // The new name changes the file, too: whether that was noticed before the access or after it.
+    let rules = ["signer-mismatch/executable-elsewhere", "signer-mismatch/executable-changed"];
     caught(scene, LINKED, &loot, &rules, "a hard link or a bind mount").map(drop)
 }
 
