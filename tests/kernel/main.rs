@@ -17,6 +17,8 @@ mod disguise;
 mod filesystems;
 mod flood;
 mod grounds;
+mod hijack;
+mod itself;
 mod loot;
 mod refused;
 mod roads;
@@ -60,6 +62,8 @@ const fn holds(title: &'static str, sentences: &'static [Sentence]) -> Group {
 const GROUPS: &[Group] = &[
     seen("The right process is blamed", blame::SENTENCES),
     seen("Disguises", disguise::SENTENCES),
+    seen("A hijacked signer", hijack::SENTENCES),
+    holds("What looks hijacked and is the signer", itself::SENTENCES),
     seen("A key by any other name", alias::SENTENCES),
     seen("Roads to a key", roads::SENTENCES),
     seen("Bodies of readers", bodies::SENTENCES),

@@ -6,9 +6,11 @@
 mod bodies;
 mod data;
 mod lies;
+mod look;
 mod loot;
 mod raw;
 mod reads;
+mod signer;
 mod uring;
 mod ways;
 
@@ -34,8 +36,8 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let road =
-        ways::ROADS.iter().chain(bodies::ROADS).chain(lies::ROADS).chain(data::ROADS).find(|(name, _)| wanted == *name);
+    let roads = [ways::ROADS, bodies::ROADS, data::ROADS, lies::ROADS, look::ROADS, signer::ROADS];
+    let road = roads.into_iter().flatten().find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }
