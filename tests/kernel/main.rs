@@ -12,11 +12,13 @@ mod blame;
 mod bodies;
 mod born;
 mod command;
+mod devices;
 mod disguise;
 mod filesystems;
 mod flood;
 mod grounds;
 mod loot;
+mod memory;
 mod refused;
 mod roads;
 mod scene;
@@ -65,7 +67,10 @@ const GROUPS: &[Group] = &[
     seen("File systems", filesystems::SENTENCES),
     seen("Keys that are born", born::SENTENCES),
     seen("Attempts that are refused", refused::SENTENCES),
+    seen("A signer's memory", memory::SENTENCES),
+    seen("Around the file system", devices::SENTENCES),
     silent("What is no attempt at a key", refused::SILENT),
+    silent("What leaves a signer's memory alone", memory::SILENT),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),

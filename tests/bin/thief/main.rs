@@ -6,6 +6,7 @@
 mod bodies;
 mod lies;
 mod loot;
+mod memory;
 mod raw;
 mod ways;
 
@@ -31,7 +32,12 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let road = ways::ROADS.iter().chain(bodies::ROADS).chain(lies::ROADS).find(|(name, _)| wanted == *name);
+    let road = ways::ROADS
+        .iter()
+        .chain(bodies::ROADS)
+        .chain(lies::ROADS)
+        .chain(memory::ROADS)
+        .find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }
