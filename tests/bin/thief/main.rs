@@ -4,10 +4,13 @@
 //! code 0 when it got them, 1 when the road is closed; the reason goes to standard error.
 
 mod bodies;
+mod data;
 mod lies;
 mod loot;
 mod memory;
 mod raw;
+mod reads;
+mod uring;
 mod ways;
 
 use std::{env, ffi::OsString, io::Write as _, process::ExitCode};
@@ -36,6 +39,7 @@ fn run() -> Result<()> {
         .iter()
         .chain(bodies::ROADS)
         .chain(lies::ROADS)
+        .chain(data::ROADS)
         .chain(memory::ROADS)
         .find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
