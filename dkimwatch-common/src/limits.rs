@@ -51,6 +51,11 @@ pub const RECENT: u32 = 4_096;
 /// Nanoseconds after which a refusal that repeats itself is told again.
 pub const RECENT_NS: u64 = 1_000_000_000;
 
+/// Watched files and folders whose attributes are kept, to say of a change what they were.
+pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS;
+/// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
+pub const CHANGES: u32 = 1_024;
+
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;
 /// Bytes of the ring for accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.

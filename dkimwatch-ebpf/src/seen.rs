@@ -110,6 +110,22 @@ pub fn descriptor(inode: Ptr) -> Ptr {
     core::ptr::null()
 }
 
+/// Whether this process reaches the file's data by writing for the first time; what its own open had allowed is no news.
+#[inline(always)]
+pub fn first_write(subject: Subject, file: FileId) -> bool {
+    is_news(&by(subject, file, seen::WRITE))
+}
+
+/// Who opened a descriptor, where that is remembered.
+#[inline(always)]
+pub fn opener(file: Ptr, id: FileId) -> Option<RawAncestor> {
+    // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
+    match unsafe { OPENERS.get(file as u64) } {
+        Some(opener) if opener.file.ino == id.ino && opener.file.dev == id.dev => Some(opener.process),
+        _ => None,
+    }
+}
+
 #[inline(always)]
 fn by(subject: Subject, file: FileId, how: u32) -> SeenBy {
     let exec = offset!(task_exec_id);

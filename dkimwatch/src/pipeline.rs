@@ -175,6 +175,8 @@ impl Pipeline {
             match access.kind {
                 Kind::Library => self.learn_code(access),
                 Kind::Refused => self.refused.ask(access),
+                // A mount, of which only the path is known.
+                Kind::Tamper if access.file.tag == Tag::MAX => self.refused.ask(access),
                 _ => self.go_on(access)?,
             }
         }
@@ -220,7 +222,8 @@ impl Pipeline {
     }
 
     /// The rest of the road, once it is known which file it was.
-    fn go_on(&mut self, access: Access) -> Result<()> {
+    fn go_on(&mut self, mut access: Access) -> Result<()> {
+        self.list.resolve_paths(&mut access);
         if self.is_stale(&access) {
             return Ok(());
         }
@@ -243,6 +246,13 @@ impl Pipeline {
             tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
         }
         let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
+        if access.kind == Kind::Tamper {
+            let (places, here) = (self.list.places(), self.list.policy().host_mnt_ns);
+            return match refused::mounted(access, answer, places, here) {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
         let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
         if !known && folder != FileId::default() {
             // It leads to a key, by a link or a mount that the list does not know of.

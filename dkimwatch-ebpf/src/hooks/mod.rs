@@ -1,10 +1,12 @@
 //! The hooks, one file per subject. Each is a thin entry: it calls, counts the outcome, and hands on the earlier verdict.
 
+pub mod changed;
 pub mod code;
 pub mod data;
 pub mod empty;
 pub mod identify;
 pub mod io_uring;
+pub mod mounted;
 pub mod open;
 pub mod placed;
 pub mod process;

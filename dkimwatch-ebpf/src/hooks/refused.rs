@@ -35,7 +35,7 @@ const O_CREAT: u32 = 0o100;
 const O_WRONLY: u32 = 0o1;
 const O_TRUNC: u32 = 0o1000;
 /// `fcntl.h`: relative paths begin at the working folder.
-const AT_FDCWD: i32 = -100;
+pub(super) const AT_FDCWD: i32 = -100;
 
 /// `EPERM`, `EACCES`, `EROFS`: somebody may not. Any other error says that something could not be done.
 #[inline(always)]
@@ -155,7 +155,7 @@ fn repeated(path: u64, base: Ptr) -> bool {
 
 /// Where a path that begins with `first` is walked from: the root, the working folder, or a descriptor's folder.
 #[inline(always)]
-fn base(first: u8, dfd: i32) -> (Ptr, Ptr) {
+pub(super) fn base(first: u8, dfd: i32) -> (Ptr, Ptr) {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() } as Ptr;
     let fs = pointer(task, offset!(task_fs));
@@ -209,7 +209,7 @@ fn told(
 
 /// An integer in the caller's memory, zero where it cannot be read.
 #[inline(always)]
-fn user<T: Copy + Default>(at: u64) -> T {
+pub(super) fn user<T: Copy + Default>(at: u64) -> T {
     let mut value = T::default();
     // SAFETY: the helper writes `size_of::<T>()` bytes and takes any address; `T` is an integer.
     unsafe { bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, at as *const _) };

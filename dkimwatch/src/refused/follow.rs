@@ -100,6 +100,10 @@ impl Question {
 
 /// A folder's path and one that begins there.
 pub(super) fn joined(base: &[u8], text: &[u8]) -> Vec<u8> {
+    if text.is_empty() {
+        // `AT_EMPTY_PATH` and its kin: the place itself.
+        return base.to_vec();
+    }
     let base = base.strip_suffix(b"/").unwrap_or(base);
     let text = text.strip_prefix(b"/").unwrap_or(text);
     [base, text].join(&b'/')
@@ -377,5 +381,6 @@ mod tests {
         assert_eq!(below(b"/etc", b"/"), Some(b"/etc".as_slice()));
         assert_eq!(joined(b"/", b"/etc/key"), b"/etc/key");
         assert_eq!(joined(b"/srv", b"a/b"), b"/srv/a/b");
+        assert_eq!(joined(b"/srv/key", b""), b"/srv/key");
     }
 }

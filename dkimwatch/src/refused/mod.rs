@@ -6,14 +6,18 @@
 //! root and mount namespace of the process, and what it leads to is compared with what is watched. Somebody who changes
 //! the way in between can hide what he was refused, not what he got.
 //!
+//! What was mounted is found in the same way: no hook of the backend that needs it has the place.
+//!
 //! Following a path can hang (a file system in user space, a dead file server). So a thread of its own follows it, has a
 //! deadline, and is left behind when it does not come back.
 
 mod follow;
+mod mounted;
 mod places;
 mod resolver;
 
 pub use follow::{Answer, Found};
+pub use mounted::mounted;
 pub use places::{Place, Places};
 pub use resolver::Resolver;
 
