@@ -21,6 +21,7 @@ mod refused;
 mod roads;
 mod scene;
 mod sees;
+mod tamper;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -66,6 +67,10 @@ const GROUPS: &[Group] = &[
     seen("Keys that are born", born::SENTENCES),
     seen("Attempts that are refused", refused::SENTENCES),
     silent("What is no attempt at a key", refused::SILENT),
+    seen("Tampering with names", tamper::NAMES),
+    seen("Tampering with contents and attributes", tamper::CONTENTS),
+    seen("Mounts over keys", tamper::MOUNTS),
+    silent("What is no mount over a key", tamper::SILENT),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),

@@ -7,6 +7,8 @@ mod bodies;
 mod lies;
 mod loot;
 mod raw;
+mod ring;
+mod tamper;
 mod ways;
 
 use std::{env, ffi::OsString, io::Write as _, process::ExitCode};
@@ -31,7 +33,8 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let road = ways::ROADS.iter().chain(bodies::ROADS).chain(lies::ROADS).find(|(name, _)| wanted == *name);
+    let all = [ways::ROADS, bodies::ROADS, lies::ROADS, tamper::ROADS];
+    let road = all.into_iter().flatten().find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }

@@ -12,13 +12,9 @@ const CODE: Limit = (
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
-        Backend::Lsm => {
-            const { &[Part::new(programs::LSM_MAP_CODE, Hook::MapCode, Attach::Lsm("mmap_file"), CODE)] }
-        }
+        Backend::Lsm => const { &[Part::new(programs::LSM_MAP_CODE, Hook::MapCode, Attach::Lsm("mmap_file"), CODE)] },
         Backend::Fentry => {
-            const {
-                &[Part::new(programs::FENTRY_MAP_CODE, Hook::MapCode, Attach::Fentry("security_mmap_file"), CODE)]
-            }
+            const { &[Part::new(programs::FENTRY_MAP_CODE, Hook::MapCode, Attach::Fentry("security_mmap_file"), CODE)] }
         }
         Backend::Tracepoint => {
             const {

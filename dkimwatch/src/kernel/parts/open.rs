@@ -15,22 +15,10 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
             const { &[Part::essential(programs::LSM_FILE_OPEN, Hook::LsmFileOpen, Attach::Lsm("file_open"))] }
         }
         Backend::Fentry => {
-            const {
-                &[Part::essential(
-                    programs::FEXIT_FILE_OPEN,
-                    Hook::FexitFileOpen,
-                    Attach::Fexit("security_file_open"),
-                )]
-            }
+            const { &[Part::essential(programs::FEXIT_FILE_OPEN, Hook::FexitFileOpen, Attach::Fexit("security_file_open"))] }
         }
         Backend::Tracepoint => {
-            const {
-                &[Part::essential(
-                    programs::SYS_EXIT_OPEN,
-                    Hook::SysExitOpen,
-                    Attach::Tracepoints("syscalls", FAMILY),
-                )]
-            }
+            const { &[Part::essential(programs::SYS_EXIT_OPEN, Hook::SysExitOpen, Attach::Tracepoints("syscalls", FAMILY))] }
         }
     }
 }

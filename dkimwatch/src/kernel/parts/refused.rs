@@ -20,9 +20,7 @@ const FLEETING: Limit = (
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
         Backend::Lsm | Backend::Fentry => {
-            const {
-                &[Part::new(programs::FEXIT_PATH_OPENAT, Hook::OpenRefused, Attach::Fexit("path_openat"), REFUSED)]
-            }
+            const { &[Part::new(programs::FEXIT_PATH_OPENAT, Hook::OpenRefused, Attach::Fexit("path_openat"), REFUSED)] }
         }
         Backend::Tracepoint => {
             const {
