@@ -8,6 +8,8 @@ pub const COMM: usize = 16;
 pub const PATH_DEPTH: usize = 24;
 /// Bytes for one path: components, each followed by a NUL.
 pub const PATH_BYTES: usize = 1024;
+/// Where the second of two paths as they were asked for begins in `RawExtended::second`.
+pub const SECOND_ASKED: usize = PATH_BYTES / 2;
 /// `NAME_MAX` and its NUL (`include/uapi/linux/limits.h`).
 pub const NAME: usize = 256;
 /// Bytes of command line kept, from the start (`mm->arg_start`).
@@ -32,7 +34,7 @@ pub const SCRIPTS: u32 = 1_024;
 /// Files of code that are known to be the system's. One that is not kept costs a record each time a signer maps it.
 pub const LIBRARIES: u32 = 8_192;
 /// Strings of an environment that are looked at, and bytes of each look: a longer string takes several.
-pub const ENVIRONMENT: u32 = 256;
+pub const ENVIRONMENT: u32 = 8;
 /// Live processes whose executable is remembered from exec. 32,768 is the kernel's default `pid_max`; beyond it the
 /// identity falls back to `mm->exe_file` and the record says so.
 pub const PROCESSES: u32 = 32_768;

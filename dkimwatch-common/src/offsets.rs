@@ -106,6 +106,8 @@ offsets! {
     dentry_alias: Required ["dentry.d_u.d_alias", "dentry.d_alias"];
     /// `dentry->d_name.name`.
     dentry_name: Required ["dentry.d_name.name", "dentry.__d_name.name"];
+    /// `dentry->d_name.hash_len`: of the name, and of the folder that it is in.
+    dentry_hash_len: Required ["dentry.d_name.hash_len", "dentry.__d_name.hash_len"];
     /// `dentry->d_hash.pprev`: null once the name is gone.
     dentry_hash_pprev: Optional ["dentry.d_hash.pprev"];
 

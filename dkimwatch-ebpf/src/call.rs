@@ -9,6 +9,8 @@ use crate::memory::{Memory, Probed, Ptr, offset, pointer, present, u32_at, u64_a
 /// `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
 const PF_IO_WORKER: u32 = 0x0000_0010;
+/// `fcntl.h`: relative paths begin at the working folder.
+const AT_FDCWD: i32 = -100;
 
 /// What the current task is doing.
 #[derive(Clone, Copy)]
@@ -61,6 +63,28 @@ impl Registers {
     #[inline(always)]
     pub fn fourth(self) -> u64 {
         u64_at(self.0, offset!(regs_r10))
+    }
+
+    /// The path that a call is about, and the folder's descriptor that it begins at; none for a call by descriptor. Of two
+    /// paths it is that of what is there already.
+    #[inline(always)]
+    pub fn path(self, number: u32) -> Option<(i32, u64)> {
+        match number {
+            87 | 84 | 82 | 86 | 90 | 92 | 94 | 76 | 132 | 235 | 188 | 189 | 197 | 198 => Some((AT_FDCWD, self.first())),
+            263 | 264 | 316 | 265 | 268 | 452 | 260 | 261 | 280 | 463 | 466 | 469 => {
+                Some((self.first() as i32, self.second()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The path that a rename or a link gives a name by, and the descriptor that it begins at.
+    #[inline(always)]
+    pub fn new_path(self, number: u32) -> (i32, u64) {
+        match number {
+            82 | 86 => (AT_FDCWD, self.second()),
+            _ => (self.third() as i32, self.fourth()),
+        }
     }
 
     /// The fifth.
@@ -118,7 +142,7 @@ pub const fn ending(number: u32) -> Deed {
         86 | 265 => Deed::Link,
         90 | 91 | 268 | 452 => Deed::Mode,
         92 | 93 | 94 | 260 => Deed::Owner,
-        76 | 77 | 285 => Deed::Size,
+        76 | 77 => Deed::Size,
         132 | 235 | 261 | 280 => Deed::Times,
         188 | 189 | 190 | 197 | 198 | 199 | 463 | 466 => Deed::Xattr,
         469 => Deed::Flags,
@@ -132,13 +156,13 @@ fn native(number: u32, registers: Registers) -> Call {
     const IOCTL: u32 = 16;
     let deed = ending(number);
     if deed as u32 != Deed::None as u32 {
-        let descriptor = if matches!(number, 77 | 285) { descriptor(registers.first()) } else { -1 };
+        let descriptor = if number == 77 { descriptor(registers.first()) } else { -1 };
         return Call { deed, number, ends: true, descriptor };
     }
     match number {
         IOCTL => control(registers),
-        // write, pwrite64, writev, pwritev, pwritev2, and sendfile, splice, copy_file_range with their targets.
-        1 | 18 | 20 | 296 | 328 | 40 => {
+        // write, pwrite64, writev, pwritev, pwritev2, fallocate, and sendfile, splice, copy_file_range with their targets.
+        1 | 18 | 20 | 296 | 328 | 285 | 40 => {
             Call { descriptor: descriptor(registers.first()), ..call(Deed::Write, number) }
         }
         275 | 326 => Call { descriptor: descriptor(registers.third()), ..call(Deed::Write, number) },
@@ -180,12 +204,12 @@ const fn compat(number: u32) -> Call {
         15 | 94 | 306 | 452 => Deed::Mode,
         16 | 95 | 182 | 198 | 207 | 212 | 298 => Deed::Owner,
         // With creat and the opens, which are seen by no other hook.
-        92 | 93 | 193 | 194 | 324 | 8 | 5 | 295 | 437 => Deed::Size,
+        92 | 93 | 193 | 194 | 8 | 5 | 295 | 437 => Deed::Size,
         30 | 271 | 299 | 320 | 412 => Deed::Times,
         226 | 227 | 228 | 235 | 236 | 237 | 463 | 466 => Deed::Xattr,
         469 => Deed::Flags,
         54 => Deed::Changed,
-        4 | 146 | 181 | 187 | 239 | 313 | 334 | 377 | 379 => Deed::Write,
+        4 | 146 | 181 | 187 | 239 | 313 | 324 | 334 | 377 | 379 => Deed::Write,
         _ => Deed::None,
     };
     call(deed, number)
@@ -195,8 +219,8 @@ const fn compat(number: u32) -> Call {
 #[inline(always)]
 const fn requested(opcode: u8) -> Call {
     let deed = match opcode {
-        2 | 5 | 23 | 30 => Deed::Write,
-        17 | 55 => Deed::Size,
+        2 | 5 | 17 | 23 | 30 => Deed::Write,
+        55 => Deed::Size,
         35 => Deed::Rename,
         36 => Deed::Unlink,
         39 => Deed::Link,

@@ -36,8 +36,10 @@ pub const SLOT_FILE: u32 = 0;
 pub const SLOT_OTHER_FILE: u32 = 1;
 /// A folder.
 pub const SLOT_FOLDER: u32 = 2;
+/// Another: what is done to a folder is done to the one that it lies in, too, and before or after.
+pub const SLOT_OTHER_FOLDER: u32 = 3;
 /// A change that is told at once.
-pub const SLOT_NOW: u32 = 3;
+pub const SLOT_NOW: u32 = 4;
 
 /// A change that has begun.
 #[repr(C)]
@@ -51,9 +53,7 @@ pub struct Change {
     pub inode: u64,
     /// `struct dentry *`: its first name as the change began.
     pub entry: u64,
-    /// The folder's `struct dentry *` then.
-    pub parent: u64,
-    /// [`watch::name_hash`] of the name then.
+    /// Its `d_name.hash_len` then, in which the kernel has mixed the folder's address.
     pub name: u64,
     /// The attributes before, where they had been kept.
     pub before: RawAttributes,
@@ -79,7 +79,6 @@ static NOTHING: Change = Change {
     watch: FileWatch { tag: 0, kind: 0, generation: 0, pad: 0 },
     inode: 0,
     entry: 0,
-    parent: 0,
     name: 0,
     before: NO_ATTRIBUTES,
     after: NO_ATTRIBUTES,
@@ -165,8 +164,7 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
         (*change).watch = changed.watch;
         (*change).inode = changed.inode as u64;
         (*change).entry = entry as u64;
-        (*change).parent = pointer(entry, offset!(dentry_d_parent)) as u64;
-        (*change).name = watch::name_hash(entry);
+        (*change).name = u64_at(entry, offset!(dentry_hash_len));
         (*change).number = number;
         (*change).after = attributes(changed.inode);
         if let Some(before) = ATTRIBUTES.get(changed.file) {
@@ -198,9 +196,8 @@ fn is_there(change: *const Change) -> bool {
 #[inline(always)]
 pub fn renamed(change: *const Change) -> Deed {
     // SAFETY: the entry is this thread's.
-    let (entry, parent, name, folder) = unsafe {
-        ((*change).entry as Ptr, (*change).parent, (*change).name, (*change).marks & mark::FOLDER != 0)
-    };
+    let (entry, name, folder) =
+        unsafe { ((*change).entry as Ptr, (*change).name, (*change).marks & mark::FOLDER != 0) };
     let unhashed = offset!(dentry_hash_pprev);
     if is_there(change) {
         // SAFETY: as above.
@@ -215,7 +212,7 @@ pub fn renamed(change: *const Change) -> Deed {
     if present(unhashed) && u64_at(entry, unhashed) == 0 {
         return Deed::Replace;
     }
-    if pointer(entry, offset!(dentry_d_parent)) as u64 != parent || watch::name_hash(entry) != name {
+    if u64_at(entry, offset!(dentry_hash_len)) != name {
         return Deed::Rename;
     }
     // A folder whose name stands is the one that something was renamed in. A file may have been known by another name.
@@ -243,8 +240,8 @@ pub struct Told {
     pub outcome: Option<i32>,
     /// The descriptor that was used, null where there is none.
     pub file: Ptr,
-    /// A name in the caller's memory: of an attribute. Zero where there is none.
-    pub attribute: u64,
+    /// A text in the caller's memory: an attribute's name, or the other path as it was asked for. Zero where there is none.
+    pub text: u64,
 }
 
 /// Records a change.
@@ -265,7 +262,7 @@ pub fn tell(change: *mut Change, told: &Told) -> Exit {
         dir: FileId::new(0, 0),
         watch,
     };
-    let Told { kind, deed, outcome, file: descriptor, attribute } = *told;
+    let Told { kind, deed, outcome, file: descriptor, text } = *told;
     let name = if descriptor.is_null() { emit::Name::None } else { emit::Name::File(descriptor) };
     let access = emit::Access { kind, deed, hook: Hook::InodeDirty, via: emit::via(Via::Tracepoint), name, outcome };
     emit::extended(&access, &found, |record| {
@@ -288,7 +285,7 @@ pub fn tell(change: *mut Change, told: &Told) -> Exit {
             if (*change).has_before != 0 && kind as u16 == Kind::Tamper as u16 {
                 emit::change(record, &RawChange { before: (*change).before, after: (*change).after });
             }
-            second(record, deed, if there { inode } else { core::ptr::null() }, entry, attribute);
+            second(record, deed, if there { inode } else { core::ptr::null() }, entry, text);
         }
     })
 }
@@ -309,9 +306,9 @@ unsafe fn path_of(record: *mut RawExtended, change: *const Change) {
     }
 }
 
-/// The other name, or the attribute's.
+/// The other name, or a text.
 #[inline(always)]
-unsafe fn second(record: *mut RawExtended, deed: Deed, inode: Ptr, entry: Ptr, attribute: u64) {
+unsafe fn second(record: *mut RawExtended, deed: Deed, inode: Ptr, entry: Ptr, text: u64) {
     let name = match deed {
         Deed::Rename | Deed::Exchange if !inode.is_null() => entry,
         // `d_instantiate()` puts the newest name first.
@@ -325,13 +322,12 @@ unsafe fn second(record: *mut RawExtended, deed: Deed, inode: Ptr, entry: Ptr, a
     unsafe {
         if !name.is_null() {
             emit::second_path(record, name, core::ptr::null());
-        } else if attribute != 0 {
-            /// `XATTR_NAME_MAX` and its NUL (`include/uapi/linux/limits.h`).
-            const NAME: u32 = 256;
+        } else if text != 0 {
             let to = (&raw mut (*record).second).cast();
-            let written = bpf_probe_read_user_str(to, NAME, attribute as *const _);
+            let written = bpf_probe_read_user_str(to, limits::PATH_BYTES as u32, text as *const _);
             if written > 0 {
                 (*record).second_len = written as u32 - 1;
+                (*record).record.marks |= mark::AS_ASKED;
                 (*record).record.known |= fact::SECOND;
             }
         }

@@ -288,7 +288,7 @@ pub fn generation(inode: Ptr) -> u32 {
 
 /// The type bits of the inode's mode.
 #[inline(always)]
-pub fn kind(inode: Ptr) -> u32 {
+fn kind(inode: Ptr) -> u32 {
     // SAFETY: an integer; `umode_t` is 16 bits wide.
     let mode = unsafe { Probed::read::<u16>(inode, offset!(inode_i_mode)) };
     u32::from(mode) & S_IFMT
@@ -296,7 +296,7 @@ pub fn kind(inode: Ptr) -> u32 {
 
 /// The hash of a directory entry's name, read word by word: the stack has no room for the whole.
 #[inline(always)]
-pub fn name_hash(dentry: Ptr) -> u64 {
+fn name_hash(dentry: Ptr) -> u64 {
     let name = pointer(dentry, offset!(dentry_name));
     filter::name_hash(|i| {
         let mut bytes = [0_u8; 16];

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::{identity::FileId, record::Kind, tally::Hook, watch::Tag};
+use dkimwatch_common::{deed::Deed, identity::FileId, record::Kind, tally::Hook, watch::Tag};
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -175,12 +175,27 @@ impl Pipeline {
             match access.kind {
                 Kind::Library => self.learn_code(access),
                 Kind::Refused => self.refused.ask(access),
-                // A mount, of which only the path is known.
-                Kind::Tamper if access.file.tag == Tag::MAX => self.refused.ask(access),
+                // Of which only the path is known.
+                Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
                 _ => self.go_on(access)?,
             }
         }
         self.rings.hold_attempts(self.refused.is_full());
+        Ok(())
+    }
+
+    /// Something was done to a path.
+    fn ask_about(&mut self, access: Access) -> Result<()> {
+        let is_mount = matches!(access.deed, Deed::Mount | Deed::Unmount);
+        let host = self.list.policy().host_mnt_ns;
+        if is_mount && access.process.namespaces.known().is_some_and(|namespaces| namespaces.mnt != host) {
+            // Now: what it reaches here may be taken away soon.
+            return match refused::propagated(access, self.list.places()) {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
+        self.refused.ask(access);
         Ok(())
     }
 
@@ -247,8 +262,12 @@ impl Pipeline {
         }
         let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
         if access.kind == Kind::Tamper {
-            let (places, here) = (self.list.places(), self.list.policy().host_mnt_ns);
-            return match refused::mounted(access, answer, places, here) {
+            let places = self.list.places();
+            let found = match access.deed {
+                Deed::Mount | Deed::Unmount => refused::mounted(access, answer, places),
+                _ => refused::changed(access, answer, places),
+            };
+            return match found {
                 Some(access) => self.go_on(access),
                 None => Ok(()),
             };

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     bindings::BPF_ANY,
-    helpers::generated::{bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_user},
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_user},
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
@@ -17,11 +17,12 @@ use dkimwatch_common::{
     watch::{FileWatch, Refusal, file_watch, refusal},
 };
 
+use super::{asked, refused::is_refusal};
 use crate::{
     call::{self, Call, Registers},
-    change::{self, Change, Changed, Place, SLOT_FILE, SLOT_FOLDER, SLOT_NOW, SLOT_OTHER_FILE, Told},
+    change::{self, Change, Changed, Place, SLOT_FILE, SLOT_FOLDER, SLOT_NOW, SLOT_OTHER_FILE, SLOT_OTHER_FOLDER, Told},
     maps::{CHANGES, DIRS, FILES, RECENT},
-    memory::{Memory, Probed, Ptr, Typed, offset, pointer, u64_at},
+    memory::{Memory, Probed, Ptr, Typed, offset, pointer},
     seen,
     subject::Subject,
     tally, watch,
@@ -91,8 +92,8 @@ fn within_a_call(changed: &Changed) -> Exit {
     match call.deed {
         Deed::None => return Exit::FilterMiss,
         // What is done to a name is done to the folder that holds it as well, which is not told.
-        Deed::Link | Deed::Write | Deed::Size if changed.folder => return Exit::FilterMiss,
-        Deed::Unlink | Deed::Rename if changed.folder && !call.ends => return Exit::FilterMiss,
+        Deed::Write | Deed::Size if changed.folder => return Exit::FilterMiss,
+        Deed::Unlink | Deed::Rename | Deed::Link if changed.folder && !call.ends => return Exit::FilterMiss,
         _ => {}
     }
     if call.ends {
@@ -106,16 +107,12 @@ fn within_a_call(changed: &Changed) -> Exit {
 fn until_it_ends(changed: &Changed, call: &Call, subject: Subject) -> Exit {
     let tid = subject.tid;
     let slot = if changed.folder {
-        SLOT_FOLDER
+        if is_taken(Place { tid, slot: SLOT_FOLDER }, changed, call.number) { SLOT_OTHER_FOLDER } else { SLOT_FOLDER }
     } else if is_taken(Place { tid, slot: SLOT_FILE }, changed, call.number) {
         SLOT_OTHER_FILE
     } else {
         SLOT_FILE
     };
-    // In a rename the folder that is moved comes before those that it is moved between.
-    if slot == SLOT_FOLDER && is_taken(Place { tid, slot }, changed, call.number) {
-        return Exit::FilterMiss;
-    }
     match change::begin(Place { tid, slot }, changed, call.number) {
         Some(_) => Exit::Enrolled,
         None => Exit::TableFull,
@@ -144,8 +141,10 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
         }
     }
     let writes = call.deed as u32 == Deed::Write as u32;
-    if writes {
-        change::forget(changed.file);
+    if writes || call.deed as u32 == Deed::Size as u32 {
+        if writes {
+            change::forget(changed.file);
+        }
         if !seen::first_write(subject, changed.file) {
             return Exit::AlreadySeen;
         }
@@ -156,7 +155,7 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
         Exit::AlreadySeen
     } else {
         let (kind, deed) = if writes { (Kind::Data, Deed::Write) } else { (Kind::Tamper, call.deed) };
-        change::tell(change, &Told { kind, deed, outcome: Some(0), file: descriptor, attribute: 0 })
+        change::tell(change, &Told { kind, deed, outcome: Some(0), file: descriptor, text: 0 })
     };
     let _ = CHANGES.remove(place);
     exit
@@ -194,27 +193,77 @@ fn ended(ctx: &TracePointContext) -> Exit {
     /// Offsets of `__syscall_nr` and `ret` in the event's format.
     const NR: usize = 8;
     const RET: usize = 16;
-    let subject_tid = (unsafe { aya_ebpf::helpers::generated::bpf_get_current_pid_tgid() }) as u32;
-    let at = |slot| Place { tid: subject_tid, slot };
+    // SAFETY: a helper without arguments.
+    let tid = (unsafe { bpf_get_current_pid_tgid() }) as u32;
+    let at = |slot| Place { tid, slot };
     let file = CHANGES.get_ptr_mut(at(SLOT_FILE));
     let folder = CHANGES.get_ptr_mut(at(SLOT_FOLDER));
-    if file.is_none() && folder.is_none() {
-        return Exit::Unrelated;
-    }
     // SAFETY: the format has been this one since the syscall tracepoints exist.
     let (Ok(number), Ok(result)) = (unsafe { (ctx.read_at::<i32>(NR), ctx.read_at::<i64>(RET)) }) else {
         return Exit::Unrelated;
     };
-    let other = CHANGES.get_ptr_mut(at(SLOT_OTHER_FILE));
-    let exit = match chosen(number as u32, file, other, folder) {
-        Some((change, deed)) => told(change, deed, number as u32, result as i32),
+    let (number, result) = (number as u32, result as i32);
+    if file.is_none() && folder.is_none() {
+        return if is_refusal(i64::from(result)) { refused(number, result) } else { Exit::Unrelated };
+    }
+    // SAFETY: entries of this thread.
+    let mine = |slot: Slot| slot.filter(|change| unsafe { (**change).number } == number);
+    let (other, other_folder) = (CHANGES.get_ptr_mut(at(SLOT_OTHER_FILE)), CHANGES.get_ptr_mut(at(SLOT_OTHER_FOLDER)));
+    let exit = match chosen(number, mine(file), mine(other), folder_of(call::ending(number), mine(folder), mine(other_folder))) {
+        Some((change, deed)) => told(change, deed, number, result),
+        None if result == 0 => placed(number),
         None => Exit::FilterMiss,
     };
     // The slots of this call, and what an earlier one may have left.
     let _ = CHANGES.remove(at(SLOT_FILE));
     let _ = CHANGES.remove(at(SLOT_OTHER_FILE));
     let _ = CHANGES.remove(at(SLOT_FOLDER));
+    let _ = CHANGES.remove(at(SLOT_OTHER_FOLDER));
     exit
+}
+
+/// The folder that a call was about, of two: a call on a name changes the folders that hold it, too.
+#[inline(always)]
+fn folder_of(deed: Deed, one: Slot, other: Slot) -> Slot {
+    let is_it = |change: &*mut Change| match deed {
+        Deed::Rename => change::renamed(*change) as u32 != Deed::None as u32,
+        Deed::Unlink => change::removed(*change),
+        Deed::Link => false,
+        _ => true,
+    };
+    one.filter(is_it).or(other.filter(is_it))
+}
+
+/// Something happened in a watched folder, and to nothing that is watched: perhaps a file was given a name there.
+#[inline(always)]
+fn placed(number: u32) -> Exit {
+    let deed = call::ending(number);
+    if deed as u32 != Deed::Rename as u32 && deed as u32 != Deed::Link as u32 {
+        return Exit::FilterMiss;
+    }
+    let registers = Registers::current();
+    let (dfd, path) = registers.new_path(number);
+    let other = match registers.path(number) {
+        Some((_, other)) => other,
+        None => 0,
+    };
+    asked::tell(&asked::Asked { deed: Deed::Place, hook: Hook::InodeDirty, outcome: 0, dfd, path, other })
+}
+
+/// A change was refused, before anything changed: what it was about is told as it was asked for.
+#[inline(always)]
+fn refused(number: u32, result: i32) -> Exit {
+    let registers = Registers::current();
+    let deed = call::ending(number);
+    match registers.path(number) {
+        Some((dfd, path)) => {
+            if super::refused::repeated(path, u64::from(number)) {
+                return Exit::AlreadySeen;
+            }
+            asked::tell(&asked::Asked { deed, hook: Hook::InodeDirty, outcome: result, dfd, path, other: 0 })
+        }
+        None => Exit::Unrelated,
+    }
 }
 
 type Slot = Option<*mut Change>;
@@ -222,9 +271,6 @@ type Slot = Option<*mut Change>;
 /// One call is one deed: which of the things that it changed it is told of, and as what.
 #[inline(always)]
 fn chosen(number: u32, file: Slot, other: Slot, folder: Slot) -> Option<(*mut Change, Deed)> {
-    // SAFETY: entries of this thread.
-    let mine = |slot: Slot| slot.filter(|change| unsafe { (**change).number } == number);
-    let (file, other, folder) = (mine(file), mine(other), mine(folder));
     let deed = call::ending(number);
     match deed {
         Deed::Rename => {
@@ -233,8 +279,7 @@ fn chosen(number: u32, file: Slot, other: Slot, folder: Slot) -> Option<(*mut Ch
             if number == RENAMEAT2 && Registers::current().fifth() & RENAME_EXCHANGE != 0 {
                 return match file {
                     Some(file) => Some((file, Deed::Exchange)),
-                    // SAFETY: as above.
-                    None => folder.filter(|folder| change::renamed(*folder) as u32 != Deed::None as u32).map(|folder| (folder, Deed::Exchange)),
+                    None => folder.map(|folder| (folder, Deed::Exchange)),
                 };
             }
             if let Some(other) = other
@@ -245,15 +290,8 @@ fn chosen(number: u32, file: Slot, other: Slot, folder: Slot) -> Option<(*mut Ch
             if let Some(file) = file {
                 return Some((file, change::renamed(file)));
             }
-            let folder = folder?;
-            let deed = change::renamed(folder);
-            if deed as u32 == Deed::None as u32 { None } else { Some((folder, deed)) }
+            folder.map(|folder| (folder, change::renamed(folder)))
         }
-        Deed::Unlink => match (file, folder) {
-            (Some(file), _) => Some((file, deed)),
-            (None, Some(folder)) if change::removed(folder) => Some((folder, deed)),
-            _ => None,
-        },
         _ => file.or(folder).map(|change| (change, deed)),
     }
 }
@@ -263,10 +301,10 @@ fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
     let registers = Registers::current();
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() } as Ptr;
-    let (mut deed, mut descriptor, mut attribute): (Deed, Ptr, u64) = (deed, core::ptr::null(), 0);
+    let (mut deed, mut descriptor, mut text): (Deed, Ptr, u64) = (deed, core::ptr::null(), 0);
     match number {
-        // ftruncate and fallocate: a write, which is no news of somebody who opened the file for that.
-        77 | 285 => {
+        // ftruncate: a write, which is no news of somebody who opened the file for that.
+        77 => {
             let call = Call { deed, number, ends: true, descriptor: i64::from(registers.first() as u32) };
             descriptor = call.file(task);
             // SAFETY: the entry is this thread's.
@@ -274,22 +312,22 @@ fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
                 return Exit::AlreadySeen;
             }
         }
-        188 | 189 | 190 | 197 | 198 | 199 => attribute = registers.second(),
-        463 | 466 => attribute = registers.fourth(),
+        188 | 189 | 190 | 197 | 198 | 199 => text = registers.second(),
+        463 | 466 => text = registers.fourth(),
+        // The inode of what is renamed over a key is not watched, and its former name is as it was asked for.
+        82 if deed as u32 == Deed::Replace as u32 => text = registers.first(),
+        264 | 316 if deed as u32 == Deed::Replace as u32 => text = registers.second(),
         _ => {}
     }
-    if is_acl(attribute) {
+    if deed as u32 == Deed::Xattr as u32 && is_acl(text) {
         deed = Deed::Acl;
     }
-    change::tell(change, &Told { kind: Kind::Tamper, deed, outcome: Some(result.min(0)), file: descriptor, attribute })
+    change::tell(change, &Told { kind: Kind::Tamper, deed, outcome: Some(result.min(0)), file: descriptor, text })
 }
 
 /// Whether an attribute's name begins with `system.posix_acl`.
 #[inline(always)]
 fn is_acl(name: u64) -> bool {
-    if name == 0 {
-        return false;
-    }
     let mut head = [0_u64; 2];
     // SAFETY: the helper writes sixteen bytes and takes any address.
     unsafe { bpf_probe_read_user((&raw mut head).cast(), 16, name as *const _) };

@@ -1,5 +1,6 @@
 //! The hooks, one file per subject. Each is a thin entry: it calls, counts the outcome, and hands on the earlier verdict.
 
+pub mod asked;
 pub mod changed;
 pub mod code;
 pub mod data;

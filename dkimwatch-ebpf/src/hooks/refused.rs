@@ -39,7 +39,7 @@ pub(super) const AT_FDCWD: i32 = -100;
 
 /// `EPERM`, `EACCES`, `EROFS`: somebody may not. Any other error says that something could not be done.
 #[inline(always)]
-const fn is_refusal(result: i64) -> bool {
+pub(super) const fn is_refusal(result: i64) -> bool {
     matches!(result, -1 | -13 | -30)
 }
 
@@ -121,7 +121,7 @@ fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
         return Exit::Unrelated;
     }
     let base = base(user::<u8>(path), dfd);
-    if repeated(path, base.0) {
+    if repeated(path, base.0 as u64) {
         return Exit::AlreadySeen;
     }
     let found = emit::no_file();
@@ -134,7 +134,7 @@ fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
 /// Whether this process was refused the same path a moment ago: nothing here says whose path it is, and a program that
 /// tries an unrelated file ten thousand times is to be told once. A path too long to compare is told each time.
 #[inline(always)]
-fn repeated(path: u64, base: Ptr) -> bool {
+pub(super) fn repeated(path: u64, base: u64) -> bool {
     let mut ended = false;
     let hash = dkimwatch_common::filter::name_hash(|word| {
         let mut bytes = [0_u8; 16];
@@ -149,7 +149,7 @@ fn repeated(path: u64, base: Ptr) -> bool {
         return false;
     }
     let subject = Subject::current();
-    let what = hash ^ base as u64;
+    let what = hash ^ base;
     recent::repeated(&Refusal { what, whom: subject.start, kind: refusal::PATH, id: subject.tgid })
 }
 

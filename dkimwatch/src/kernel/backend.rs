@@ -129,10 +129,10 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Att
             }
             Err(error) => {
                 tracing::debug!(program = part.name, %error, "left out");
-                if let Some(lost) = part.lost.map(Unseen::from)
-                    && !unseen.iter().any(|known| known.id == lost.id)
-                {
-                    unseen.push(lost);
+                for lost in part.lost.iter().chain(part.lost_too) {
+                    if !unseen.iter().any(|known| known.id == lost.0) {
+                        unseen.push(Unseen::from(*lost));
+                    }
                 }
             }
         }

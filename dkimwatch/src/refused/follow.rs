@@ -87,13 +87,14 @@ impl Question {
         let process = &access.process;
         let whole = |path: &crate::decode::KernelPath| (!path.cut).then(|| path.bytes.clone());
         let path = access.file.path.known().and_then(whole).zip(access.second.known().and_then(whole));
+        let joined = |(base, text): (Vec<u8>, Vec<u8>)| joined(&base, super::first_text(&text));
         Self {
             pid: process.pid,
             start_ns: process.start_ns,
             inner_pid: process.inner_pid.known().copied().unwrap_or(process.pid),
             mnt_ns: process.namespaces.known().map_or(0, |ns| ns.mnt),
             forebears: process.ancestors.iter().map(|one| (one.pid, one.start_ns)).collect(),
-            path: path.map(|(base, text)| joined(&base, &text)),
+            path: path.map(joined),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A mount whose place is known by its path alone → the key that it lies over, if any.
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use dkimwatch_common::{
     deed::Deed,
     watch::{Tag, file_watch},
@@ -17,43 +19,43 @@ pub(super) struct Covered {
     pub(super) is_folder: bool,
 }
 
-/// The access with the key that lies where something was mounted, or a mount taken away; `None` where none does.
-/// `host_mnt_ns` is the watcher's mount namespace: elsewhere the same paths mean other things, and a place that shows the
-/// same file or folder as before (services see parts of the host read-only) is no change.
+/// The access with the key that lies where something was mounted, or a mount taken away, in the watcher's own mount namespace;
+/// `None` where none does.
 #[must_use]
-pub fn mounted(mut access: Access, answer: &Answer, places: &Places, host_mnt_ns: u32) -> Option<Access> {
-    let here = access.process.namespaces.known().is_some_and(|namespaces| namespaces.mnt == host_mnt_ns);
+pub fn mounted(access: Access, answer: &Answer, places: &Places) -> Option<Access> {
     let (path, covered) = match answer {
         Answer::There(found) => {
-            let by_path = if here { places.covered(&found.path) } else { None };
-            let covered = by_path.or_else(|| at_its_name(found, places))?;
-            if !here && (access.deed == Deed::Unmount || places.is_still(found.place, covered)) {
-                return None;
-            }
-            (found.path.clone(), covered)
+            (found.path.clone(), places.covered(&found.path).or_else(|| at_its_name(found, places))?)
         }
         // What was mounted is gone, or is behind a mount of its own by now.
-        Answer::Nothing { path, .. } if here => (path.clone(), places.covered(path)?),
-        Answer::Elsewhere | Answer::Undecided if here => {
-            let path = as_asked(&access);
-            let covered = places.covered(&path)?;
-            (path, covered)
-        }
-        Answer::Nothing { .. } | Answer::Elsewhere | Answer::Undecided => return None,
+        Answer::Nothing { path, .. } => (path.clone(), places.covered(path)?),
+        Answer::Elsewhere | Answer::Undecided => as_asked_for(&access, places)?,
     };
+    Some(covering(access, path, covered))
+}
+
+/// As [`mounted`], of another mount namespace: what is mounted there hides nothing here, unless the two share their mounts.
+#[must_use]
+pub fn propagated(access: Access, places: &Places) -> Option<Access> {
+    let (path, covered) = as_asked_for(&access, places)?;
+    let mounts = procfs::process::Process::myself().and_then(|me| me.mountinfo()).ok()?;
+    let shared = mounts.into_iter().any(|mount| mount.mount_point.as_os_str().as_bytes() == path);
+    (access.deed == Deed::Mount && shared).then(|| covering(access, path, covered))
+}
+
+fn as_asked_for(access: &Access, places: &Places) -> Option<(Vec<u8>, Covered)> {
+    let path = as_asked(access);
+    let covered = places.covered(&path)?;
+    Some((path, covered))
+}
+
+fn covering(mut access: Access, path: Vec<u8>, covered: Covered) -> Access {
     access.file.tag = covered.tag;
     access.file.is_folder = covered.is_folder;
     access.file.watch_kind = file_watch::ARMED;
     access.file.path = Fact::Known(KernelPath { bytes: path.clone(), cut: false });
     access.second = Fact::Known(KernelPath { bytes: path, cut: false });
-    if let Answer::There(found) = answer {
-        access.file.id = found.id();
-        access.file.mode = found.mode;
-        access.file.uid = found.uid;
-        access.file.gid = found.gid;
-        access.file.nlink = found.nlink;
-    }
-    Some(access)
+    access
 }
 
 /// What is awaited under the name that the path has in its folder.

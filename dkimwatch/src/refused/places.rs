@@ -72,11 +72,6 @@ impl Places {
         first.starts_with(&below).then_some(Covered { tag: *tag, is_folder: true })
     }
 
-    /// Whether what is there now is what is watched.
-    pub(super) fn is_still(&self, place: Place, covered: Covered) -> bool {
-        self.file(place).is_some_and(|(tag, _)| tag == covered.tag) || self.folder(place).is_some()
-    }
-
     /// The tag of a watched file, and why it is watched (`file_watch`).
     pub(super) fn file(&self, place: Place) -> Option<(Tag, u32)> {
         self.files.get(&place).copied()

@@ -2,6 +2,8 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
+use dkimwatch_common::{deed::Deed, record::Via};
+
 use crate::{
     decode::{Access, Fact, KernelPath},
     judge::{Policy, Watched},
@@ -24,7 +26,9 @@ pub(super) fn resolve(access: &mut Access, policy: &Policy) {
         }
     };
     whole(&mut access.file.path);
-    if access.deed.second_is_path() {
+    // The tracepoint backend has these two as they were asked for.
+    let as_asked = access.via == Via::Tracepoint && matches!(access.deed, Deed::Replace | Deed::Place);
+    if access.deed.second_is_path() && !as_asked {
         whole(&mut access.second);
     }
     access.file.path_in_fs = false;

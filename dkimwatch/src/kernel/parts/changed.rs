@@ -26,7 +26,6 @@ const CALLS: &[&str] = &[
     "sys_exit_fchownat",
     "sys_exit_truncate",
     "sys_exit_ftruncate",
-    "sys_exit_fallocate",
     "sys_exit_utime",
     "sys_exit_utimes",
     "sys_exit_futimesat",
@@ -42,13 +41,26 @@ const CALLS: &[&str] = &[
     "sys_exit_file_setattr",
 ];
 
-const TAMPERING: Limit = (
-    "tampering",
-    "a key that is deleted, renamed, replaced, linked, cut, or whose attributes are changed: this kernel has neither the tracepoints of change times (6.13) nor the arguments of a system call (5.15), or ext4 is not there",
+/// What is unseen without a way to see an inode change.
+const NAMES: Limit = (
+    "tamper-names",
+    "a key that is deleted, renamed, replaced, linked, or put in place: where this kernel has no tracepoints of change times (6.13) only on ext4, and without the arguments of a system call (5.15) not at all",
 );
-const OTHER_FILE_SYSTEM: Limit = (
-    "tampering-elsewhere",
-    "a key on another file system than ext4 that is deleted, renamed, replaced, linked, cut, or whose attributes are changed; and extended attributes and inode flags on ext4, too: this kernel has no tracepoints of change times (6.13)",
+const ATTRIBUTES: Limit = (
+    "tamper-attributes",
+    "a key that is cut, or whose mode, owner or time stamps are changed: where this kernel has no tracepoints of change times (6.13) only on ext4, and without the arguments of a system call (5.15) not at all",
+);
+const XATTR: Limit = (
+    "tamper-xattr",
+    "a key whose extended attributes are changed: this kernel has no tracepoints of change times (6.13)",
+);
+const ACL: Limit = (
+    "tamper-acl",
+    "a key whose access control list is changed: this kernel has no tracepoints of change times (6.13)",
+);
+const FLAGS: Limit = (
+    "inode-flags",
+    "a key whose inode flags (immutable, append-only) are changed: this kernel has no tracepoints of change times (6.13)",
 );
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
@@ -56,21 +68,16 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
         Backend::Lsm | Backend::Fentry => &[],
         Backend::Tracepoint => {
             const {
+                const HOOK: Hook = Hook::InodeDirty;
                 &[
-                    Part::new(programs::SYS_EXIT_CHANGE, Hook::InodeDirty, Attach::Tracepoints("syscalls", CALLS), TAMPERING),
-                    Part::new(
-                        programs::CTIME_SET,
-                        Hook::InodeDirty,
-                        Attach::BtfTracepoint("inode_set_ctime_to_ts"),
-                        OTHER_FILE_SYSTEM,
-                    ),
-                    Part::new(
-                        programs::CTIME_EXCHANGED,
-                        Hook::InodeDirty,
-                        Attach::BtfTracepoint("ctime_ns_xchg"),
-                        OTHER_FILE_SYSTEM,
-                    ),
-                    Part::new(programs::EXT4_DIRTY, Hook::InodeDirty, Attach::RawTracepoint("ext4_mark_inode_dirty"), TAMPERING)
+                    Part::new(programs::SYS_EXIT_CHANGE, HOOK, Attach::Tracepoints("syscalls", CALLS), NAMES)
+                        .and(&[ATTRIBUTES, XATTR, ACL, FLAGS]),
+                    Part::new(programs::CTIME_SET, HOOK, Attach::BtfTracepoint("inode_set_ctime_to_ts"), NAMES)
+                        .and(&[ATTRIBUTES, XATTR, ACL, FLAGS]),
+                    Part::new(programs::CTIME_EXCHANGED, HOOK, Attach::BtfTracepoint("ctime_ns_xchg"), NAMES)
+                        .and(&[ATTRIBUTES, XATTR, ACL, FLAGS]),
+                    Part::new(programs::EXT4_DIRTY, HOOK, Attach::RawTracepoint("ext4_mark_inode_dirty"), NAMES)
+                        .and(&[ATTRIBUTES])
                         .instead_of(programs::CTIME_EXCHANGED),
                 ]
             }
@@ -81,9 +88,15 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
         Backend::Lsm | Backend::Fentry => &[],
-        Backend::Tracepoint => &[(
-            "tampering-refused",
-            "a change of a key that was refused, by permission bits, a security module, a flag or a read-only mount: no tracepoint has it",
-        )],
+        Backend::Tracepoint => &[
+            (
+                "tamper-kind",
+                "what was done to a key through io_uring or by a 32-bit system call is told by its effect, without the other name; a change that was refused there is not told, and elsewhere only where the path as it was asked for leads to the key a moment later",
+            ),
+            (
+                "tamper-early-refusal",
+                "a refused attempt to give a key's name to another file, and one by a path that another thread changed meanwhile",
+            ),
+        ],
     }
 }

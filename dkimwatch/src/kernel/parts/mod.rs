@@ -38,6 +38,8 @@ pub(super) struct Part {
     pub(super) essential: bool,
     /// What is unseen without it.
     pub(super) lost: Option<Limit>,
+    /// What else is.
+    pub(super) lost_too: &'static [Limit],
     /// It is there for kernels without this program, and left out where that is attached.
     pub(super) instead_of: Option<&'static str>,
 }
@@ -45,12 +47,17 @@ pub(super) struct Part {
 impl Part {
     /// A part whose absence costs its own coverage only.
     const fn new(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
-        Self { name, hook, attach, essential: false, lost: Some(lost), instead_of: None }
+        Self { name, hook, attach, essential: false, lost: Some(lost), lost_too: &[], instead_of: None }
     }
 
     /// A part without which the backend is none.
     const fn essential(name: &'static str, hook: Hook, attach: Attach) -> Self {
-        Self { name, hook, attach, essential: true, lost: None, instead_of: None }
+        Self { name, hook, attach, essential: true, lost: None, lost_too: &[], instead_of: None }
+    }
+
+    /// A part whose absence costs more.
+    const fn and(self, lost_too: &'static [Limit]) -> Self {
+        Self { lost_too, ..self }
     }
 
     /// For kernels without another program.

@@ -9,7 +9,7 @@ use crate::kernel::Backend;
 const CALLS: &[&str] = &["sys_exit_mount", "sys_exit_move_mount", "sys_exit_umount2"];
 
 const MOUNTED: Limit = (
-    "mounted-over",
+    "mount-over",
     "a mount over a key or its folder, as it is made (what is read there later is seen): this kernel has no way to see it",
 );
 
@@ -28,8 +28,8 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
         Backend::Lsm | Backend::Fentry => &[],
         Backend::Tracepoint => &[(
-            "mounted-fleeting",
-            "a mount over a key in another mount namespace of which no process lives any more when the path is followed, or over a folder further up there; a mount whose path was changed by another thread meanwhile, or that was asked for by a 32-bit system call",
+            "mount-elsewhere",
+            "a mount over a key that only another mount namespace than the watcher's has (sandboxed services and containers have theirs); one whose path another thread changed meanwhile, or that was asked for by a 32-bit system call",
         )],
     }
 }
