@@ -34,7 +34,7 @@ pub const SCRIPTS: u32 = 1_024;
 /// Files of code that are known to be the system's. One that is not kept costs a record each time a signer maps it.
 pub const LIBRARIES: u32 = 8_192;
 /// Strings of an environment that are looked at, and bytes of each look: a longer string takes several.
-pub const ENVIRONMENT: u32 = 8;
+pub const ENVIRONMENT: u32 = 256;
 /// Live processes whose executable is remembered from exec. 32,768 is the kernel's default `pid_max`; beyond it the
 /// identity falls back to `mm->exe_file` and the record says so.
 pub const PROCESSES: u32 = 32_768;

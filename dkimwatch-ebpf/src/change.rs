@@ -89,6 +89,9 @@ static NOTHING: Change = Change {
     path: [0; limits::PATH_BYTES],
 };
 
+/// `include/linux/fs.h`: the kernel's own note that a file has no capabilities.
+const S_NOSEC: u32 = 1 << 12;
+
 /// The attributes of an inode now.
 #[inline(always)]
 fn attributes(inode: Ptr) -> RawAttributes {
@@ -99,7 +102,7 @@ fn attributes(inode: Ptr) -> RawAttributes {
         uid: u32_at(inode, offset!(inode_i_uid)),
         gid: u32_at(inode, offset!(inode_i_gid)),
         nlink: u32_at(inode, offset!(inode_i_nlink)),
-        flags: u32_at(inode, offset!(inode_i_flags)),
+        flags: u32_at(inode, offset!(inode_i_flags)) & !S_NOSEC,
         pad: 0,
     }
 }

@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use dkimwatch_common::{exec::mark, limits};
 
-use crate::memory::{Ptr, offset, pointer, u64_at};
+use crate::memory::{Ptr, offset, opaque, pointer, u64_at};
 
 /// Bytes of a string that are looked at: room for the longest name, in words.
 type Head = [u64; 8];
@@ -27,23 +27,37 @@ const VARIABLES: [(&[u8], u32); 11] = [
     (b"LUA_INIT", mark::LUA),
 ];
 
-/// The first two words of a name, and which of their bits count.
-const fn words(name: &[u8]) -> [(u64, u64); 2] {
-    let mut words = [(0, 0); 2];
-    let mut i = 0;
-    while i < name.len() {
-        words[i / 8].0 |= (name[i] as u64) << (8 * (i % 8));
-        words[i / 8].1 |= 0xff << (8 * (i % 8));
-        i += 1;
-    }
-    words
+/// A variable as it is looked for, in words, so that it takes no branch.
+#[derive(Clone, Copy)]
+struct Wanted {
+    /// The name, two words of it.
+    name: [u64; 2],
+    /// Which of their bits count.
+    mask: [u64; 2],
+    /// The first byte of the value, in the first three words.
+    value: [u64; 3],
+    mark: u64,
 }
 
-const WORDS: [[(u64, u64); 2]; 11] = {
-    let mut all = [[(0, 0); 2]; 11];
+#[expect(clippy::indexing_slicing, reason = "evaluated as it is compiled, where an index out of bounds is an error")]
+const fn wanted((name, mark): (&[u8], u32)) -> Wanted {
+    let mut wanted = Wanted { name: [0; 2], mask: [0; 2], value: [0; 3], mark: mark as u64 };
+    let mut i = 0;
+    while i < name.len() {
+        wanted.name[i / 8] |= (name[i] as u64) << (8 * (i % 8));
+        wanted.mask[i / 8] |= 0xff << (8 * (i % 8));
+        i += 1;
+    }
+    wanted.value[i / 8] = 0xff << (8 * (i % 8));
+    wanted
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated as it is compiled, where an index out of bounds is an error")]
+static WANTED: [Wanted; VARIABLES.len()] = {
+    let mut all = [const { wanted(VARIABLES[0]) }; VARIABLES.len()];
     let mut i = 0;
     while i < VARIABLES.len() {
-        all[i] = words(VARIABLES[i].0);
+        all[i] = wanted(VARIABLES[i]);
         i += 1;
     }
     all
@@ -80,20 +94,25 @@ pub fn marks(task: Ptr) -> u32 {
     marks | mark::ENVIRONMENT_CUT
 }
 
+/// Without a branch: the verifier walks each of them in each look anew.
 #[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "constants below the lengths of arrays, and a loop over one's length")]
 fn marks_of(head: &Head) -> u32 {
     let mut marks = 0;
     let mut i = 0;
-    while i < VARIABLES.len() {
-        let (name, bit) = VARIABLES[i];
-        let [first, second] = WORDS[i];
-        let value = name.len();
+    while i < WANTED.len() {
+        let Wanted { name, mask, value, mark } = &WANTED[i];
+        let differs = (head[0] & mask[0]) ^ name[0] | (head[1] & mask[1]) ^ name[1];
         // An empty value changes nothing.
-        let is_empty = (head[value / 8] >> (8 * (value % 8))) & 0xff == 0;
-        if head[0] & first.1 == first.0 && head[1] & second.1 == second.0 && !is_empty {
-            marks |= bit;
-        }
+        let begun = head[0] & value[0] | head[1] & value[1] | head[2] & value[2];
+        marks |= mark & is_zero(differs) & !is_zero(begun);
         i += 1;
     }
-    marks
+    marks as u32
+}
+
+/// All ones for zero, else zero; by sums that the compiler does not know for a comparison.
+#[inline(always)]
+fn is_zero(value: u64) -> u64 {
+    opaque(opaque(value | opaque(value.wrapping_neg())) >> 63).wrapping_sub(1)
 }

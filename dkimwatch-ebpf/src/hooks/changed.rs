@@ -12,7 +12,7 @@ use aya_ebpf::{
 use dkimwatch_common::{
     deed::Deed,
     limits,
-    record::{Kind, mark},
+    record::Kind,
     tally::{Exit, Hook},
     watch::{FileWatch, Refusal, file_watch, refusal},
 };
@@ -193,26 +193,28 @@ fn ended(ctx: &TracePointContext) -> Exit {
     /// Offsets of `__syscall_nr` and `ret` in the event's format.
     const NR: usize = 8;
     const RET: usize = 16;
-    // SAFETY: a helper without arguments.
-    let tid = (unsafe { bpf_get_current_pid_tgid() }) as u32;
-    let at = |slot| Place { tid, slot };
-    let file = CHANGES.get_ptr_mut(at(SLOT_FILE));
-    let folder = CHANGES.get_ptr_mut(at(SLOT_FOLDER));
     // SAFETY: the format has been this one since the syscall tracepoints exist.
     let (Ok(number), Ok(result)) = (unsafe { (ctx.read_at::<i32>(NR), ctx.read_at::<i64>(RET)) }) else {
         return Exit::Unrelated;
     };
     let (number, result) = (number as u32, result as i32);
-    if file.is_none() && folder.is_none() {
+    // SAFETY: a helper without arguments.
+    let tid = (unsafe { bpf_get_current_pid_tgid() }) as u32;
+    let at = |slot| Place { tid, slot };
+    // One after the other: of two pointers the compiler asks at once whether both are null, which the verifier refuses.
+    if CHANGES.get_ptr(at(SLOT_FILE)).is_none() && CHANGES.get_ptr(at(SLOT_FOLDER)).is_none() {
         return if is_refusal(i64::from(result)) { refused(number, result) } else { Exit::Unrelated };
     }
-    // SAFETY: entries of this thread.
-    let mine = |slot: Slot| slot.filter(|change| unsafe { (**change).number } == number);
-    let (other, other_folder) = (CHANGES.get_ptr_mut(at(SLOT_OTHER_FILE)), CHANGES.get_ptr_mut(at(SLOT_OTHER_FOLDER)));
-    let exit = match chosen(number, mine(file), mine(other), folder_of(call::ending(number), mine(folder), mine(other_folder))) {
-        Some((change, deed)) => told(change, deed, number, result),
-        None if result == 0 => placed(number),
-        None => Exit::FilterMiss,
+    let (slot, deed) = chosen(number, tid);
+    let exit = if deed as u32 != Deed::None as u32 {
+        match CHANGES.get_ptr_mut(at(slot)) {
+            Some(change) => told(change, deed, number, result),
+            None => Exit::FilterMiss,
+        }
+    } else if result == 0 {
+        placed(number)
+    } else {
+        Exit::FilterMiss
     };
     // The slots of this call, and what an earlier one may have left.
     let _ = CHANGES.remove(at(SLOT_FILE));
@@ -222,16 +224,46 @@ fn ended(ctx: &TracePointContext) -> Exit {
     exit
 }
 
-/// The folder that a call was about, of two: a call on a name changes the folders that hold it, too.
+/// What a call did to the file or folder in a slot; [`Deed::None`] for an empty slot, and for a folder that only holds what it
+/// was done to.
 #[inline(always)]
-fn folder_of(deed: Deed, one: Slot, other: Slot) -> Slot {
-    let is_it = |change: &*mut Change| match deed {
-        Deed::Rename => change::renamed(*change) as u32 != Deed::None as u32,
-        Deed::Unlink => change::removed(*change),
-        Deed::Link => false,
-        _ => true,
-    };
-    one.filter(is_it).or(other.filter(is_it))
+fn role(number: u32, place: Place) -> Deed {
+    let Some(change) = CHANGES.get_ptr(place) else { return Deed::None };
+    // SAFETY: the entry is this thread's.
+    if unsafe { (*change).number } != number {
+        return Deed::None;
+    }
+    let folder = place.slot == SLOT_FOLDER || place.slot == SLOT_OTHER_FOLDER;
+    let deed = call::ending(number);
+    match deed {
+        Deed::Rename => change::renamed(change),
+        Deed::Unlink if folder && !change::removed(change) => Deed::None,
+        Deed::Link if folder => Deed::None,
+        _ => deed,
+    }
+}
+
+/// One call is one deed: which of the things that it changed it is told of, and as what.
+#[inline(always)]
+fn chosen(number: u32, tid: u32) -> (u32, Deed) {
+    const RENAMEAT2: u32 = 316;
+    const RENAME_EXCHANGE: u64 = 1 << 1;
+    let is = |one: Deed, other: Deed| one as u32 == other as u32;
+    let (mut slot, mut deed) = (SLOT_OTHER_FILE, role(number, Place { tid, slot: SLOT_OTHER_FILE }));
+    // Of the two files of a rename, the one whose name was taken.
+    if !is(deed, Deed::Replace) {
+        (slot, deed) = (SLOT_FILE, role(number, Place { tid, slot: SLOT_FILE }));
+    }
+    if is(deed, Deed::None) {
+        (slot, deed) = (SLOT_FOLDER, role(number, Place { tid, slot: SLOT_FOLDER }));
+    }
+    if is(deed, Deed::None) {
+        (slot, deed) = (SLOT_OTHER_FOLDER, role(number, Place { tid, slot: SLOT_OTHER_FOLDER }));
+    }
+    if number == RENAMEAT2 && !is(deed, Deed::None) && Registers::current().fifth() & RENAME_EXCHANGE != 0 {
+        deed = Deed::Exchange;
+    }
+    (slot, deed)
 }
 
 /// Something happened in a watched folder, and to nothing that is watched: perhaps a file was given a name there.
@@ -263,36 +295,6 @@ fn refused(number: u32, result: i32) -> Exit {
             asked::tell(&asked::Asked { deed, hook: Hook::InodeDirty, outcome: result, dfd, path, other: 0 })
         }
         None => Exit::Unrelated,
-    }
-}
-
-type Slot = Option<*mut Change>;
-
-/// One call is one deed: which of the things that it changed it is told of, and as what.
-#[inline(always)]
-fn chosen(number: u32, file: Slot, other: Slot, folder: Slot) -> Option<(*mut Change, Deed)> {
-    let deed = call::ending(number);
-    match deed {
-        Deed::Rename => {
-            const RENAMEAT2: u32 = 316;
-            const RENAME_EXCHANGE: u64 = 1 << 1;
-            if number == RENAMEAT2 && Registers::current().fifth() & RENAME_EXCHANGE != 0 {
-                return match file {
-                    Some(file) => Some((file, Deed::Exchange)),
-                    None => folder.map(|folder| (folder, Deed::Exchange)),
-                };
-            }
-            if let Some(other) = other
-                && change::renamed(other) as u32 == Deed::Replace as u32
-            {
-                return Some((other, Deed::Replace));
-            }
-            if let Some(file) = file {
-                return Some((file, change::renamed(file)));
-            }
-            folder.map(|folder| (folder, change::renamed(folder)))
-        }
-        _ => file.or(folder).map(|change| (change, deed)),
     }
 }
 

@@ -10,7 +10,7 @@ use dkimwatch_common::{
 use super::{asked, refused::AT_FDCWD};
 use crate::{call::Registers, tally};
 
-/// `syscalls:sys_exit_{mount,move_mount,umount2}`: `long ret` is zero or a negative errno. What failed has changed nothing.
+/// `syscalls:sys_exit_{mount,move_mount,umount}`: `long ret` is zero or a negative errno. What failed has changed nothing.
 #[tracepoint]
 fn sys_exit_mount(ctx: TracePointContext) -> u32 {
     tally::count(&ctx, Hook::SysExitMount, ended(&ctx));

@@ -6,7 +6,7 @@ use super::{Attach, Limit, Part};
 use crate::kernel::Backend;
 
 /// The system calls that mount, and that take a mount away.
-const CALLS: &[&str] = &["sys_exit_mount", "sys_exit_move_mount", "sys_exit_umount2"];
+const CALLS: &[&str] = &["sys_exit_mount", "sys_exit_move_mount", "sys_exit_umount"];
 
 const MOUNTED: Limit = (
     "mount-over",
