@@ -22,6 +22,12 @@ use crate::{
 const FMODE_READ: u32 = 0x1;
 const FMODE_WRITE: u32 = 0x2;
 
+/// Whether a descriptor is for writing.
+#[inline(always)]
+pub fn writable(file: Ptr) -> bool {
+    u32_at(file, offset!(file_f_mode)) & FMODE_WRITE != 0
+}
+
 /// A watched file was opened: what the opener may do with the descriptor is no news from now on (if the open was `told`),
 /// and the opener is remembered for whoever gets the descriptor from it.
 #[inline(always)]
@@ -67,13 +73,13 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
         return Exit::AlreadySeen;
     }
     let file = file();
+    if subject.is_kernel_thread() && opener(file, found).is_some() {
+        // It works for whoever opened it (a loop device), who was told.
+        return Exit::AlreadySeen;
+    }
     let access = emit::Access { name: emit::Name::File(file), ..*access };
     let exit = emit::extended_by(subject, &access, found, |record| {
-        // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
-        if let Some(opener) = unsafe { OPENERS.get(file as u64) }
-            && opener.file.ino == found.file.ino
-            && opener.file.dev == found.file.dev
-        {
+        if let Some(opener) = opener(file, found) {
             // SAFETY: the record is reserved.
             unsafe { emit::other_kept(record, &opener.process) };
         }
@@ -83,6 +89,14 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
         let _ = SEEN.remove(who);
     }
     exit
+}
+
+/// Who opened a file by which a watched one is reached, where that is known.
+#[inline(always)]
+fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
+    // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
+    unsafe { OPENERS.get(file as u64) }
+        .filter(|opener| opener.file.ino == found.file.ino && opener.file.dev == found.file.dev)
 }
 
 /// The open file of the current process by which an inode's data can be read; null where it has none, or has it beyond

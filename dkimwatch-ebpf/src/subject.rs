@@ -43,6 +43,12 @@ impl Subject {
         Self { task, tgid: (ids >> 32) as u32, tid: ids as u32, start: process::start(task) }
     }
 
+    /// Whether it is a thread of the kernel's own.
+    #[inline(always)]
+    pub fn is_kernel_thread(&self) -> bool {
+        u32_at(self.task, offset!(task_flags)) & PF_KTHREAD != 0
+    }
+
     /// Whether it runs a signer's executable: which ring its record goes through. A hint, not a verdict.
     #[inline(always)]
     pub fn runs_signer(&self) -> bool {

@@ -17,6 +17,8 @@ pub(super) struct Resolved {
     pub(super) offsets: Offsets,
     /// 1 where the `vfs_*` functions take a mount's id map (5.12; then called `mnt_userns`) before the dentry.
     pub(super) idmap: u32,
+    /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14).
+    pub(super) io_uring_cqe: u32,
 }
 
 /// Resolves every field of the contract.
@@ -36,7 +38,11 @@ pub(super) fn resolve(path: &Path) -> Result<Resolved, KernelError> {
     });
     match missing {
         Some(paths) => Err(KernelError::FieldMissing { paths }),
-        None => Ok(Resolved { offsets, idmap: u32::from(takes_idmap(&btf)) }),
+        None => Ok(Resolved {
+            offsets,
+            idmap: u32::from(takes_idmap(&btf)),
+            io_uring_cqe: u32::from(completes_with_cqe(&btf)),
+        }),
     }
 }
 
@@ -47,6 +53,17 @@ fn takes_idmap(btf: &Btf) -> bool {
         let Type::Func(function) = kind else { return false };
         let Ok(Type::FuncProto(proto)) = btf.resolve_chained_type(&function) else { return false };
         proto.parameters.get(1).and_then(|second| btf.resolve_name(second).ok()).is_some_and(|name| name == "dentry")
+    })
+}
+
+/// Whether `io_uring_complete` has three arguments (and, as every tracepoint's function, one before them).
+fn completes_with_cqe(btf: &Btf) -> bool {
+    let tracepoints = btf.resolve_types_by_name("btf_trace_io_uring_complete").unwrap_or_default();
+    tracepoints.into_iter().any(|kind| {
+        let Type::Typedef(typedef) = kind else { return false };
+        let Ok(Type::Ptr(function)) = btf.resolve_chained_type(&typedef) else { return false };
+        let Ok(Type::FuncProto(proto)) = btf.resolve_chained_type(&function) else { return false };
+        proto.parameters.len() == 4
     })
 }
 

@@ -78,7 +78,7 @@ impl Session {
         if let Some(sentence) = super::missing_rights() {
             return Err(KernelError::Rights(sentence));
         }
-        let offsets::Resolved { offsets, idmap } = offsets::resolve(Path::new(offsets::VMLINUX))?;
+        let offsets::Resolved { offsets, idmap, io_uring_cqe } = offsets::resolve(Path::new(offsets::VMLINUX))?;
         let offsets = pod::FieldOffsets(offsets);
         let btf = Btf::from_sys_fs()
             .map_err(|error| KernelError::Btf { path: offsets::VMLINUX.into(), reason: error.to_string() })?;
@@ -86,6 +86,7 @@ impl Session {
             .btf(Some(&btf))
             .override_global(globals::OFFSETS, &offsets, true)
             .override_global(globals::IDMAP, &idmap, true)
+            .override_global(globals::IO_URING_CQE, &io_uring_cqe, true)
             .override_global(globals::LOG_LEVEL, &log_level, true)
             .load(KERNEL_OBJECT)?;
 
