@@ -17,7 +17,7 @@ use crate::{
     emit,
     maps::{ATTRIBUTES, CHANGES},
     memory::{Memory, Probed, Ptr, copy, offset, pointer, present, u32_at, u64_at},
-    path, watch,
+    path, seen, watch,
 };
 
 /// The thread that changes something, and which of its changes this is.
@@ -273,8 +273,8 @@ pub fn tell(change: *mut Change, told: &Told) -> Exit {
         unsafe {
             if descriptor.is_null() {
                 path_of(record, change);
-            } else if let Some(opener) = crate::seen::opener(descriptor, file) {
-                emit::other_kept(record, &opener);
+            } else if let Some(opener) = seen::opener(descriptor, &found) {
+                emit::other_kept(record, &opener.process);
             }
             (*record).record.marks |= (*change).marks & mark::FOLDER;
             if !there {

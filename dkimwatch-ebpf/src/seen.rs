@@ -93,7 +93,7 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
 
 /// Who opened a file by which a watched one is reached, where that is known.
 #[inline(always)]
-fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
+pub fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
     // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
     unsafe { OPENERS.get(file as u64) }
         .filter(|opener| opener.file.ino == found.file.ino && opener.file.dev == found.file.dev)
@@ -128,16 +128,6 @@ pub fn descriptor(inode: Ptr) -> Ptr {
 #[inline(always)]
 pub fn first_write(subject: Subject, file: FileId) -> bool {
     is_news(&by(subject, file, seen::WRITE))
-}
-
-/// Who opened a descriptor, where that is remembered.
-#[inline(always)]
-pub fn opener(file: Ptr, id: FileId) -> Option<RawAncestor> {
-    // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
-    match unsafe { OPENERS.get(file as u64) } {
-        Some(opener) if opener.file.ino == id.ino && opener.file.dev == id.dev => Some(opener.process),
-        _ => None,
-    }
 }
 
 #[inline(always)]
