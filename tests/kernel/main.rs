@@ -26,6 +26,7 @@ mod refused;
 mod roads;
 mod scene;
 mod sees;
+mod tamper;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -78,6 +79,10 @@ const GROUPS: &[Group] = &[
     silent("What is no attempt at a key", refused::SILENT),
     silent("What reaches no data", data::SILENT),
     silent("What leaves a signer's memory alone", memory::SILENT),
+    seen("Tampering with names", tamper::NAMES),
+    seen("Tampering with contents and attributes", tamper::CONTENTS),
+    seen("Mounts over keys", tamper::MOUNTS),
+    silent("What is no mount over a key", tamper::SILENT),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),
