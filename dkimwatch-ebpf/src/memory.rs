@@ -18,6 +18,10 @@ pub static IDMAP: u32 = 0;
 #[unsafe(no_mangle)]
 pub static IO_URING_CQE: u32 = 0;
 
+/// 1 where `bpf_task_pt_regs()` is a helper (5.15), set by the loader.
+#[unsafe(no_mangle)]
+pub static TASK_REGS: u32 = 0;
+
 /// A pointer into kernel memory.
 pub type Ptr = *const u8;
 
@@ -154,15 +158,5 @@ pub fn forget_range(value: u64, mask: u64) -> u64 {
     let mut value = value;
     // SAFETY: an operation on a register.
     unsafe { core::arch::asm!("{value} &= {mask}", value = inout(reg) value, mask = in(reg) mask) };
-    value
-}
-
-/// `value` as it is, of which the compiler no longer knows where it comes from.
-#[inline(always)]
-pub fn opaque(value: u64) -> u64 {
-    let mut value = value;
-    // SAFETY: an operation on a register. (Without an instruction two lines of source would have one place, which the kernel
-    // refuses.)
-    unsafe { core::arch::asm!("{value} += 0", value = inout(reg) value) };
     value
 }
