@@ -51,6 +51,12 @@ pub const RECENT: u32 = 4_096;
 /// Nanoseconds after which a refusal that repeats itself is told again.
 pub const RECENT_NS: u64 = 1_000_000_000;
 
+/// Processes whose memory holds a key: signers, their workers, and who has read a key and not ended; beyond it the least
+/// recently used are forgotten.
+pub const HOLDERS: u32 = 16_384;
+/// Files behind loop devices.
+pub const BACKING: u32 = 256;
+
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;
 /// Bytes of the ring for accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.

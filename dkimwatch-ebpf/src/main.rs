@@ -18,6 +18,7 @@
 mod contract;
 mod emit;
 mod environment;
+mod holders;
 mod hooks;
 mod maps;
 mod memory;
@@ -26,7 +27,9 @@ mod process;
 mod recent;
 mod seen;
 mod subject;
+mod syscall;
 mod tally;
+mod task;
 mod watch;
 
 #[cfg(not(test))]

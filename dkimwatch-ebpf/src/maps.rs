@@ -10,7 +10,7 @@ use dkimwatch_common::{
     identity::FileId,
     limits,
     tally::COUNTERS,
-    watch::{DirWatch, FileWatch, NestName, Opener, Refusal, SeenBy, Tag},
+    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
 };
 
 /// Watched files.
@@ -60,6 +60,14 @@ pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 
 /// Refusals that were told a moment ago.
 #[map]
 pub static RECENT: LruHashMap<Refusal, u64> = LruHashMap::with_max_entries(limits::RECENT, 0);
+
+/// Processes whose memory holds a key.
+#[map]
+pub static HOLDERS: LruHashMap<u32, Holder> = LruHashMap::with_max_entries(limits::HOLDERS, 0);
+
+/// Files behind loop devices whose file systems hold keys.
+#[map]
+pub static BACKING: HashMap<FileId, Tag> = HashMap::with_max_entries(limits::BACKING, 0);
 
 /// Counters per hook and exit.
 #[map]

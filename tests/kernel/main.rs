@@ -12,6 +12,8 @@ mod blame;
 mod bodies;
 mod born;
 mod command;
+mod data;
+mod devices;
 mod disguise;
 mod filesystems;
 mod flood;
@@ -19,6 +21,7 @@ mod grounds;
 mod hijack;
 mod itself;
 mod loot;
+mod memory;
 mod refused;
 mod roads;
 mod scene;
@@ -66,10 +69,15 @@ const GROUPS: &[Group] = &[
     seen("A key by any other name", alias::SENTENCES),
     seen("Roads to a key", roads::SENTENCES),
     seen("Bodies of readers", bodies::SENTENCES),
+    seen("Data without an open", data::SENTENCES),
     seen("File systems", filesystems::SENTENCES),
     seen("Keys that are born", born::SENTENCES),
     seen("Attempts that are refused", refused::SENTENCES),
+    seen("A signer's memory", memory::SENTENCES),
+    seen("Around the file system", devices::SENTENCES),
     silent("What is no attempt at a key", refused::SILENT),
+    silent("What reaches no data", data::SILENT),
+    silent("What leaves a signer's memory alone", memory::SILENT),
     silent("What is no access", benign::SENTENCES),
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),

@@ -2,9 +2,11 @@
 
 pub mod code;
 pub mod data;
+pub mod device;
 pub mod empty;
 pub mod identify;
 pub mod io_uring;
+pub mod memory;
 pub mod open;
 pub mod placed;
 pub mod process;

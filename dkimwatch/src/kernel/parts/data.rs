@@ -35,24 +35,9 @@ const TRAMPOLINES: &[Part] = &[
 ];
 
 const TRACEPOINTS: &[Part] = &[
-    Part::new(
-        programs::IO_URING_COMPLETE,
-        Hook::IoUringComplete,
-        Attach::BtfTracepoint("io_uring_complete"),
-        IO_URING,
-    ),
-    Part::new(
-        programs::FILEMAP_GET_PAGES,
-        Hook::FilemapGetPages,
-        Attach::BtfTracepoint("mm_filemap_get_pages"),
-        DATA,
-    ),
-    Part::new(
-        programs::FILEMAP_MAP_PAGES,
-        Hook::FilemapMapPages,
-        Attach::BtfTracepoint("mm_filemap_map_pages"),
-        DATA,
-    ),
+    Part::new(programs::IO_URING_COMPLETE, Hook::IoUringComplete, Attach::BtfTracepoint("io_uring_complete"), IO_URING),
+    Part::new(programs::FILEMAP_GET_PAGES, Hook::FilemapGetPages, Attach::BtfTracepoint("mm_filemap_get_pages"), DATA),
+    Part::new(programs::FILEMAP_MAP_PAGES, Hook::FilemapMapPages, Attach::BtfTracepoint("mm_filemap_map_pages"), DATA),
     Part::new(programs::FILEMAP_FAULT, Hook::FilemapFault, Attach::BtfTracepoint("mm_filemap_fault"), DATA),
 ];
 
@@ -66,9 +51,15 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
         Backend::Lsm | Backend::Fentry => &[],
-        Backend::Tracepoint => &[(
-            "data-around-cache",
-            "data reached without an own open and not read through the page cache: by O_DIRECT, by a reflink or a comparison of extents, or of a file on tmpfs that is not mapped",
-        )],
+        Backend::Tracepoint => &[
+            (
+                "data-around-cache",
+                "data reached without an own open and not read through the page cache: by O_DIRECT, by a reflink or a comparison of extents, or of a file on tmpfs that is not mapped",
+            ),
+            (
+                "written-without-open",
+                "a write through a descriptor that another process opened for writing: the opener is reported, as one that may change the key",
+            ),
+        ],
     }
 }

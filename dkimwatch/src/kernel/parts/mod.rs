@@ -3,6 +3,8 @@
 
 mod code;
 mod data;
+mod device;
+mod memory;
 mod open;
 mod placed;
 mod refused;
@@ -51,13 +53,14 @@ impl Part {
 
 /// A backend's programs, in the order in which they are attached.
 pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
-    let subjects: [fn(Backend) -> &'static [Part]; 5] =
-        [open::parts, placed::parts, data::parts, refused::parts, code::parts];
+    let subjects: [fn(Backend) -> &'static [Part]; 7] =
+        [open::parts, placed::parts, data::parts, refused::parts, code::parts, memory::parts, device::parts];
     subjects.into_iter().flat_map(move |parts| parts(backend))
 }
 
 /// What a backend never sees, on whatever kernel.
 pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
-    let subjects: [fn(Backend) -> &'static [Limit]; 4] = [open::unseen, placed::unseen, data::unseen, refused::unseen];
+    let subjects: [fn(Backend) -> &'static [Limit]; 6] =
+        [open::unseen, placed::unseen, data::unseen, refused::unseen, memory::unseen, device::unseen];
     subjects.into_iter().flat_map(move |unseen| unseen(backend)).copied()
 }
