@@ -86,10 +86,17 @@ pub(crate) fn stop(lab: &Lab) -> Result<()> {
     lab.host.end("/run/rspamd/rspamd.pid")
 }
 
-/// Makes it read its configuration again, by workers of a new generation.
+/// Makes it read its configuration again, by workers of a new generation. Returns when the old one takes no more mail.
 pub(crate) fn reload(lab: &Lab) -> Result<()> {
-    let seen = lab.host.syslog.len();
-    lab.host.run("sh", &["-c", "kill -HUP $(cat /run/rspamd/rspamd.pid)"])?;
-    // "rspamd_proxy process 123 terminated normally": the old generation takes no more mail.
-    lab.host.syslog.wait_for("rspamd_proxy process", seen, PATIENCE).map(drop)
+    const RELOAD: &str = r#"
+read -r main < /run/rspamd/rspamd.pid
+for stat in /proc/[0-9]*/stat; do
+    read -r pid name state parent rest < "$stat" && [ "$parent" = "$main" ] && old="$old $pid"
+done
+kill -HUP "$main"
+for pid in $old; do
+    while [ -e "/proc/$pid" ]; do sleep 0.1; done
+done"#;
+    lab.host.run("timeout", &["60", "sh", "-c", RELOAD])?;
+    lab.host.wait_for_port(11332, PATIENCE)
 }

@@ -18,8 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Event, Events};
 
 /// How long the program may take until its hooks are proven live, and to drain when it is stopped. An emulated machine is
-/// some thirty times slower than a real one.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// some thirty times slower than a real one, and a busy one has others beside it.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How `watch` shall be run.
 ///

@@ -21,11 +21,19 @@ impl PublicNames {
 
     /// Whether a file of this name may be read by anyone. Never one whose name says "private key", whatever the patterns
     /// say: docker-mailserver calls its keys `rsa-2048-SELECTOR-DOMAIN.private.txt`.
+    ///
+    /// A package manager at work gives a file's name an ending for a while: Debian's opendkim puts its
+    /// `README.PrivateKeys.dpkg-new` among the keys whenever it is installed.
     pub(super) fn hold(&self, name: &[u8]) -> bool {
-        let name = Path::new(OsStr::from_bytes(name));
-        self.0.is_match(name) && !named_like_key(name)
+        let bare = ENDINGS.iter().find_map(|ending| name.strip_suffix(*ending)).unwrap_or(name);
+        let names = [name, bare].map(|name| Path::new(OsStr::from_bytes(name)));
+        names.iter().any(|name| self.0.is_match(name)) && !names.iter().any(|name| named_like_key(name))
     }
 }
+
+/// What dpkg(1) and rpm(8) put behind the name of a file that they bring, or that was there before.
+const ENDINGS: [&[u8]; 7] =
+    [b".dpkg-new", b".dpkg-tmp", b".dpkg-old", b".dpkg-dist", b".rpmnew", b".rpmsave", b".rpmorig"];
 
 #[cfg(test)]
 mod tests {
@@ -53,6 +61,20 @@ mod tests {
         }
         assert!(hold("*.txt", b"\xff\n.txt"));
         assert!(!PublicNames::default().hold(b"a.txt"));
+    }
+
+    #[test]
+    fn a_file_that_a_package_manager_is_about_to_put_in_place_is_what_it_will_be() {
+        for (name, expected) in [
+            ("README.PrivateKeys.dpkg-new", true),
+            ("README.PrivateKeys.rpmsave", true),
+            ("README.PrivateKeys.dpkg-new.dpkg-new", false),
+            ("README.PrivateKeys.new", false),
+            ("mail.dpkg-new", false),
+        ] {
+            assert_eq!(hold("README.PrivateKeys", name.as_bytes()), expected, "{name}");
+        }
+        assert!(!hold("*", b"mail.private.dpkg-new"));
     }
 
     #[test]
