@@ -45,6 +45,9 @@ pub enum Deed {
     /// The inode changed, and this backend cannot say how.
     Changed = 24,
 
+    /// A file was given a name among the keys: by a rename or a link.
+    Place = 25,
+
     /// A block device.
     BlockDevice = 40,
     /// Physical or kernel memory: `/dev/mem`, `/proc/kcore`.
@@ -68,7 +71,7 @@ pub enum Deed {
 }
 
 /// All deeds, in order.
-pub const DEEDS: [Deed; 28] = [
+pub const DEEDS: [Deed; 29] = [
     Deed::None,
     Deed::Read,
     Deed::Write,
@@ -88,6 +91,7 @@ pub const DEEDS: [Deed; 28] = [
     Deed::Mount,
     Deed::Unmount,
     Deed::Changed,
+    Deed::Place,
     Deed::BlockDevice,
     Deed::MemoryDevice,
     Deed::Attach,
@@ -123,6 +127,7 @@ impl Deed {
             Self::Mount => "mount",
             Self::Unmount => "unmount",
             Self::Changed => "changed",
+            Self::Place => "place",
             Self::BlockDevice => "block-device",
             Self::MemoryDevice => "memory-device",
             Self::Attach => "attach",
@@ -138,7 +143,16 @@ impl Deed {
     /// Whether [`second`](crate::record::RawExtended::second) is a path in components, not a text.
     #[must_use]
     pub const fn second_is_path(self) -> bool {
-        matches!(self, Self::Rename | Self::Replace | Self::Exchange | Self::Link | Self::Mount | Self::Unmount)
+        matches!(
+            self,
+            Self::Rename
+                | Self::Replace
+                | Self::Exchange
+                | Self::Link
+                | Self::Place
+                | Self::Mount
+                | Self::Unmount
+        )
     }
 }
 

@@ -40,6 +40,10 @@ pub mod maps {
     pub const HOLDERS: &str = "HOLDERS";
     /// Files behind loop devices: `FileId` → tag.
     pub const BACKING: &str = "BACKING";
+    /// Attributes of what is watched, as they were last: `FileId` → `RawAttributes`.
+    pub const ATTRIBUTES: &str = "ATTRIBUTES";
+    /// Changes by the system call that makes them and has not returned.
+    pub const CHANGES: &str = "CHANGES";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -59,6 +63,8 @@ pub mod maps {
         RECENT,
         HOLDERS,
         BACKING,
+        ATTRIBUTES,
+        CHANGES,
         TALLY,
         SEQUENCE,
         STRANGER_RING,
@@ -129,6 +135,16 @@ pub mod programs {
     pub const FEXIT_OPEN_PORT: &str = "fexit_open_port";
     /// `fexit/open_kcore`.
     pub const FEXIT_OPEN_KCORE: &str = "fexit_open_kcore";
+    /// `tp_btf/inode_set_ctime_to_ts`: an inode changed.
+    pub const CTIME_SET: &str = "inode_set_ctime_to_ts";
+    /// `tp_btf/ctime_ns_xchg`: an inode changed.
+    pub const CTIME_EXCHANGED: &str = "ctime_ns_xchg";
+    /// `raw_tp/ext4_mark_inode_dirty`: an inode changed.
+    pub const EXT4_DIRTY: &str = "ext4_mark_inode_dirty";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that change a file: one program, attached to each.
+    pub const SYS_EXIT_CHANGE: &str = "sys_exit_change";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that mount.
+    pub const SYS_EXIT_MOUNT: &str = "sys_exit_mount";
     /// `fentry/security_file_permission`.
     pub const FENTRY_FILE_PERMISSION: &str = "fentry_file_permission";
     /// `fentry/security_mmap_file`.
@@ -178,6 +194,11 @@ pub mod programs {
         FEXIT_BLKDEV_OPEN,
         FEXIT_OPEN_PORT,
         FEXIT_OPEN_KCORE,
+        CTIME_SET,
+        CTIME_EXCHANGED,
+        EXT4_DIRTY,
+        SYS_EXIT_CHANGE,
+        SYS_EXIT_MOUNT,
         FENTRY_FILE_PERMISSION,
         FENTRY_MMAP_FILE,
         FENTRY_MAP_PAGES,

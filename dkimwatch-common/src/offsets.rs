@@ -83,6 +83,12 @@ offsets! {
     inode_i_gid: Required ["inode.i_gid"];
     /// `inode->i_nlink`.
     inode_i_nlink: Required ["inode.i_nlink"];
+    /// `inode->i_size`.
+    inode_i_size: Required ["inode.i_size"];
+    /// `inode->i_flags`: `S_IMMUTABLE` and the like.
+    inode_i_flags: Required ["inode.i_flags"];
+    /// `inode->i_dentry.first`: the first of its names that are known.
+    inode_i_dentry: Required ["inode.i_dentry.first"];
     /// `inode->i_generation`.
     inode_i_generation: Optional ["inode.i_generation"];
     /// `inode->i_ctime`, whole seconds (a `timespec64` until 6.10, two members since).
@@ -106,8 +112,12 @@ offsets! {
     dentry_d_parent: Required ["dentry.d_parent"];
     /// `dentry->d_inode`.
     dentry_d_inode: Required ["dentry.d_inode"];
+    /// `dentry->d_u.d_alias`: links the names of an inode.
+    dentry_alias: Required ["dentry.d_u.d_alias", "dentry.d_alias"];
     /// `dentry->d_name.name`.
     dentry_name: Required ["dentry.d_name.name", "dentry.__d_name.name"];
+    /// `dentry->d_name.hash_len`: of the name, and of the folder that it is in.
+    dentry_hash_len: Required ["dentry.d_name.hash_len", "dentry.__d_name.hash_len"];
     /// `dentry->d_hash.pprev`: null once the name is gone.
     dentry_hash_pprev: Optional ["dentry.d_hash.pprev"];
 
@@ -129,6 +139,12 @@ offsets! {
     /// `vm_area_struct->vm_flags`.
     vma_flags: Required ["vm_area_struct.vm_flags"];
 
+    /// `task->worker_private`: of an io_uring worker, its `io_worker`.
+    task_worker: Optional ["task_struct.worker_private"];
+    /// `io_worker->cur_work`: in the request that it works on.
+    io_worker_work: Optional ["io_worker.cur_work"];
+    /// `io_kiocb->work`.
+    io_work: Optional ["io_kiocb.work"];
     /// `io_kiocb->opcode`.
     io_opcode: Optional ["io_kiocb.opcode"];
     /// `io_open->file_slot`, in the request (`io_kiocb->cmd`, which begins it).
@@ -332,6 +348,15 @@ offsets! {
     regs_si: Optional ["pt_regs.si"];
     /// `pt_regs->dx`: the third.
     regs_dx: Optional ["pt_regs.dx"];
+
+    /// `pt_regs->r10`: the fourth.
+    regs_r10: Optional ["pt_regs.r10"];
+    /// `pt_regs->r8`: the fifth.
+    regs_r8: Optional ["pt_regs.r8"];
+    /// `pt_regs->orig_ax`: the number of the system call.
+    regs_number: Optional ["pt_regs.orig_ax"];
+    /// `thread_info->status`: whether it is a 32-bit call (`TS_COMPAT`).
+    task_status: Optional ["task_struct.thread_info.status"];
 
     /// `linux_binprm->file`.
     bprm_file: Required ["linux_binprm.file"];

@@ -52,7 +52,7 @@ pub enum Hook {
     Mount = 23,
     /// `security_move_mount`.
     MoveMount = 24,
-    /// `tp_btf/writeback_mark_inode_dirty`: an inode changed.
+    /// `tp_btf/inode_set_ctime_to_ts` and its kin: an inode changed.
     InodeDirty = 25,
     /// `__ptrace_may_access`.
     PtraceAccess = 26,
@@ -135,7 +135,7 @@ impl Hook {
             Self::FileAttr => "vfs_fileattr_set",
             Self::Mount => "path_mount",
             Self::MoveMount => "security_move_mount",
-            Self::InodeDirty => "tp_btf/writeback_mark_inode_dirty",
+            Self::InodeDirty => "tp_btf/inode_set_ctime_to_ts",
             Self::PtraceAccess => "__ptrace_may_access",
             Self::Signal => "tp_btf/signal_generate",
             Self::SysExitMemory => "tracepoint/sys_exit_ptrace*",

@@ -160,6 +160,8 @@ pub mod refusal {
     pub const TOLD: u32 = 3;
     /// A process was refused another one's memory.
     pub const MEMORY: u32 = 4;
+    /// A thread changed something, in a way whose end is not seen.
+    pub const CHANGE: u32 = 5;
 }
 
 const _: () = assert!(size_of::<Refusal>() == 24);

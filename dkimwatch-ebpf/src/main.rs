@@ -15,6 +15,8 @@
 )]
 #![expect(unreachable_pub, reason = "a program's public items are for its own modules; nothing links against it")]
 
+mod call;
+mod change;
 mod contract;
 mod emit;
 mod environment;

@@ -9,9 +9,12 @@ use dkimwatch_common::{
     filter,
     identity::FileId,
     limits,
+    record::RawAttributes,
     tally::COUNTERS,
     watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
 };
+
+use crate::change::{Change, Place};
 
 /// Watched files.
 #[map]
@@ -68,6 +71,13 @@ pub static HOLDERS: LruHashMap<u32, Holder> = LruHashMap::with_max_entries(limit
 /// Files behind loop devices whose file systems hold keys.
 #[map]
 pub static BACKING: HashMap<FileId, Tag> = HashMap::with_max_entries(limits::BACKING, 0);
+/// Attributes of what is watched, as they were last.
+#[map]
+pub static ATTRIBUTES: LruHashMap<FileId, RawAttributes> = LruHashMap::with_max_entries(limits::ATTRIBUTES, 0);
+
+/// Changes by the system call that makes them and has not returned.
+#[map]
+pub static CHANGES: LruHashMap<Place, Change> = LruHashMap::with_max_entries(limits::CHANGES, 0);
 
 /// Counters per hook and exit.
 #[map]

@@ -95,7 +95,7 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
 
 /// Who opened a file by which a watched one is reached, where that is known.
 #[inline(always)]
-fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
+pub fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
     // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
     unsafe { OPENERS.get(file as u64) }
         .filter(|opener| opener.file.ino == found.file.ino && opener.file.dev == found.file.dev)
@@ -124,6 +124,12 @@ pub fn descriptor(inode: Ptr) -> Ptr {
         fd += 1;
     }
     core::ptr::null()
+}
+
+/// Whether this process reaches the file's data by writing for the first time; what its own open had allowed is no news.
+#[inline(always)]
+pub fn first_write(subject: Subject, file: FileId) -> bool {
+    is_news(&by(subject, file, seen::WRITE))
 }
 
 #[inline(always)]

@@ -180,6 +180,8 @@ impl Pipeline {
                 }
                 // Nothing was written.
                 Kind::Memory if access.core_limited && !dumps_through_pipe() => {}
+                // Of which only the path is known.
+                Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
                 _ => self.go_on(access)?,
             }
         }
@@ -196,6 +198,21 @@ impl Pipeline {
             }
             None => Ok(()),
         }
+    }
+
+    /// Something was done to a path.
+    fn ask_about(&mut self, access: Access) -> Result<()> {
+        let is_mount = matches!(access.deed, Deed::Mount | Deed::Unmount);
+        let host = self.list.policy().host_mnt_ns;
+        if is_mount && access.process.namespaces.known().is_some_and(|namespaces| namespaces.mnt != host) {
+            // Now: what it reaches here may be taken away soon.
+            return match refused::propagated(access, self.list.places()) {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
+        self.refused.ask(access);
+        Ok(())
     }
 
     /// A signer mapped code. What is the system's is not told of again; the rest is kept for the verdict.
@@ -236,7 +253,8 @@ impl Pipeline {
     }
 
     /// The rest of the road, once it is known which file it was.
-    fn go_on(&mut self, access: Access) -> Result<()> {
+    fn go_on(&mut self, mut access: Access) -> Result<()> {
+        self.list.resolve_paths(&mut access);
         if self.is_stale(&access) {
             return Ok(());
         }
@@ -259,6 +277,17 @@ impl Pipeline {
             tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
         }
         let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
+        if access.kind == Kind::Tamper {
+            let places = self.list.places();
+            let found = match access.deed {
+                Deed::Mount | Deed::Unmount => refused::mounted(access, answer, places),
+                _ => refused::changed(access, answer, places),
+            };
+            return match found {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
         let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
         if !known && folder != FileId::default() {
             // It leads to a key, by a link or a mount that the list does not know of.

@@ -94,7 +94,8 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
             rule: format!("{}-mismatch/{}", role(reader), gravest.rule()),
             severity: details.iter().map(|detail| detail_severity(*detail)).max().unwrap_or(severity::HIGH),
             reason: reason::off(reader, details, attributed, policy, deed, action, key),
-            undecided: details.as_slice() == [Detail::Unexamined],
+            // Whatever else is off: the look may find something graver, or clear the program of it.
+            undecided: details.contains(&Detail::Unexamined),
         };
     }
     let kind = stranger::kind(attributed, policy);

@@ -8,6 +8,7 @@ mod changes;
 mod devices;
 mod dpkg;
 mod folders;
+mod infs;
 mod places;
 mod provenance;
 mod readers;
@@ -192,6 +193,7 @@ impl WatchList {
                 }
             }
         }
+        self.add_paths(&mut places);
         self.places = places;
         readers::resolve(&self.settings, &mut self.policy, &mut self.executables, session)?;
         session.recall_signers()?;
@@ -226,6 +228,20 @@ impl WatchList {
         self.devices.tag(device)
     }
 
+    /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
+    fn add_paths(&self, places: &mut Places) {
+        for (tag, entry) in (0..).zip(&self.policy.watched) {
+            let (path, is_folder) = match entry {
+                Watched::Key(key) => (&key.path, false),
+                Watched::Folder { path, .. } => (path, true),
+            };
+            let resolved = std::fs::canonicalize(path).ok();
+            for path in std::iter::once(path).chain(resolved.as_ref()) {
+                places.add_path(path.as_os_str().as_bytes().to_vec(), tag, is_folder);
+            }
+        }
+    }
+
     /// What was found out of a reader's executable; never, when nothing is asked. [`Self::learn`] wants to know.
     pub async fn answer(&mut self) -> Answer {
         self.executables.answer().await
@@ -247,6 +263,13 @@ impl WatchList {
         };
         if tokio::time::timeout(AT_START, all).await.is_err() {
             tracing::warn!("the signers' programs are still being looked at; what they do meanwhile is judged late");
+        }
+    }
+
+    /// Gives an access the paths that the host has, where the hook knew them in their file system only.
+    pub fn resolve_paths(&self, access: &mut Access) {
+        if access.file.path_in_fs {
+            infs::resolve(access, &self.policy);
         }
     }
 

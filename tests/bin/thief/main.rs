@@ -6,10 +6,14 @@
 mod bodies;
 mod data;
 mod lies;
+mod look;
 mod loot;
 mod memory;
 mod raw;
 mod reads;
+mod signer;
+mod ring;
+mod tamper;
 mod uring;
 mod ways;
 
@@ -35,13 +39,8 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let road = ways::ROADS
-        .iter()
-        .chain(bodies::ROADS)
-        .chain(lies::ROADS)
-        .chain(data::ROADS)
-        .chain(memory::ROADS)
-        .find(|(name, _)| wanted == *name);
+    let roads = [ways::ROADS, bodies::ROADS, data::ROADS, lies::ROADS, look::ROADS, memory::ROADS, signer::ROADS, tamper::ROADS];
+    let road = roads.into_iter().flatten().find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }
