@@ -204,8 +204,9 @@ pub fn renamed(change: *const Change) -> Deed {
     let unhashed = offset!(dentry_hash_pprev);
     if is_there(change) {
         // SAFETY: as above.
-        let (links, known, before) =
-            unsafe { (u32_at((*change).inode as Ptr, offset!(inode_i_nlink)), (*change).has_before, (*change).before.nlink) };
+        let (links, known, before) = unsafe {
+            (u32_at((*change).inode as Ptr, offset!(inode_i_nlink)), (*change).has_before, (*change).before.nlink)
+        };
         if links == 0 || (known != 0 && links < before && !folder) {
             return Deed::Replace;
         }
@@ -229,7 +230,9 @@ pub fn removed(change: *const Change) -> bool {
     const S_DEAD: u32 = 1 << 4;
     // SAFETY: the entry is this thread's.
     let inode = unsafe { (*change).inode as Ptr };
-    !is_there(change) || u32_at(inode, offset!(inode_i_nlink)) == 0 || u32_at(inode, offset!(inode_i_flags)) & S_DEAD != 0
+    !is_there(change)
+        || u32_at(inode, offset!(inode_i_nlink)) == 0
+        || u32_at(inode, offset!(inode_i_flags)) & S_DEAD != 0
 }
 
 /// What a change is told as.
@@ -259,12 +262,8 @@ pub fn tell(change: *mut Change, told: &Told) -> Exit {
         unsafe { (*change).after = attributes(inode) };
         keep(file, inode);
     }
-    let found = watch::Found {
-        inode: if there { inode } else { core::ptr::null() },
-        file,
-        dir: FileId::new(0, 0),
-        watch,
-    };
+    let found =
+        watch::Found { inode: if there { inode } else { core::ptr::null() }, file, dir: FileId::new(0, 0), watch };
     let Told { kind, deed, outcome, file: descriptor, text } = *told;
     let name = if descriptor.is_null() { emit::Name::None } else { emit::Name::File(descriptor) };
     let access = emit::Access { kind, deed, hook: Hook::InodeDirty, via: emit::via(Via::Tracepoint), name, outcome };

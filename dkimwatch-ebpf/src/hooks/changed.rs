@@ -20,7 +20,9 @@ use dkimwatch_common::{
 use super::{asked, refused::is_refusal};
 use crate::{
     call::{self, Call, Registers},
-    change::{self, Change, Changed, Place, SLOT_FILE, SLOT_FOLDER, SLOT_NOW, SLOT_OTHER_FILE, SLOT_OTHER_FOLDER, Told},
+    change::{
+        self, Change, Changed, Place, SLOT_FILE, SLOT_FOLDER, SLOT_NOW, SLOT_OTHER_FILE, SLOT_OTHER_FOLDER, Told,
+    },
     maps::{CHANGES, DIRS, FILES, RECENT},
     memory::{Memory, Probed, Ptr, Typed, offset, pointer},
     seen,

@@ -102,7 +102,8 @@ fn second_text(text: &[u8]) -> &[u8] {
 pub fn changed(access: Access, answer: &Answer, places: &Places) -> Option<Access> {
     let other = access.second.known().map(|path| second_text(&path.bytes).to_vec()).unwrap_or_default();
     let mut access = identified(access, answer, places)?;
-    access.second = if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
+    access.second =
+        if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
     Some(access)
 }
 

@@ -18,7 +18,12 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
         Backend::Lsm | Backend::Fentry => &[],
         Backend::Tracepoint => {
             const {
-                &[Part::new(programs::SYS_EXIT_MOUNT, Hook::SysExitMount, Attach::Tracepoints("syscalls", CALLS), MOUNTED)]
+                &[Part::new(
+                    programs::SYS_EXIT_MOUNT,
+                    Hook::SysExitMount,
+                    Attach::Tracepoints("syscalls", CALLS),
+                    MOUNTED,
+                )]
             }
         }
     }
