@@ -122,7 +122,7 @@ impl WatchList {
             concerned: Vec::new(),
             mounts: places::Places::default(),
             places: Places::default(),
-            devices: devices::Devices::default(),
+            devices: devices::Devices::of(Path::new("/")),
         }
     }
 
