@@ -135,6 +135,10 @@ offsets! {
     io_worker_work: Optional ["io_worker.cur_work"];
     /// `io_kiocb->work`.
     io_work: Optional ["io_kiocb.work"];
+    /// `io_rename->newpath`, in the request.
+    io_rename_to: Optional ["io_rename.newpath"];
+    /// `io_link->newpath`, in the request.
+    io_link_to: Optional ["io_link.newpath"];
     /// `io_kiocb->opcode`.
     io_opcode: Optional ["io_kiocb.opcode"];
     /// `io_open->file_slot`, in the request (`io_kiocb->cmd`, which begins it).

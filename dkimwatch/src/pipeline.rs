@@ -195,6 +195,15 @@ impl Pipeline {
                 None => Ok(()),
             };
         }
+        if is_mount {
+            return match refused::mounted_as_asked(access, self.list.places()) {
+                Ok(access) => self.go_on(access),
+                Err(access) => {
+                    self.refused.ask(access);
+                    Ok(())
+                }
+            };
+        }
         self.refused.ask(access);
         Ok(())
     }

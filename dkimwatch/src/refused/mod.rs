@@ -17,7 +17,7 @@ mod places;
 mod resolver;
 
 pub use follow::{Answer, Found};
-pub use mounted::{mounted, propagated};
+pub use mounted::{mounted, mounted_as_asked, propagated};
 pub use places::{Place, Places};
 pub use resolver::Resolver;
 
@@ -102,7 +102,8 @@ fn second_text(text: &[u8]) -> &[u8] {
 pub fn changed(access: Access, answer: &Answer, places: &Places) -> Option<Access> {
     let other = access.second.known().map(|path| second_text(&path.bytes).to_vec()).unwrap_or_default();
     let mut access = identified(access, answer, places)?;
-    access.second = if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
+    access.second =
+        if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
     Some(access)
 }
 

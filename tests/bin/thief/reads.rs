@@ -178,11 +178,7 @@ fn by_splice(file: BorrowedFd<'_>, doubled: bool) -> Result<Vec<u8>> {
 }
 
 /// A file beside the key, which then has its bytes.
-fn by_copy(
-    file: BorrowedFd<'_>,
-    path: &OsStr,
-    copy: impl FnOnce(BorrowedFd<'_>) -> Result<()>,
-) -> Result<Vec<u8>> {
+fn by_copy(file: BorrowedFd<'_>, path: &OsStr, copy: impl FnOnce(BorrowedFd<'_>) -> Result<()>) -> Result<Vec<u8>> {
     let mut beside = path.to_owned();
     beside.push(format!(".copy-{}", file.as_raw_fd()));
     let to = fs::File::options().read(true).write(true).create(true).truncate(true).open(&beside)?;
@@ -216,8 +212,7 @@ fn by_comparison(file: BorrowedFd<'_>, path: &OsStr) -> Result<Vec<u8>> {
     let guess = fs::File::options().read(true).write(true).open(&beside)?;
     let bytes = fs::read(&beside)?;
     let length = u64::try_from(bytes.len())?;
-    let mut comparison =
-        Comparison { length, count: 1, to: i64::from(guess.as_raw_fd()), ..Comparison::default() };
+    let mut comparison = Comparison { length, count: 1, to: i64::from(guess.as_raw_fd()), ..Comparison::default() };
     // SAFETY: the struct that this request takes.
     let answer = unsafe { libc::ioctl(file.as_raw_fd(), FIDEDUPERANGE, &raw mut comparison) };
     ensure!(answer == 0, "FIDEDUPERANGE: {}", std::io::Error::last_os_error());

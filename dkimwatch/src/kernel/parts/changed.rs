@@ -54,10 +54,8 @@ const XATTR: Limit = (
     "tamper-xattr",
     "a key whose extended attributes are changed: this kernel has no tracepoints of change times (6.13)",
 );
-const ACL: Limit = (
-    "tamper-acl",
-    "a key whose access control list is changed: this kernel has no tracepoints of change times (6.13)",
-);
+const ACL: Limit =
+    ("tamper-acl", "a key whose access control list is changed: this kernel has no tracepoints of change times (6.13)");
 const FLAGS: Limit = (
     "inode-flags",
     "a key whose inode flags (immutable, append-only) are changed: this kernel has no tracepoints of change times (6.13)",
