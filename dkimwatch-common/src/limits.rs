@@ -57,6 +57,11 @@ pub const RECENT_NS: u64 = 1_000_000_000;
 pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS;
 /// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
 pub const CHANGES: u32 = 1_024;
+/// Processes whose memory holds a key: signers, their workers, and who has read a key and not ended; beyond it the least
+/// recently used are forgotten.
+pub const HOLDERS: u32 = 16_384;
+/// Files behind loop devices.
+pub const BACKING: u32 = 256;
 
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;

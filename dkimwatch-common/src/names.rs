@@ -40,6 +40,10 @@ pub mod maps {
     pub const ATTRIBUTES: &str = "ATTRIBUTES";
     /// Changes by the system call that makes them and has not returned.
     pub const CHANGES: &str = "CHANGES";
+    /// Processes whose memory holds a key: tgid → `Holder`.
+    pub const HOLDERS: &str = "HOLDERS";
+    /// Files behind loop devices: `FileId` → tag.
+    pub const BACKING: &str = "BACKING";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -59,6 +63,8 @@ pub mod maps {
         RECENT,
         ATTRIBUTES,
         CHANGES,
+        HOLDERS,
+        BACKING,
         TALLY,
         SEQUENCE,
         STRANGER_RING,
@@ -75,6 +81,8 @@ pub mod globals {
     pub const IDMAP: &str = "IDMAP";
     /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14), see `dkimwatch::kernel`.
     pub const IO_URING_CQE: &str = "IO_URING_CQE";
+    /// 1 where `bpf_task_pt_regs()` is a helper (5.15).
+    pub const TASK_REGS: &str = "TASK_REGS";
     /// aya-log's level.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }
@@ -123,6 +131,20 @@ pub mod programs {
     pub const SYS_EXIT_CHANGE: &str = "sys_exit_change";
     /// `tracepoint/syscalls/sys_exit_*` of the calls that mount.
     pub const SYS_EXIT_MOUNT: &str = "sys_exit_mount";
+    /// `fexit/__ptrace_may_access`: one process wants another one's memory.
+    pub const FEXIT_PTRACE_ACCESS: &str = "fexit_ptrace_access";
+    /// `fexit/security_ptrace_traceme`: a process gives its memory to its parent.
+    pub const FEXIT_TRACEME: &str = "fexit_traceme";
+    /// `tp_btf/signal_generate`: a signal that dumps core.
+    pub const SIGNAL_GENERATE: &str = "signal_generate";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that reach another process's memory.
+    pub const SYS_EXIT_MEMORY: &str = "sys_exit_memory";
+    /// `fexit/blkdev_open`.
+    pub const FEXIT_BLKDEV_OPEN: &str = "fexit_blkdev_open";
+    /// `fexit/open_port`: `/dev/mem` and its kin.
+    pub const FEXIT_OPEN_PORT: &str = "fexit_open_port";
+    /// `fexit/open_kcore`.
+    pub const FEXIT_OPEN_KCORE: &str = "fexit_open_kcore";
     /// `fentry/security_file_permission`.
     pub const FENTRY_FILE_PERMISSION: &str = "fentry_file_permission";
     /// `fentry/security_mmap_file`.
@@ -170,6 +192,13 @@ pub mod programs {
         EXT4_DIRTY,
         SYS_EXIT_CHANGE,
         SYS_EXIT_MOUNT,
+        FEXIT_PTRACE_ACCESS,
+        FEXIT_TRACEME,
+        SIGNAL_GENERATE,
+        SYS_EXIT_MEMORY,
+        FEXIT_BLKDEV_OPEN,
+        FEXIT_OPEN_PORT,
+        FEXIT_OPEN_KCORE,
         FENTRY_FILE_PERMISSION,
         FENTRY_MMAP_FILE,
         FENTRY_MAP_PAGES,

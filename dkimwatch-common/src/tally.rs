@@ -54,7 +54,7 @@ pub enum Hook {
     MoveMount = 24,
     /// `tp_btf/inode_set_ctime_to_ts` and its kin: an inode changed.
     InodeDirty = 25,
-    /// `security_ptrace_access_check`.
+    /// `__ptrace_may_access`.
     PtraceAccess = 26,
     /// `tp_btf/signal_generate`.
     Signal = 27,
@@ -66,6 +66,8 @@ pub enum Hook {
     MapCode = 30,
     /// `sys_exit_*` of the open family: an open was refused.
     SysExitRefused = 31,
+    /// `blkdev_open`, `open_port`, `open_kcore`: a device was opened.
+    DeviceOpen = 40,
 }
 
 /// All hooks, in order.
@@ -101,6 +103,7 @@ pub const HOOKS: &[Hook] = &[
     Hook::SysExitMount,
     Hook::MapCode,
     Hook::SysExitRefused,
+    Hook::DeviceOpen,
 ];
 
 impl Hook {
@@ -133,12 +136,13 @@ impl Hook {
             Self::Mount => "path_mount",
             Self::MoveMount => "security_move_mount",
             Self::InodeDirty => "tp_btf/inode_set_ctime_to_ts",
-            Self::PtraceAccess => "security_ptrace_access_check",
+            Self::PtraceAccess => "__ptrace_may_access",
             Self::Signal => "tp_btf/signal_generate",
             Self::SysExitMemory => "tracepoint/sys_exit_ptrace*",
             Self::MapCode => "mmap of code by a signer",
             Self::SysExitMount => "tracepoint/sys_exit_mount*",
             Self::SysExitRefused => "tracepoint/sys_exit_open* (refused)",
+            Self::DeviceOpen => "blkdev_open",
         }
     }
 }

@@ -20,6 +20,7 @@ mod change;
 mod contract;
 mod emit;
 mod environment;
+mod holders;
 mod hooks;
 mod maps;
 mod memory;
@@ -28,7 +29,9 @@ mod process;
 mod recent;
 mod seen;
 mod subject;
+mod syscall;
 mod tally;
+mod task;
 mod watch;
 
 #[cfg(not(test))]

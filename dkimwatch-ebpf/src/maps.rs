@@ -11,7 +11,7 @@ use dkimwatch_common::{
     limits,
     record::RawAttributes,
     tally::COUNTERS,
-    watch::{DirWatch, FileWatch, NestName, Opener, Refusal, SeenBy, Tag},
+    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
 };
 
 use crate::change::{Change, Place};
@@ -71,6 +71,14 @@ pub static ATTRIBUTES: LruHashMap<FileId, RawAttributes> = LruHashMap::with_max_
 /// Changes by the system call that makes them and has not returned.
 #[map]
 pub static CHANGES: LruHashMap<Place, Change> = LruHashMap::with_max_entries(limits::CHANGES, 0);
+
+/// Processes whose memory holds a key.
+#[map]
+pub static HOLDERS: LruHashMap<u32, Holder> = LruHashMap::with_max_entries(limits::HOLDERS, 0);
+
+/// Files behind loop devices whose file systems hold keys.
+#[map]
+pub static BACKING: HashMap<FileId, Tag> = HashMap::with_max_entries(limits::BACKING, 0);
 
 /// Counters per hook and exit.
 #[map]

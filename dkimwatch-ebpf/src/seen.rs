@@ -7,14 +7,15 @@ use dkimwatch_common::{
     limits,
     record::RawAncestor,
     tally::Exit,
-    watch::{Opener, SeenBy, file_watch, seen},
+    watch::{Holder, Opener, SeenBy, file_watch, seen},
 };
 
 use crate::{
-    emit,
+    emit, holders,
     maps::{OPENERS, SEEN},
-    memory::{Ptr, copy, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, copy, offset, pointer, u32_at},
     subject::{self, Subject},
+    task,
     watch::Found,
 };
 
@@ -72,6 +73,7 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     if !is_news(&who) {
         return Exit::AlreadySeen;
     }
+    holders::reached(&subject, found);
     let file = file();
     if subject.is_kernel_thread() && opener(file, found).is_some() {
         // It works for whoever opened it (a loop device), who was told.
@@ -132,9 +134,14 @@ pub fn first_write(subject: Subject, file: FileId) -> bool {
 
 #[inline(always)]
 fn by(subject: Subject, file: FileId, how: u32) -> SeenBy {
-    let exec = offset!(task_exec_id);
-    let exec = if present(exec) { u64_at(subject.task, exec) } else { 0 };
-    SeenBy { file, start: subject.start, exec, tgid: subject.tgid, how }
+    SeenBy { file, start: subject.start, exec: task::exec_id(subject.task), tgid: subject.tgid, how }
+}
+
+/// Another process's memory was reached, in this manner ([`seen`]): whether that is the first time, see [`is_news`].
+#[inline(always)]
+pub fn memory(subject: &Subject, target: &Holder, tgid: u32, how: u32) -> bool {
+    let whose = FileId { ino: target.start, dev: tgid, birth: target.exec as u32 };
+    is_news(&by(*subject, whose, how))
 }
 
 /// Whether this is the first time, which it then was: of two threads at once, one is told so.

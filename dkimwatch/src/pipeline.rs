@@ -177,6 +177,11 @@ impl Pipeline {
                 Kind::Refused => self.refused.ask(access),
                 // Of which only the path is known.
                 Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
+                Kind::Device if access.deed == Deed::BlockDevice && access.file.tag == Tag::MAX => {
+                    self.take_device(access)?;
+                }
+                // Nothing was written.
+                Kind::Memory if access.core_limited && !dumps_through_pipe() => {}
                 _ => self.go_on(access)?,
             }
         }
@@ -206,6 +211,17 @@ impl Pipeline {
         }
         self.refused.ask(access);
         Ok(())
+    }
+
+    /// A block device was opened: does it hold a key?
+    fn take_device(&mut self, mut access: Access) -> Result<()> {
+        match self.list.on_device(access.device) {
+            Some(tag) => {
+                access.file.tag = tag;
+                self.go_on(access)
+            }
+            None => Ok(()),
+        }
     }
 
     /// A signer mapped code. What is the system's is not told of again; the rest is kept for the verdict.
@@ -457,6 +473,15 @@ fn news(before: &[(Hook, Counts)], now: &[(Hook, Counts)]) -> News {
         }
     }
     news
+}
+
+/// Whether the kernel hands core dumps to a program or a socket, which `RLIMIT_CORE` does not keep it from (core(5)). Where
+/// that cannot be known, it does.
+fn dumps_through_pipe() -> bool {
+    match std::fs::read("/proc/sys/kernel/core_pattern") {
+        Ok(pattern) => matches!(pattern.first(), Some(b'|' | b'@')),
+        Err(_) => true,
+    }
 }
 
 /// A clock whose first tick is one period away.

@@ -17,6 +17,8 @@ pub(super) struct Resolved {
     pub(super) offsets: Offsets,
     /// 1 where the `vfs_*` functions take a mount's id map (5.12; then called `mnt_userns`) before the dentry.
     pub(super) idmap: u32,
+    /// 1 where `bpf_task_pt_regs()` is a helper (5.15).
+    pub(super) task_regs: u32,
     /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14).
     pub(super) io_uring_cqe: u32,
 }
@@ -41,9 +43,16 @@ pub(super) fn resolve(path: &Path) -> Result<Resolved, KernelError> {
         None => Ok(Resolved {
             offsets,
             idmap: u32::from(takes_idmap(&btf)),
+            task_regs: u32::from(has_function(&btf, "bpf_task_pt_regs")),
             io_uring_cqe: u32::from(completes_with_cqe(&btf)),
         }),
     }
+}
+
+/// Whether the kernel has a function of this name.
+fn has_function(btf: &Btf, name: &str) -> bool {
+    let found = btf.resolve_types_by_name(name).unwrap_or_default();
+    found.iter().any(|kind| matches!(kind, Type::Func(_)))
 }
 
 /// Whether `notify_change()` has its dentry second.

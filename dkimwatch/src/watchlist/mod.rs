@@ -5,6 +5,7 @@
 //! withdrawn. A watch ends when its inode number is found to belong to another file ([`WatchList::is_stale`]).
 
 mod changes;
+mod devices;
 mod dpkg;
 mod folders;
 mod infs;
@@ -19,6 +20,7 @@ pub use changes::{Change, Changes};
 pub use provenance::Answer;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -63,6 +65,8 @@ pub struct WatchList {
     mounts: places::Places,
     /// What is there, as stat(2) names it.
     places: Places,
+    /// The devices that all of it lies on.
+    devices: devices::Devices,
 }
 
 /// A path to arm, and what for.
@@ -118,6 +122,7 @@ impl WatchList {
             concerned: Vec::new(),
             mounts: places::Places::default(),
             places: Places::default(),
+            devices: devices::Devices::default(),
         }
     }
 
@@ -164,6 +169,7 @@ impl WatchList {
         let ways = ways::to(targets.iter().map(|target| target.path.as_path()));
         targets.extend(ways.into_iter().map(|path| Target { path, purpose: Purpose::Way }));
         let mut places = Places::default();
+        let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
@@ -180,12 +186,19 @@ impl WatchList {
             for (target, identified) in opened.into_iter().zip(session.identify(&handles)?) {
                 if let Some(identified) = identified {
                     arm(session, target, &identified)?;
+                    if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose {
+                        let first = systems.entry(identified.file.dev).or_insert(tag);
+                        *first = tag.min(*first);
+                    }
                 }
             }
         }
         self.add_paths(&mut places);
         self.places = places;
         readers::resolve(&self.settings, &mut self.policy, &mut self.executables, session)?;
+        session.recall_signers()?;
+        self.devices.look_again(systems);
+        self.arm_backing(session)?;
         self.concerned = targets
             .into_iter()
             .filter(|target| matches!(target.purpose, Purpose::Folder(_) | Purpose::Nest(..)))
@@ -210,6 +223,23 @@ impl WatchList {
                 places.add_path(path.as_os_str().as_bytes().to_vec(), tag, is_folder);
             }
         }
+    }
+
+    /// Has the files behind loop devices watched.
+    fn arm_backing(&self, session: &mut Session) -> Result<(), KernelError> {
+        let files = self.devices.files().filter_map(|(path, tag)| Some((Handle::open(path).ok()?, tag)));
+        let (handles, tags): (Vec<Handle>, Vec<Tag>) = files.take(BATCH).unzip();
+        for (identified, tag) in session.identify(&handles)?.into_iter().zip(tags) {
+            if let Some(identified) = identified {
+                session.watch_set.arm_backing(identified.file, tag)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a key that can be read through a block device, by the kernel's number of it.
+    pub fn on_device(&mut self, device: u32) -> Option<Tag> {
+        self.devices.tag(device)
     }
 
     /// What was found out of a reader's executable; never, when nothing is asked. [`Self::learn`] wants to know.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{Mode, OFlags, open};
 
-use crate::{Road, argument, loot, number, raw, reads, uring, ways};
+use crate::{Road, argument, loot, number, raw, reads, uring};
 
 pub(crate) const ROADS: &[Road] = &[
     ("own", own),
@@ -29,7 +29,6 @@ pub(crate) const ROADS: &[Road] = &[
     ("ring-opens-into-slot", ring_opens_into_slot),
     ("ring-inherited", ring_inherited),
     ("ring-polled", ring_polled),
-    ("run-the-key", run_the_key),
 ];
 
 /// Opens the file, for whoever gets the descriptor.
@@ -246,13 +245,4 @@ fn ring_polled(arguments: &[OsString]) -> Result<()> {
         ring.register(file.as_raw_fd())?;
         ring.read(0, uring::FIXED_FILE)
     })
-}
-
-/// Executes the key, which the kernel reads to see what it is, and which is no program: `run-the-key KEY`.
-fn run_the_key(arguments: &[OsString]) -> Result<()> {
-    let reader = loot::Reader::this_thread()?;
-    let error = raw::execute(&[argument(arguments, 0)?]).err().context("it ran")?;
-    ensure!(format!("{error:#}").contains("os error 8"), "{error:#}");
-    ways::become_user(0)?;
-    loot::show(reader, b"")
 }

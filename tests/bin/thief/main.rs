@@ -6,10 +6,13 @@
 mod bodies;
 mod data;
 mod lies;
+mod look;
 mod loot;
+mod memory;
 mod raw;
 mod reads;
 mod ring;
+mod signer;
 mod tamper;
 mod uring;
 mod ways;
@@ -36,8 +39,17 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let all = [ways::ROADS, bodies::ROADS, lies::ROADS, data::ROADS, tamper::ROADS];
-    let road = all.into_iter().flatten().find(|(name, _)| wanted == *name);
+    let roads = [
+        ways::ROADS,
+        bodies::ROADS,
+        data::ROADS,
+        lies::ROADS,
+        look::ROADS,
+        memory::ROADS,
+        signer::ROADS,
+        tamper::ROADS,
+    ];
+    let road = roads.into_iter().flatten().find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }

@@ -51,9 +51,15 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
         Backend::Lsm | Backend::Fentry => &[],
-        Backend::Tracepoint => &[(
-            "data-around-cache",
-            "data reached without an own open and not read through the page cache: by O_DIRECT, by a reflink or a comparison of extents, or of a file on tmpfs that is not mapped",
-        )],
+        Backend::Tracepoint => &[
+            (
+                "data-around-cache",
+                "data reached without an own open and not read through the page cache: by O_DIRECT, by a reflink or a comparison of extents, or of a file on tmpfs that is not mapped",
+            ),
+            (
+                "written-without-open",
+                "a write through a descriptor that another process opened for writing: the opener is reported, as one that may change the key",
+            ),
+        ],
     }
 }

@@ -4,6 +4,8 @@
 mod changed;
 mod code;
 mod data;
+mod device;
+mod memory;
 mod mounted;
 mod open;
 mod placed;
@@ -68,14 +70,31 @@ impl Part {
 
 /// A backend's programs, in the order in which they are attached.
 pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
-    let subjects: [fn(Backend) -> &'static [Part]; 7] =
-        [open::parts, placed::parts, data::parts, refused::parts, code::parts, changed::parts, mounted::parts];
+    let subjects: [fn(Backend) -> &'static [Part]; 9] = [
+            open::parts,
+            placed::parts,
+            data::parts,
+            refused::parts,
+            code::parts,
+            memory::parts,
+            device::parts,
+            changed::parts,
+            mounted::parts,
+        ];
     subjects.into_iter().flat_map(move |parts| parts(backend))
 }
 
 /// What a backend never sees, on whatever kernel.
 pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
-    let subjects: [fn(Backend) -> &'static [Limit]; 6] =
-        [open::unseen, placed::unseen, data::unseen, refused::unseen, changed::unseen, mounted::unseen];
+    let subjects: [fn(Backend) -> &'static [Limit]; 8] = [
+            open::unseen,
+            placed::unseen,
+            data::unseen,
+            refused::unseen,
+            memory::unseen,
+            device::unseen,
+            changed::unseen,
+            mounted::unseen,
+        ];
     subjects.into_iter().flat_map(move |unseen| unseen(backend)).copied()
 }
