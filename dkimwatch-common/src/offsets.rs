@@ -359,8 +359,6 @@ offsets! {
     regs_r8: Optional ["pt_regs.r8"];
     /// `pt_regs->orig_ax`: the number of the system call.
     regs_number: Optional ["pt_regs.orig_ax"];
-    /// `thread_info->status`: whether it is a 32-bit call (`TS_COMPAT`).
-    task_status: Optional ["task_struct.thread_info.status"];
 
     /// `linux_binprm->file`.
     bprm_file: Required ["linux_binprm.file"];
