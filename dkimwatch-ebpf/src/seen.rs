@@ -85,6 +85,12 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     exit
 }
 
+/// Whether that this process writes to a file through a descriptor is news, which it then no longer is.
+#[inline(always)]
+pub fn writes(file: FileId) -> bool {
+    is_news(&by(Subject::current(), file, seen::WRITE))
+}
+
 /// The open file of the current process by which an inode's data can be read; null where it has none, or has it beyond
 /// [`limits::DESCRIPTORS`].
 #[inline(always)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aya::{
-    Btf, Ebpf,
+    Btf, BtfError, Ebpf,
     programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, ProgramError, TracePoint},
 };
 use dkimwatch_common::{names::programs, record::Via, tally::Hook};
@@ -113,7 +113,12 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Att
     let mut unseen: Vec<Unseen> = parts::always_unseen(backend).map(Unseen::from).collect();
     for part in parts::of(backend) {
         match attach_part(part, ebpf, btf) {
-            Ok(()) => hooks.push(part.hook),
+            Ok(()) => {
+                if !hooks.contains(&part.hook) {
+                    hooks.push(part.hook);
+                }
+            }
+            Err(KernelError::NoFunction { .. }) if part.where_present => {}
             Err(error) if part.essential => {
                 detach(backend, ebpf);
                 return Err(error);
@@ -245,6 +250,9 @@ pub(super) fn program_names(backend: Backend) -> impl Iterator<Item = &'static s
 /// A refusal in words: the kernel's own, and what an empty one means.
 pub(super) fn refused(program: &'static str, error: ProgramError) -> KernelError {
     let reason = match &error {
+        ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) => {
+            return KernelError::NoFunction { program, function: type_name.clone() };
+        }
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let log = log.trim();
