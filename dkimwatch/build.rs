@@ -28,6 +28,7 @@ fn main() -> Result<()> {
     let kernel_side = workspace.join("dkimwatch-ebpf");
     let contract = workspace.join("dkimwatch-common");
     println!("cargo:rerun-if-changed={}", contract.display());
+    share_target(workspace)?;
     aya_build::build_ebpf(
         [Package {
             name: "dkimwatch-ebpf",
@@ -38,6 +39,23 @@ fn main() -> Result<()> {
     )?;
     let object = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("dkimwatch-ebpf");
     drop_debug_info(&object).with_context(|| format!("drop the debug information of {}", object.display()))
+}
+
+/// Lets every build of this crate (the tests', the linter's, the release's) use one folder for the kernel side, which is the
+/// same in all: with one in each `OUT_DIR`, where aya-build puts it, `core` was compiled anew for each.
+fn share_target(workspace: &Path) -> Result<()> {
+    let shared = workspace.join("target/kernel-side");
+    let own =
+        PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("aya-build/target/dkimwatch-ebpf");
+    if own.is_symlink() {
+        return Ok(());
+    }
+    if own.exists() {
+        fs::remove_dir_all(&own)?;
+    }
+    fs::create_dir_all(&shared)?;
+    fs::create_dir_all(own.parent().context("a folder")?)?;
+    std::os::unix::fs::symlink(&shared, &own).with_context(|| format!("link {} to {}", own.display(), shared.display()))
 }
 
 /// Drops the DWARF, nine tenths of the object, from which the linker has made BTF. Types and line numbers are in `.BTF`

@@ -144,7 +144,7 @@ impl Deed {
     pub const fn second_is_path(self) -> bool {
         matches!(
             self,
-            Self::Rename | Self::Replace | Self::Exchange | Self::Link | Self::Mount | Self::Unmount | Self::Place
+            Self::Rename | Self::Replace | Self::Exchange | Self::Link | Self::Place | Self::Mount | Self::Unmount
         )
     }
 }

@@ -8,6 +8,8 @@ pub const COMM: usize = 16;
 pub const PATH_DEPTH: usize = 24;
 /// Bytes for one path: components, each followed by a NUL.
 pub const PATH_BYTES: usize = 1024;
+/// Where the second of two paths as they were asked for begins in `RawExtended::second`.
+pub const SECOND_ASKED: usize = PATH_BYTES / 2;
 /// `NAME_MAX` and its NUL (`include/uapi/linux/limits.h`).
 pub const NAME: usize = 256;
 /// Bytes of command line kept, from the start (`mm->arg_start`).
@@ -50,6 +52,16 @@ pub const WAYS: u32 = 4_096;
 pub const RECENT: u32 = 4_096;
 /// Nanoseconds after which a refusal that repeats itself is told again.
 pub const RECENT_NS: u64 = 1_000_000_000;
+
+/// Processes whose memory holds a key: signers, their workers, and who has read a key and not ended; beyond it the least
+/// recently used are forgotten.
+pub const HOLDERS: u32 = 16_384;
+/// Files behind loop devices.
+pub const BACKING: u32 = 256;
+/// Watched files and folders whose attributes are kept, to say of a change what they were.
+pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS;
+/// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
+pub const CHANGES: u32 = 1_024;
 
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;

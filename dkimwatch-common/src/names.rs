@@ -38,6 +38,14 @@ pub mod maps {
     pub const PENDING: &str = "PENDING";
     /// `Refusal` → when it was told last.
     pub const RECENT: &str = "RECENT";
+    /// Processes whose memory holds a key: tgid → `Holder`.
+    pub const HOLDERS: &str = "HOLDERS";
+    /// Files behind loop devices: `FileId` → tag.
+    pub const BACKING: &str = "BACKING";
+    /// Attributes of what is watched, as they were last: `FileId` → `RawAttributes`.
+    pub const ATTRIBUTES: &str = "ATTRIBUTES";
+    /// Changes by the system call that makes them and has not returned.
+    pub const CHANGES: &str = "CHANGES";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -56,6 +64,10 @@ pub mod maps {
         WAYS,
         PENDING,
         RECENT,
+        HOLDERS,
+        BACKING,
+        ATTRIBUTES,
+        CHANGES,
         TALLY,
         SEQUENCE,
         STRANGER_RING,
@@ -72,6 +84,8 @@ pub mod globals {
     pub const IDMAP: &str = "IDMAP";
     /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14), see `dkimwatch::kernel`.
     pub const IO_URING_CQE: &str = "IO_URING_CQE";
+    /// 1 where `bpf_task_pt_regs()` is a helper (5.15).
+    pub const TASK_REGS: &str = "TASK_REGS";
     /// aya-log's level.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }
@@ -110,6 +124,30 @@ pub mod programs {
     pub const SYS_ENTER_MAP_CODE: &str = "sys_enter_map_code";
     /// `tp_btf/io_uring_complete`.
     pub const IO_URING_COMPLETE: &str = "io_uring_complete";
+    /// `fexit/__ptrace_may_access`: one process wants another one's memory.
+    pub const FEXIT_PTRACE_ACCESS: &str = "fexit_ptrace_access";
+    /// `fexit/security_ptrace_traceme`: a process gives its memory to its parent.
+    pub const FEXIT_TRACEME: &str = "fexit_traceme";
+    /// `tp_btf/signal_generate`: a signal that dumps core.
+    pub const SIGNAL_GENERATE: &str = "signal_generate";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that reach another process's memory.
+    pub const SYS_EXIT_MEMORY: &str = "sys_exit_memory";
+    /// `fexit/blkdev_open`.
+    pub const FEXIT_BLKDEV_OPEN: &str = "fexit_blkdev_open";
+    /// `fexit/open_port`: `/dev/mem` and its kin.
+    pub const FEXIT_OPEN_PORT: &str = "fexit_open_port";
+    /// `fexit/open_kcore`.
+    pub const FEXIT_OPEN_KCORE: &str = "fexit_open_kcore";
+    /// `tp_btf/inode_set_ctime_to_ts`: an inode changed.
+    pub const CTIME_SET: &str = "inode_set_ctime_to_ts";
+    /// `tp_btf/ctime_ns_xchg`: an inode changed.
+    pub const CTIME_EXCHANGED: &str = "ctime_ns_xchg";
+    /// `raw_tp/ext4_mark_inode_dirty`: an inode changed.
+    pub const EXT4_DIRTY: &str = "ext4_mark_inode_dirty";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that change a file: one program, attached to each.
+    pub const SYS_EXIT_CHANGE: &str = "sys_exit_change";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that mount.
+    pub const SYS_EXIT_MOUNT: &str = "sys_exit_mount";
     /// `fentry/security_file_permission`.
     pub const FENTRY_FILE_PERMISSION: &str = "fentry_file_permission";
     /// `fentry/security_mmap_file`.
@@ -198,6 +236,18 @@ pub mod programs {
         FENTRY_MAP_CODE,
         SYS_ENTER_MAP_CODE,
         IO_URING_COMPLETE,
+        FEXIT_PTRACE_ACCESS,
+        FEXIT_TRACEME,
+        SIGNAL_GENERATE,
+        SYS_EXIT_MEMORY,
+        FEXIT_BLKDEV_OPEN,
+        FEXIT_OPEN_PORT,
+        FEXIT_OPEN_KCORE,
+        CTIME_SET,
+        CTIME_EXCHANGED,
+        EXT4_DIRTY,
+        SYS_EXIT_CHANGE,
+        SYS_EXIT_MOUNT,
         FENTRY_FILE_PERMISSION,
         FENTRY_MMAP_FILE,
         FENTRY_MAP_PAGES,

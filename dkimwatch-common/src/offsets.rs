@@ -83,14 +83,26 @@ offsets! {
     inode_i_gid: Required ["inode.i_gid"];
     /// `inode->i_nlink`.
     inode_i_nlink: Required ["inode.i_nlink"];
-    /// `inode->i_generation`.
-    inode_i_generation: Optional ["inode.i_generation"];
-    /// `inode->i_ctime`, whole seconds (a `timespec64` until 6.10, two members since).
-    inode_i_ctime: Optional ["inode.i_ctime_sec", "inode.__i_ctime", "inode.i_ctime"];
     /// `inode->i_size`.
     inode_i_size: Required ["inode.i_size"];
     /// `inode->i_flags`: `S_IMMUTABLE` and the like.
     inode_i_flags: Required ["inode.i_flags"];
+    /// `inode->i_dentry.first`: the first of its names that are known.
+    inode_i_dentry: Required ["inode.i_dentry.first"];
+    /// `inode->i_generation`.
+    inode_i_generation: Optional ["inode.i_generation"];
+    /// `inode->i_ctime`, whole seconds (a `timespec64` until 6.10, two members since).
+    inode_i_ctime: Optional ["inode.i_ctime_sec", "inode.__i_ctime", "inode.i_ctime"];
+    /// `inode->i_rdev`: which device a device's node is.
+    inode_i_rdev: Required ["inode.i_rdev"];
+    /// `inode->i_private`: on pidfs, the `pid`.
+    inode_i_private: Optional ["inode.i_private"];
+    /// `file->private_data`: of a pidfd without pidfs, the `pid`.
+    file_private_data: Optional ["file.private_data"];
+    /// `proc_inode->pid`: whose a file of `/proc/PID` is.
+    proc_pid: Optional ["proc_inode.pid"];
+    /// `proc_inode->vfs_inode`: from an inode of `/proc` back to its `proc_inode`.
+    proc_vfs_inode: Optional ["proc_inode.vfs_inode"];
     /// `super_block->s_dev`.
     super_s_dev: Required ["super_block.s_dev"];
     /// `super_block->s_magic`: which file system it is.
@@ -100,8 +112,12 @@ offsets! {
     dentry_d_parent: Required ["dentry.d_parent"];
     /// `dentry->d_inode`.
     dentry_d_inode: Required ["dentry.d_inode"];
+    /// `dentry->d_u.d_alias`: links the names of an inode.
+    dentry_alias: Required ["dentry.d_u.d_alias", "dentry.d_alias"];
     /// `dentry->d_name.name`.
     dentry_name: Required ["dentry.d_name.name", "dentry.__d_name.name"];
+    /// `dentry->d_name.hash_len`: of the name, and of the folder that it is in.
+    dentry_hash_len: Required ["dentry.d_name.hash_len", "dentry.__d_name.hash_len"];
     /// `dentry->d_hash.pprev`: null once the name is gone.
     dentry_hash_pprev: Optional ["dentry.d_hash.pprev"];
 
@@ -144,6 +160,12 @@ offsets! {
     /// `vm_area_struct->vm_flags`.
     vma_flags: Required ["vm_area_struct.vm_flags"];
 
+    /// `task->worker_private`: of an io_uring worker, its `io_worker`.
+    task_worker: Optional ["task_struct.worker_private"];
+    /// `io_worker->cur_work`: in the request that it works on.
+    io_worker_work: Optional ["io_worker.cur_work"];
+    /// `io_kiocb->work`.
+    io_work: Optional ["io_kiocb.work"];
     /// `io_kiocb->opcode`.
     io_opcode: Optional ["io_kiocb.opcode"];
     /// `io_open->file_slot`, in the request (`io_kiocb->cmd`, which begins it).
@@ -159,6 +181,37 @@ offsets! {
 
     /// `address_space->host`.
     mapping_host: Required ["address_space.host"];
+
+    /// `task->stack`: its kernel stack.
+    task_stack: Optional ["task_struct.stack"];
+    /// `task->thread_info.status`: `TS_COMPAT`.
+    task_status: Optional ["task_struct.thread_info.status"];
+    /// `task->pid_links`: from a `pid` to its tasks.
+    task_pid_links: Optional ["task_struct.pid_links"];
+    /// `task->sighand`.
+    task_sighand: Optional ["task_struct.sighand"];
+    /// `task->exec_state`, which has been there since 7.2 or so.
+    task_exec_state: Optional ["task_struct.exec_state"];
+    /// `task_exec_state->dumpable`.
+    exec_state_dumpable: Optional ["task_exec_state.dumpable"];
+    /// `mm->flags`: until `exec_state` came, its lowest bits say whether the memory may be dumped.
+    mm_flags: Optional ["mm_struct.flags"];
+    /// `sighand->action`.
+    sighand_action: Optional ["sighand_struct.action"];
+    /// `signal->rlim`.
+    signal_rlim: Optional ["signal_struct.rlim"];
+    /// `pid->tasks`.
+    pid_tasks: Optional ["pid.tasks"];
+    /// `upid->ns`.
+    upid_ns: Optional ["upid.ns"];
+    /// `pid_namespace->idr`: its `pid`s by number.
+    pid_ns_numbers: Optional ["pid_namespace.idr.idr_rt.xa_head"];
+    /// `xa_node->shift`.
+    xa_shift: Optional ["xa_node.shift"];
+    /// `xa_node->slots`.
+    xa_slots: Optional ["xa_node.slots"];
+    /// `pt_regs->orig_ax`: a system call's number.
+    regs_orig_ax: Optional ["pt_regs.orig_ax"];
 
     /// `task->self_exec_id`.
     task_exec_id: Optional ["task_struct.self_exec_id"];
@@ -316,6 +369,13 @@ offsets! {
     regs_si: Optional ["pt_regs.si"];
     /// `pt_regs->dx`: the third.
     regs_dx: Optional ["pt_regs.dx"];
+
+    /// `pt_regs->r10`: the fourth.
+    regs_r10: Optional ["pt_regs.r10"];
+    /// `pt_regs->r8`: the fifth.
+    regs_r8: Optional ["pt_regs.r8"];
+    /// `pt_regs->orig_ax`: the number of the system call.
+    regs_number: Optional ["pt_regs.orig_ax"];
 
     /// `linux_binprm->file`.
     bprm_file: Required ["linux_binprm.file"];

@@ -142,6 +142,10 @@ pub mod mark {
     pub const TRACED: u32 = 1 << 13;
     /// The deed was done to a watched folder, not to a file in it.
     pub const FOLDER: u32 = 1 << 14;
+    /// `other` may dump no core but through a pipe (`RLIMIT_CORE` is zero).
+    pub const CORE_LIMITED: u32 = 1 << 15;
+    /// `second` is a path as it was asked for, which begins at `path`: what it leads to is not known yet.
+    pub const AS_ASKED: u32 = 1 << 16;
 }
 
 /// The first bytes of every record.
@@ -371,8 +375,8 @@ pub struct RawExtended {
     pub change: RawChange,
     /// Bytes used in `second`.
     pub second_len: u32,
-    /// Explicit padding, always zero.
-    pub pad: u32,
+    /// `inode->i_rdev` of a device that was opened, the kernel's encoding; 0 where it is none.
+    pub device: u32,
     /// A second text: a path, in the form of `path`, where [`Deed::second_is_path`], else as it is (a path as it was
     /// asked for, the name of an extended attribute).
     pub second: [u8; limits::PATH_BYTES],

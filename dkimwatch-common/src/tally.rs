@@ -52,9 +52,9 @@ pub enum Hook {
     Mount = 23,
     /// `security_move_mount`.
     MoveMount = 24,
-    /// `tp_btf/writeback_mark_inode_dirty`: an inode changed.
+    /// `tp_btf/inode_set_ctime_to_ts` and its kin: an inode changed.
     InodeDirty = 25,
-    /// `security_ptrace_access_check`.
+    /// `__ptrace_may_access`.
     PtraceAccess = 26,
     /// `tp_btf/signal_generate`.
     Signal = 27,
@@ -66,6 +66,8 @@ pub enum Hook {
     MapCode = 30,
     /// `sys_exit_*` of the open family: an open was refused.
     SysExitRefused = 31,
+    /// `blkdev_open`, `open_port`, `open_kcore`: a device was opened.
+    DeviceOpen = 40,
 }
 
 /// All hooks, in order.
@@ -101,6 +103,7 @@ pub const HOOKS: &[Hook] = &[
     Hook::SysExitMount,
     Hook::MapCode,
     Hook::SysExitRefused,
+    Hook::DeviceOpen,
 ];
 
 impl Hook {
@@ -132,13 +135,14 @@ impl Hook {
             Self::FileAttr => "vfs_fileattr_set",
             Self::Mount => "attach_recursive_mnt",
             Self::MoveMount => "security_move_mount",
-            Self::InodeDirty => "tp_btf/writeback_mark_inode_dirty",
-            Self::PtraceAccess => "security_ptrace_access_check",
+            Self::InodeDirty => "tp_btf/inode_set_ctime_to_ts",
+            Self::PtraceAccess => "__ptrace_may_access",
             Self::Signal => "tp_btf/signal_generate",
             Self::SysExitMemory => "tracepoint/sys_exit_ptrace*",
             Self::MapCode => "mmap of code by a signer",
             Self::SysExitMount => "tracepoint/sys_exit_mount*",
             Self::SysExitRefused => "tracepoint/sys_exit_open* (refused)",
+            Self::DeviceOpen => "blkdev_open",
         }
     }
 }

@@ -30,6 +30,8 @@ pub mod file_watch {
     pub const BORN: u32 = 2;
     /// The canary that proves a backend live.
     pub const CANARY: u32 = 3;
+    /// Not a key: the file behind a loop device whose file system holds one.
+    pub const BACKING: u32 = 4;
 }
 
 /// What an executable in the table of signers is.
@@ -96,6 +98,10 @@ pub mod seen {
     pub const READ: u32 = 1;
     /// Written, or opened or mapped for that.
     pub const WRITE: u32 = 2;
+    /// Not a file's data, but another process's memory.
+    pub const MEMORY: u32 = 3;
+    /// Not a file's data, but another process's descriptor.
+    pub const DESCRIPTOR: u32 = 4;
 }
 
 /// Who opened a file: the value of a map from `struct file *`.
@@ -109,6 +115,26 @@ pub struct Opener {
 }
 
 const _: () = assert!(size_of::<Opener>() == 64);
+
+/// A process whose memory holds a key: the value of a map by process. It is true of the program that the process executed
+/// last only, and is copied with the memory over fork(2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The key that it reached last; zeroes where it is only known to run a signer's program.
+    pub file: FileId,
+    /// Start of the process, nanoseconds since boot: a reused pid is another process.
+    pub start: u64,
+    /// `task->self_exec_id`.
+    pub exec: u64,
+    /// The watch list's entry; [`Tag::MAX`] where it is only known to run a signer's program.
+    pub tag: Tag,
+    /// One of [`file_watch`].
+    pub kind: u32,
+}
+
+const _: () = assert!(size_of::<Holder>() == 40);
+
 /// A refusal, as far as it must be told apart from others: the key of the map that keeps one that repeats itself from
 /// being told each time.
 #[repr(C)]
@@ -132,6 +158,10 @@ pub mod refusal {
     pub const PATH: u32 = 2;
     /// The hook on the open itself has told this thread's refusal already.
     pub const TOLD: u32 = 3;
+    /// A process was refused another one's memory.
+    pub const MEMORY: u32 = 4;
+    /// A thread changed something, in a way whose end is not seen.
+    pub const CHANGE: u32 = 5;
 }
 
 const _: () = assert!(size_of::<Refusal>() == 24);

@@ -8,7 +8,7 @@ use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
     record::{self, RawExtended, RawRecord},
-    watch::{DirWatch, FileWatch, NestName, Opener, Refusal, SeenBy},
+    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy},
 };
 
 /// An array without elements takes no room and still brings its element's type.
@@ -24,6 +24,7 @@ pub struct Contract {
     nest_name: [NestName; 0],
     seen_by: [SeenBy; 0],
     opener: [Opener; 0],
+    holder: [Holder; 0],
     refusal: [Refusal; 0],
     identified: [Identified; 0],
 }
@@ -43,6 +44,7 @@ pub static CONTRACT: Contract = Contract {
     nest_name: [],
     seen_by: [],
     opener: [],
+    holder: [],
     refusal: [],
     identified: [],
 };

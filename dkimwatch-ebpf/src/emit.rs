@@ -14,6 +14,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
+    holders,
     maps::{ATTEMPT_RING, SEQUENCE, SETTINGS, SIGNER_RING, STRANGER_RING},
     memory::{Memory, Probed, Ptr, copy, offset, pointer, u32_at, u64_at},
     path, seen,
@@ -71,7 +72,9 @@ pub fn access(access: &Access, found: &Found) -> Exit {
     if let Name::File(file) = access.name
         && matches!(access.outcome, Some(0))
         && found.watch.kind != file_watch::CANARY
+        && found.watch.kind != file_watch::BACKING
     {
+        holders::reached(&subject, found);
         seen::opened(file, found.file, subject, entry.is_some());
     }
     let Some(mut entry) = entry else { return Exit::RingFull };
@@ -164,7 +167,7 @@ unsafe fn fill_extended(
     unsafe {
         fill(&raw mut (*extended).record, access, found, subject, sequence, ring, size_of::<RawExtended>());
         (*extended).second_len = 0;
-        (*extended).pad = 0;
+        (*extended).device = 0;
     }
     more(extended);
 }

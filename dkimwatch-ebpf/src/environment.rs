@@ -27,23 +27,50 @@ const VARIABLES: [(&[u8], u32); 11] = [
     (b"LUA_INIT", mark::LUA),
 ];
 
-/// The first two words of a name, and which of their bits count.
-const fn words(name: &[u8]) -> [(u64, u64); 2] {
-    let mut words = [(0, 0); 2];
+/// A variable in words, so that nothing has to be computed of it: no name is shorter than the first word.
+#[derive(Clone, Copy)]
+struct Words {
+    first: u64,
+    second: u64,
+    /// Which bits of the second word count.
+    mask: u64,
+    /// The first byte of the value, in the second and the third word.
+    value: [u64; 2],
+}
+
+impl Words {
+    const NONE: Self = Self { first: 0, second: 0, mask: 0, value: [0; 2] };
+}
+
+const fn words(name: &[u8]) -> Words {
+    assert!(name.len() >= 8 && name.len() <= 16);
+    let mut words = Words::NONE;
     let mut i = 0;
     while i < name.len() {
-        words[i / 8].0 |= (name[i] as u64) << (8 * (i % 8));
-        words[i / 8].1 |= 0xff << (8 * (i % 8));
+        let byte = (name[i] as u64) << (8 * (i % 8));
+        if i < 8 {
+            words.first |= byte;
+        } else {
+            words.second |= byte;
+            words.mask |= 0xff << (8 * (i % 8));
+        }
         i += 1;
     }
+    words.value[i / 8 - 1] = 0xff << (8 * (i % 8));
     words
 }
 
-const WORDS: [[(u64, u64); 2]; 11] = {
-    let mut all = [[(0, 0); 2]; 11];
+const WORDS: [Words; 11] = {
+    let mut all = [Words::NONE; 11];
     let mut i = 0;
     while i < VARIABLES.len() {
         all[i] = words(VARIABLES[i].0);
+        let mut j = 0;
+        while j < i {
+            // `marks_of` goes by it.
+            assert!(all[j].first != all[i].first);
+            j += 1;
+        }
         i += 1;
     }
     all
@@ -80,20 +107,19 @@ pub fn marks(task: Ptr) -> u32 {
     marks | mark::ENVIRONMENT_CUT
 }
 
+/// By the first word, which no two names share, and the rest of that one alone: the verifier walks each branch in each look
+/// anew, and has a million instructions for all of them.
 #[inline(always)]
 fn marks_of(head: &Head) -> u32 {
-    let mut marks = 0;
     let mut i = 0;
     while i < VARIABLES.len() {
-        let (name, bit) = VARIABLES[i];
-        let [first, second] = WORDS[i];
-        let value = name.len();
-        // An empty value changes nothing.
-        let is_empty = (head[value / 8] >> (8 * (value % 8))) & 0xff == 0;
-        if head[0] & first.1 == first.0 && head[1] & second.1 == second.0 && !is_empty {
-            marks |= bit;
+        let words = WORDS[i];
+        if head[0] == words.first {
+            // An empty value changes nothing.
+            let has_value = (head[1] & words.value[0]) | (head[2] & words.value[1]) != 0;
+            return if head[1] & words.mask == words.second && has_value { VARIABLES[i].1 } else { 0 };
         }
         i += 1;
     }
-    marks
+    0
 }

@@ -15,9 +15,12 @@
 )]
 #![expect(unreachable_pub, reason = "a program's public items are for its own modules; nothing links against it")]
 
+mod call;
+mod change;
 mod contract;
 mod emit;
 mod environment;
+mod holders;
 mod hooks;
 mod maps;
 mod memory;
@@ -27,7 +30,9 @@ mod process;
 mod recent;
 mod seen;
 mod subject;
+mod syscall;
 mod tally;
+mod task;
 mod watch;
 
 #[cfg(not(test))]

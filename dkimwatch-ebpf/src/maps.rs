@@ -9,11 +9,15 @@ use dkimwatch_common::{
     filter,
     identity::FileId,
     limits,
+    record::RawAttributes,
     tally::COUNTERS,
-    watch::{DirWatch, FileWatch, NestName, Opener, Refusal, SeenBy, Tag},
+    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
 };
 
-use crate::pending::Pending;
+use crate::{
+    change::{Change, Place},
+    pending::Pending,
+};
 
 /// Watched files.
 #[map]
@@ -66,6 +70,21 @@ pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(limi
 /// Refusals that were told a moment ago.
 #[map]
 pub static RECENT: LruHashMap<Refusal, u64> = LruHashMap::with_max_entries(limits::RECENT, 0);
+
+/// Processes whose memory holds a key.
+#[map]
+pub static HOLDERS: LruHashMap<u32, Holder> = LruHashMap::with_max_entries(limits::HOLDERS, 0);
+
+/// Files behind loop devices whose file systems hold keys.
+#[map]
+pub static BACKING: HashMap<FileId, Tag> = HashMap::with_max_entries(limits::BACKING, 0);
+/// Attributes of what is watched, as they were last.
+#[map]
+pub static ATTRIBUTES: LruHashMap<FileId, RawAttributes> = LruHashMap::with_max_entries(limits::ATTRIBUTES, 0);
+
+/// Changes by the system call that makes them and has not returned.
+#[map]
+pub static CHANGES: LruHashMap<Place, Change> = LruHashMap::with_max_entries(limits::CHANGES, 0);
 
 /// Counters per hook and exit.
 #[map]

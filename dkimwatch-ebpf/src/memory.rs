@@ -18,6 +18,10 @@ pub static IDMAP: u32 = 0;
 #[unsafe(no_mangle)]
 pub static IO_URING_CQE: u32 = 0;
 
+/// 1 where `bpf_task_pt_regs()` is a helper (5.15), set by the loader.
+#[unsafe(no_mangle)]
+pub static TASK_REGS: u32 = 0;
+
 /// A pointer into kernel memory.
 pub type Ptr = *const u8;
 

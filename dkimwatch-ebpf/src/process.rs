@@ -14,7 +14,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    environment,
+    environment, holders,
     maps::{PROCESSES, SCRIPTS, SIGNERS},
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
     watch,
@@ -83,7 +83,10 @@ pub fn executed(task: Ptr, bprm: Ptr) -> Exit {
     }
     // SAFETY: a helper without arguments.
     image.executed = unsafe { bpf_ktime_get_boot_ns() };
-    if runs_signer(&image) {
+    let signer = runs_signer(&image);
+    // Before the look at the environment, whose every way out the verifier follows to the end.
+    holders::executed(task, image.start, signer);
+    if signer {
         image.marks = mark::RECORDED | environment::marks(task);
     }
     kept(PROCESSES.insert(u32_at(task, offset!(task_tgid)), image, u64::from(BPF_ANY)))
@@ -123,6 +126,7 @@ pub fn forked(parent: Ptr, child: Ptr) -> Exit {
     if child_tgid == parent_tgid {
         return Exit::Unrelated;
     }
+    holders::forked(parent, parent_tgid, child, child_tgid);
     // SAFETY: a value is only copied out; the parent is alive and does not execute while it forks.
     let Some(image) = (unsafe { PROCESSES.get(parent_tgid) }) else { return Exit::FilterMiss };
     let mut image = *image;
@@ -135,7 +139,9 @@ pub fn forked(parent: Ptr, child: Ptr) -> Exit {
 pub fn exited(task: Ptr) -> Exit {
     // `do_exit()` counts the thread off before it tells.
     if u32_at(pointer(task, offset!(task_signal)), offset!(signal_live)) == 0 {
-        let _ = PROCESSES.remove(u32_at(task, offset!(task_tgid)));
+        let tgid = u32_at(task, offset!(task_tgid));
+        let _ = PROCESSES.remove(tgid);
+        holders::ended(tgid);
     }
     Exit::Unrelated
 }
@@ -152,8 +158,20 @@ pub fn found(task: Ptr) -> Exit {
         return Exit::Unrelated;
     }
     let image = image(task, file, source::OLDER_THAN_WATCH);
+    let tgid = u32_at(task, offset!(task_tgid));
+    // What it has read is not known: whatever runs a signer's program is taken for a signer. The first time that this is
+    // run, none is known yet.
+    let known_from = match PROCESSES.get_ptr(tgid) {
+        // SAFETY: a value is only copied out.
+        Some(known) => unsafe { (*known).source },
+        None => source::NONE,
+    };
+    // SAFETY: the entry is only asked for.
+    if known_from == source::OLDER_THAN_WATCH && unsafe { SIGNERS.get(image.file) }.is_some() {
+        holders::older(task, tgid, image.start);
+    }
     // What the exec hook has written meanwhile is better.
-    kept(PROCESSES.insert(u32_at(task, offset!(task_tgid)), image, u64::from(BPF_NOEXIST)))
+    kept(PROCESSES.insert(tgid, image, u64::from(BPF_NOEXIST)))
 }
 
 #[inline(always)]

@@ -7,20 +7,27 @@ use dkimwatch_common::{
     limits,
     record::RawAncestor,
     tally::Exit,
-    watch::{Opener, SeenBy, file_watch, seen},
+    watch::{Holder, Opener, SeenBy, file_watch, seen},
 };
 
 use crate::{
-    emit,
+    emit, holders,
     maps::{OPENERS, SEEN},
-    memory::{Ptr, copy, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, copy, offset, pointer, u32_at},
     subject::{self, Subject},
+    task,
     watch::Found,
 };
 
 /// `file->f_mode` (`include/linux/fs.h`).
 const FMODE_READ: u32 = 0x1;
 const FMODE_WRITE: u32 = 0x2;
+
+/// Whether a descriptor is for writing.
+#[inline(always)]
+pub fn writable(file: Ptr) -> bool {
+    u32_at(file, offset!(file_f_mode)) & FMODE_WRITE != 0
+}
 
 /// A watched file was opened: what the opener may do with the descriptor is no news from now on (if the open was `told`),
 /// and the opener is remembered for whoever gets the descriptor from it.
@@ -66,14 +73,15 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     if !is_news(&who) {
         return Exit::AlreadySeen;
     }
+    holders::reached(&subject, found);
     let file = file();
+    if subject.is_kernel_thread() && opener(file, found).is_some() {
+        // It works for whoever opened it (a loop device), who was told.
+        return Exit::AlreadySeen;
+    }
     let access = emit::Access { name: emit::Name::File(file), ..*access };
     let exit = emit::extended_by(subject, &access, found, |record| {
-        // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
-        if let Some(opener) = unsafe { OPENERS.get(file as u64) }
-            && opener.file.ino == found.file.ino
-            && opener.file.dev == found.file.dev
-        {
+        if let Some(opener) = opener(file, found) {
             // SAFETY: the record is reserved.
             unsafe { emit::other_kept(record, &opener.process) };
         }
@@ -89,6 +97,14 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
 #[inline(always)]
 pub fn writes(file: FileId) -> bool {
     is_news(&by(Subject::current(), file, seen::WRITE))
+}
+
+/// Who opened a file by which a watched one is reached, where that is known.
+#[inline(always)]
+pub fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
+    // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
+    unsafe { OPENERS.get(file as u64) }
+        .filter(|opener| opener.file.ino == found.file.ino && opener.file.dev == found.file.dev)
 }
 
 /// The open file of the current process by which an inode's data can be read; null where it has none, or has it beyond
@@ -116,11 +132,22 @@ pub fn descriptor(inode: Ptr) -> Ptr {
     core::ptr::null()
 }
 
+/// Whether this process reaches the file's data by writing for the first time; what its own open had allowed is no news.
+#[inline(always)]
+pub fn first_write(subject: Subject, file: FileId) -> bool {
+    is_news(&by(subject, file, seen::WRITE))
+}
+
 #[inline(always)]
 fn by(subject: Subject, file: FileId, how: u32) -> SeenBy {
-    let exec = offset!(task_exec_id);
-    let exec = if present(exec) { u64_at(subject.task, exec) } else { 0 };
-    SeenBy { file, start: subject.start, exec, tgid: subject.tgid, how }
+    SeenBy { file, start: subject.start, exec: task::exec_id(subject.task), tgid: subject.tgid, how }
+}
+
+/// Another process's memory was reached, in this manner ([`seen`]): whether that is the first time, see [`is_news`].
+#[inline(always)]
+pub fn memory(subject: &Subject, target: &Holder, tgid: u32, how: u32) -> bool {
+    let whose = FileId { ino: target.start, dev: tgid, birth: target.exec as u32 };
+    is_news(&by(*subject, whose, how))
 }
 
 /// Whether this is the first time, which it then was: of two threads at once, one is told so.

@@ -43,6 +43,19 @@ impl Subject {
         Self { task, tgid: (ids >> 32) as u32, tid: ids as u32, start: process::start(task) }
     }
 
+    /// Another task than the current one.
+    #[inline(always)]
+    pub fn of(task: Ptr) -> Self {
+        let (tgid, tid) = (u32_at(task, offset!(task_tgid)), u32_at(task, offset!(task_pid)));
+        Self { task, tgid, tid, start: process::start(task) }
+    }
+
+    /// Whether it is a thread of the kernel's own.
+    #[inline(always)]
+    pub fn is_kernel_thread(&self) -> bool {
+        u32_at(self.task, offset!(task_flags)) & PF_KTHREAD != 0
+    }
+
     /// Whether it runs a signer's executable: which ring its record goes through. A hint, not a verdict.
     #[inline(always)]
     pub fn runs_signer(&self) -> bool {
@@ -278,7 +291,8 @@ unsafe fn arguments(record: *mut RawRecord, task: Ptr) {
     let mm = pointer(task, offset!(task_mm));
     // SAFETY: see `fill`; the length is bounded by the array's.
     unsafe {
-        if mm.is_null() {
+        // Another process's memory cannot be read from here.
+        if mm.is_null() || mm != pointer(bpf_get_current_task() as Ptr, offset!(task_mm)) {
             return;
         }
         let from = u64_at(mm, offset!(mm_arg_start));

@@ -12,7 +12,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    maps::{DIRS, FILES, FILTER, NAMES, WAYS},
+    maps::{BACKING, DIRS, FILES, FILTER, NAMES, WAYS},
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
     process, recent,
 };
@@ -107,6 +107,14 @@ fn related<const WALK: u32>(inode: Ptr, dentry: Ptr, parent: Ptr, dir: Ptr) -> R
     // (`open_with_fake_path()`, 6.1): the path says nothing of it, and the first open was told already.
     if known.kind == file_watch::NONE && pointer(dentry, offset!(dentry_d_inode)) != inode {
         return Err(Exit::FilterMiss);
+    }
+    // SAFETY: a value is only copied out.
+    let backing = unsafe { BACKING.get(file) };
+    if known.kind == file_watch::NONE
+        && let Some(tag) = backing
+    {
+        let watch = FileWatch { tag: *tag, kind: file_watch::BACKING, generation: generation(inode), pad: 0 };
+        return Ok(Found { inode, file, dir: dir_id, watch });
     }
     match placed::<WALK>(parent, dir_id, dentry) {
         // New here, or the inode number of a former key was reused for one.
@@ -354,6 +362,15 @@ fn kind(inode: Ptr) -> u32 {
     // SAFETY: an integer; `umode_t` is 16 bits wide.
     let mode = unsafe { Probed::read::<u16>(inode, offset!(inode_i_mode)) };
     u32::from(mode) & S_IFMT
+}
+
+/// The first seven bytes of a directory entry's name, and a NUL.
+#[inline(always)]
+pub fn short_name(dentry: Ptr) -> u64 {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: eight bytes of eight, the NUL that the helper writes included.
+    unsafe { copy_str(bytes.as_mut_ptr(), 8, pointer(dentry, offset!(dentry_name))) };
+    u64::from_le_bytes(bytes)
 }
 
 /// The hash of a directory entry's name, read word by word: the stack has no room for the whole.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::{identity::FileId, record::Kind, tally::Hook, watch::Tag};
+use dkimwatch_common::{deed::Deed, identity::FileId, record::Kind, tally::Hook, watch::Tag};
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -175,10 +175,43 @@ impl Pipeline {
             match access.kind {
                 Kind::Library => self.learn_code(access),
                 Kind::Refused => self.refused.ask(access),
+                Kind::Device if access.deed == Deed::BlockDevice && access.file.tag == Tag::MAX => {
+                    self.take_device(access)?;
+                }
+                // Nothing was written.
+                Kind::Memory if access.core_limited && !dumps_through_pipe() => {}
+                // Of which only the path is known.
+                Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
                 _ => self.go_on(access)?,
             }
         }
         self.rings.hold_attempts(self.refused.is_full());
+        Ok(())
+    }
+
+    /// A block device was opened: does it hold a key?
+    fn take_device(&mut self, mut access: Access) -> Result<()> {
+        match self.list.on_device(access.device) {
+            Some(tag) => {
+                access.file.tag = tag;
+                self.go_on(access)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Something was done to a path.
+    fn ask_about(&mut self, access: Access) -> Result<()> {
+        let is_mount = matches!(access.deed, Deed::Mount | Deed::Unmount);
+        let host = self.list.policy().host_mnt_ns;
+        if is_mount && access.process.namespaces.known().is_some_and(|namespaces| namespaces.mnt != host) {
+            // Now: what it reaches here may be taken away soon.
+            return match refused::propagated(access, self.list.places()) {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
+        self.refused.ask(access);
         Ok(())
     }
 
@@ -220,7 +253,8 @@ impl Pipeline {
     }
 
     /// The rest of the road, once it is known which file it was.
-    fn go_on(&mut self, access: Access) -> Result<()> {
+    fn go_on(&mut self, mut access: Access) -> Result<()> {
+        self.list.resolve_paths(&mut access);
         if self.is_stale(&access) {
             return Ok(());
         }
@@ -243,6 +277,17 @@ impl Pipeline {
             tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
         }
         let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
+        if access.kind == Kind::Tamper {
+            let places = self.list.places();
+            let found = match access.deed {
+                Deed::Mount | Deed::Unmount => refused::mounted(access, answer, places),
+                _ => refused::changed(access, answer, places),
+            };
+            return match found {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
         let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
         if !known && folder != FileId::default() {
             // It leads to a key, by a link or a mount that the list does not know of.
@@ -419,6 +464,15 @@ fn news(before: &[(Hook, Counts)], now: &[(Hook, Counts)]) -> News {
         }
     }
     news
+}
+
+/// Whether the kernel hands core dumps to a program or a socket, which `RLIMIT_CORE` does not keep it from (core(5)). Where
+/// that cannot be known, it does.
+fn dumps_through_pipe() -> bool {
+    match std::fs::read("/proc/sys/kernel/core_pattern") {
+        Ok(pattern) => matches!(pattern.first(), Some(b'|' | b'@')),
+        Err(_) => true,
+    }
 }
 
 /// A clock whose first tick is one period away.

@@ -1,6 +1,9 @@
 //! What is no access stays silent.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Result, ensure};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -17,6 +20,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("ten_thousand_questions_about_a_key_are_silent", questions),
     ("a_thousand_reads_of_what_lies_beside_a_key_are_silent", beside),
     ("tools_that_measure_and_search_folders_are_silent", tools),
+    ("looking_at_every_file_and_process_around_a_key_is_silent", around),
     ("a_backup_that_was_declared_is_maintenance_and_no_alert", backup),
 ];
 
@@ -98,6 +102,27 @@ fn tools(scene: &Scene) -> Result<()> {
     ensure!(scene.settled(name, &scene.whole(name))?.len() == made, "{}", scene.settled(name, &scene.whole(name))?);
     let said = scene.settled(name, &key)?;
     ensure!(said.is_empty(), "{said}");
+    Ok(())
+}
+
+fn around(scene: &Scene) -> Result<()> {
+    let name = "looking_at_every_file_and_process_around_a_key_is_silent";
+    let (folder, key) = (scene.folder(name), scene.key(name));
+    let looker = run(crate::loot::thief(scene).arg("look-around").arg(&key).arg("20"))?;
+    // As people call them, where they are installed; what they find is not asked here.
+    for (tool, arguments) in [("lsof", &["+D"][..]), ("fuser", &["-v"]), ("ps", &["auxf"]), ("getfacl", &["-R"])] {
+        let mut command = Command::new(tool);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        if tool != "ps" {
+            command.arg(&folder);
+        }
+        let _ = command.status();
+    }
+    run(Command::new("find").arg(&folder).args(["-ls"]))?;
+    let said = scene.settled(name, &key)?;
+    ensure!(said.is_empty(), "{said}");
+    let about = scene.watch.events_where(|event| event.pid() == Some(looker));
+    ensure!(about.is_empty(), "{about}");
     Ok(())
 }
 

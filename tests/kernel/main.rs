@@ -12,11 +12,16 @@ mod blame;
 mod bodies;
 mod born;
 mod command;
+mod data;
+mod devices;
 mod disguise;
 mod filesystems;
 mod flood;
 mod grounds;
+mod hijack;
+mod itself;
 mod loot;
+mod memory;
 mod refused;
 mod roads;
 mod scene;
@@ -60,13 +65,20 @@ const fn holds(title: &'static str, sentences: &'static [Sentence]) -> Group {
 const GROUPS: &[Group] = &[
     seen("The right process is blamed", blame::SENTENCES),
     seen("Disguises", disguise::SENTENCES),
+    seen("A hijacked signer", hijack::SENTENCES),
+    holds("What looks hijacked and is the signer", itself::SENTENCES),
     seen("A key by any other name", alias::SENTENCES),
     seen("Roads to a key", roads::SENTENCES),
     seen("Bodies of readers", bodies::SENTENCES),
+    seen("Data without an open", data::SENTENCES),
     seen("File systems", filesystems::SENTENCES),
     seen("Keys that are born", born::SENTENCES),
     seen("Attempts that are refused", refused::SENTENCES),
+    seen("A signer's memory", memory::SENTENCES),
+    seen("Around the file system", devices::SENTENCES),
     silent("What is no attempt at a key", refused::SILENT),
+    silent("What reaches no data", data::SILENT),
+    silent("What leaves a signer's memory alone", memory::SILENT),
     seen("Tampering with names", tamper::NAMES),
     seen("Tampering with contents and attributes", tamper::CONTENTS),
     seen("Mounts over keys", tamper::MOUNTS),

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand};
 
-use crate::grounds::Grounds;
+use crate::{grounds::Grounds, hijack};
 
 /// The bytes of every key here. No key at all, so that nothing is stolen.
 pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
@@ -84,17 +84,32 @@ impl Scene {
         let signer = root.path().join("bin/signer");
         fs::create_dir_all(root.path().join("bin"))?;
         fs::copy(stranger()?, &signer)?;
-        for copy in ["thief", "backup"] {
-            fs::copy(env!("CARGO_BIN_EXE_thief"), root.path().join("bin").join(copy))?;
+        // Without what a debugger wants: each signer's program is read when the watch begins.
+        let thief = root.path().join("bin/thief");
+        run(Command::new("strip").arg("-o").arg(&thief).arg(env!("CARGO_BIN_EXE_thief")))?;
+        for copy in ["backup", "victim"] {
+            fs::copy(&thief, root.path().join("bin").join(copy))?;
         }
+        let mut signers = String::new();
+        for name in hijack::OWN {
+            let own = hijack::own_signer(&root.path().join(name));
+            fs::create_dir_all(own.parent().context("its folder")?)?;
+            fs::copy(&thief, &own)?;
+            signers.push_str(&declared("signer", name, &own, SIGNER_UID, ""));
+        }
+        signers.push_str(&declared("signer", "victim", &root.path().join("bin/victim"), SIGNER_UID, ""));
+        // In no folder for libraries, and not beside a signer's program.
+        fs::create_dir_all(root.path().join("foreign"))?;
+        fs::copy(examples().join("libhijacker.so"), root.path().join("foreign/libhijacker.so"))?;
+        let script = root.path().join("bin/script");
+        fs::write(&script, format!("#!{PERL}\nuse strict;\n{SCRIPT}"))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        let script = format!("script = {:?}\n", script.display().to_string());
+        signers.push_str(&declared("signer", "script", Path::new(PERL), SIGNER_UID, &script));
+        signers.push_str(&declared("signer", "scene", &signer, SIGNER_UID, ""));
+        signers.push_str(&declared("maintenance", "backup", &root.path().join("bin/backup"), 0, ""));
         let quoted: Vec<String> = paths.iter().map(|path| format!("{:?}", path.display().to_string())).collect();
-        let config = format!(
-            "[keys]\ndiscover = false\npaths = [{}]\n[[signer]]\nname = \"scene\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n\
-             [[maintenance]]\nname = \"backup\"\nexecutable = {:?}\nusers = [\"0\"]\n",
-            quoted.join(","),
-            signer.display().to_string(),
-            root.path().join("bin/backup").display().to_string(),
-        );
+        let config = format!("[keys]\ndiscover = false\npaths = [{}]\n{signers}", quoted.join(","));
         let elder = Command::new("sh")
             .args(["-c", "while read -r path; do read -r line < \"$path\"; done"])
             .stdin(Stdio::piped())
@@ -140,6 +155,21 @@ impl Scene {
     /// The thief, where every user may run it.
     pub(crate) fn thief(&self) -> PathBuf {
         self.root.path().join("bin/thief")
+    }
+
+    /// Another declared signer: the thief under another name.
+    pub(crate) fn victim(&self) -> PathBuf {
+        self.root.path().join("bin/victim")
+    }
+
+    /// A declared signer that is a script.
+    pub(crate) fn script(&self) -> PathBuf {
+        self.root.path().join("bin/script")
+    }
+
+    /// A library that hijacks the process that loads it.
+    pub(crate) fn hijacker(&self) -> PathBuf {
+        self.root.path().join("foreign/libhijacker.so")
     }
 
     /// The declared backup: the thief under another name.
@@ -263,6 +293,24 @@ impl Signer {
         let input = self.child.stdin.as_mut().context("its standard input is a pipe")?;
         input.write_all(&[path.as_os_str().as_bytes(), b"\n"].concat()).context("the signer of the sentinels has ended")
     }
+}
+
+/// What runs the script. It is on every Debian.
+const PERL: &str = "/usr/bin/perl";
+
+/// What the script does: reads its argument, and shows it as the thief does.
+pub(crate) const SCRIPT: &str = "open(my $key, '<', $ARGV[0]) or die;\nmy $text = join('', <$key>);\n\
+     syswrite(STDOUT, \"$$ $$ \" . getppid() . \"\\n$text\");\n";
+
+/// An entry of the configuration.
+fn declared(role: &str, name: &str, program: &Path, uid: u32, more: &str) -> String {
+    let program = program.display().to_string();
+    format!("[[{role}]]\nname = \"{name}\"\nexecutable = {program:?}\nusers = [\"{uid}\"]\n{more}")
+}
+
+/// Where cargo puts the examples: beside the programs.
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_stranger")).with_file_name("examples")
 }
 
 /// The reader that can disguise itself.

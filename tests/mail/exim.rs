@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    host::MailHost,
+    host::{MailHost, Mounts},
     lab::{DOMAIN, Lab},
     root::{Account, MailRoot, Stack},
     smtp::{SINK_DOMAIN, SINK_PORT, Sink},
@@ -57,8 +57,16 @@ pub(crate) fn boot() -> Result<Lab> {
     for left in ["input", "msglog", "db"] {
         root.empty_folder(&format!("/var/spool/exim4/{left}"), signer, 0o750)?;
     }
-    let host = MailHost::boot(root)?;
-    let lab = Lab { sink: Sink::in_host(&host)?, host, signer, program: PROGRAM, keys: KEYS, group: signer.gid };
+    let host = MailHost::boot(root, Mounts::Own)?;
+    let lab = Lab {
+        sink: Sink::in_host(&host)?,
+        host,
+        signer,
+        program: PROGRAM,
+        script: None,
+        keys: KEYS,
+        group: signer.gid,
+    };
     make_key(&lab, &lab.key(KEY))?;
     Ok(lab)
 }
@@ -75,6 +83,18 @@ pub(crate) fn start(lab: &Lab) -> Result<()> {
     lab.host.run("install", &["-d", "-o", "Debian-exim", "-g", "Debian-exim", "/run/exim4"])?;
     let seen = lab.host.syslog.len();
     lab.host.run(PROGRAM, &["-bd", "-q30m"])?;
+    lab.host.syslog.wait_for("daemon started", seen, PATIENCE).map(drop)
+}
+
+/// Ends it.
+pub(crate) fn stop(lab: &Lab) -> Result<()> {
+    lab.host.end("/run/exim4/exim.pid")
+}
+
+/// Makes it execute itself anew, which is how it reads its configuration again.
+pub(crate) fn reload(lab: &Lab) -> Result<()> {
+    let seen = lab.host.syslog.len();
+    lab.host.run("sh", &["-c", "kill -HUP $(cat /run/exim4/exim.pid)"])?;
     lab.host.syslog.wait_for("daemon started", seen, PATIENCE).map(drop)
 }
 

@@ -9,6 +9,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::fd::AsFd as _,
     process::{Child, ChildStdin, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -18,10 +19,9 @@ use crate::{command::run, root::MailRoot, syslog::Syslog};
 
 /// Tells its pid (as this process's /proc numbers it, before the new one is mounted), once it is in its root: whoever enters
 /// it from then on is in there too, and not on the host. Then it waits for the pipe to close.
-/// Ignoring SIGCHLD, it reaps the daemons' orphans.
+/// Ignoring SIGCHLD, it reaps the daemons' orphans. (A shell's `trap '' CHLD` is not handed on to what it executes.)
 const FIRST_PROCESS: &str = r#"
 set -e
-trap '' CHLD
 read -r pid rest < /proc/self/stat
 mount -t proc proc "$1/proc"
 mount -t tmpfs -o mode=755 tmpfs "$1/run"
@@ -29,8 +29,28 @@ mkdir -p -m 1777 "$1/run/lock"
 ip link set lo up
 hostname mail.example.org
 cd /
-exec chroot "$1" /bin/sh -c 'echo "$0"; exec cat' "$pid"
+exec chroot "$1" /bin/sh -c 'echo "$0"; exec env --ignore-signal=CHLD cat' "$pid"
 "#;
+
+/// The same in the mounts of the machine that the test runs on, of which it adds none.
+const FIRST_PROCESS_AMONG_THE_MACHINES_MOUNTS: &str = r#"
+set -e
+read -r pid rest < /proc/self/stat
+ip link set lo up
+hostname mail.example.org
+cd /
+exec chroot "$1" /bin/sh -c 'echo "$0"; exec env --ignore-signal=CHLD cat' "$pid"
+"#;
+
+/// Whose mounts a mail host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mounts {
+    /// Its own.
+    Own,
+    /// Those of the machine that the test runs on. A script is a signer's only there, as only there its path means what it
+    /// means to the watch.
+    Machine,
+}
 
 /// A running mail host.
 #[derive(Debug)]
@@ -50,26 +70,20 @@ impl MailHost {
     ///
     /// # Errors
     /// This kernel or this user may not make namespaces.
-    pub(crate) fn boot(root: MailRoot) -> Result<Self> {
+    pub(crate) fn boot(root: MailRoot, mounts: Mounts) -> Result<Self> {
+        let (own, script) = match mounts {
+            Mounts::Own => (Some("--mount"), FIRST_PROCESS),
+            Mounts::Machine => (None, FIRST_PROCESS_AMONG_THE_MACHINES_MOUNTS),
+        };
         root.write("/etc/hosts", "127.0.0.1 localhost mail.example.org mail\n")?;
         root.write("/etc/mailname", "mail.example.org\n")?;
         // Nobody answers there: a look-up fails at once instead of timing out.
         root.write("/etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")?;
         let syslog = Syslog::listen(&root)?;
         let mut unshare = Command::new("unshare")
-            .args([
-                "--net",
-                "--pid",
-                "--mount",
-                "--uts",
-                "--ipc",
-                "--fork",
-                "--kill-child",
-                "sh",
-                "-c",
-                FIRST_PROCESS,
-                "sh",
-            ])
+            .args(["--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child"])
+            .args(own)
+            .args(["sh", "-c", script, "sh"])
             .arg(root.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -121,6 +135,25 @@ impl MailHost {
     /// It failed; the message holds what it and the daemons said.
     pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
         run(self.command(program).args(arguments)).with_context(|| self.syslog.tail())
+    }
+
+    /// Ends a daemon by the file that holds its pid, and waits until it is gone.
+    pub(crate) fn end(&self, pid_file: &str) -> Result<()> {
+        const END: &str = r#"read -r pid < "$0"; kill "$pid"; for i in $(seq 300); do
+            kill -0 "$pid" 2> /dev/null || exit 0; sleep 0.1; done; echo "$pid is still there"; exit 1"#;
+        self.run("sh", &["-c", END, pid_file]).map(drop)
+    }
+
+    /// Waits until somebody listens on a port of its loopback interface.
+    pub(crate) fn wait_for_port(&self, port: u16, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.connect(port) {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 
     /// Connects to a port of its loopback interface.

@@ -1,6 +1,9 @@
 //! A running mail host with its signer and its sink, and what every test asks of it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Watch, WatchCommand};
@@ -25,6 +28,8 @@ pub(crate) struct Lab {
     pub(crate) signer: Account,
     /// The signer's executable, in the root.
     pub(crate) program: &'static str,
+    /// For an interpreted signer its script, as the host sees it; it is executed by this path.
+    pub(crate) script: Option<PathBuf>,
     /// The folder of its keys, in the root.
     pub(crate) keys: &'static str,
     /// The group that may read keys.
@@ -49,14 +54,21 @@ impl Lab {
 
     /// Starts dkimwatch on the key folder, from the host's side, with this signer (and root before it drops its privileges) expected.
     pub(crate) fn watch(&self) -> Result<Watch> {
+        self.watch_with("")
+    }
+
+    /// The same, with more in its configuration.
+    pub(crate) fn watch_with(&self, more: &str) -> Result<Watch> {
         let (folder, program) = (self.root().at(self.keys), self.root().at(self.program));
-        let (folder, program) = (folder.to_str(), program.to_str());
-        let (folder, program) =
-            folder.zip(program).context("the mail root's path is not UTF-8, which TOML cannot hold")?;
+        let (folder, program) = (toml(&folder)?, toml(&program)?);
+        let script = match &self.script {
+            Some(script) => format!("script = {}\n", toml(script)?),
+            None => String::new(),
+        };
         WatchCommand::new()
             .config(format!(
-                "[keys]\ndiscover = false\npaths = [{folder:?}]\n\n\
-                 [[signer]]\nname = \"lab\"\nexecutable = {program:?}\nusers = [\"{}\", \"0\"]\n",
+                "[keys]\ndiscover = false\npaths = [{folder}]\n\n\
+                 [[signer]]\nname = \"lab\"\nexecutable = {program}\n{script}users = [\"{}\", \"0\"]\n{more}",
                 self.signer.uid
             ))
             .start()
@@ -85,6 +97,12 @@ impl Lab {
         let (from, to) = (self.root().at(from), self.key_on_host(name));
         fs::rename(&from, &to).with_context(|| format!("renaming {} to {}", from.display(), to.display()))
     }
+}
+
+/// A path as TOML has it.
+pub(crate) fn toml(path: &Path) -> Result<String> {
+    let path = path.to_str().context("the mail root's path is not UTF-8, which TOML cannot hold")?;
+    Ok(format!("{path:?}"))
 }
 
 /// Fails unless each message bears exactly these selectors' signatures of our domain.

@@ -5,9 +5,11 @@
 
 mod archive;
 mod command;
+mod dkimpy;
 mod exim;
 mod host;
 mod lab;
+mod life;
 mod opendkim;
 mod postfix;
 mod root;

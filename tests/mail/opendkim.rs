@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    host::MailHost,
+    host::{MailHost, Mounts},
     lab::{DOMAIN, Lab},
     postfix,
     root::{Account, MailRoot, Stack},
@@ -35,8 +35,16 @@ pub(crate) fn boot(told: Told<'_>) -> Result<Lab> {
     let signer = root.account("opendkim")?;
     root.empty_folder(KEYS, Account { uid: 0, ..signer }, 0o750)?;
     configure(&root, told)?;
-    let host = MailHost::boot(root)?;
-    let lab = Lab { sink: Sink::in_host(&host)?, host, signer, program: PROGRAM, keys: KEYS, group: signer.gid };
+    let host = MailHost::boot(root, Mounts::Own)?;
+    let lab = Lab {
+        sink: Sink::in_host(&host)?,
+        host,
+        signer,
+        program: PROGRAM,
+        script: None,
+        keys: KEYS,
+        group: signer.gid,
+    };
     match told {
         Told::ByTable(selectors) => selectors.iter().try_for_each(|selector| make_key(&lab, KEYS, selector))?,
         Told::ByFile(selector) => make_key(&lab, KEYS, selector)?,
@@ -77,11 +85,21 @@ pub(crate) fn configure(root: &MailRoot, told: Told<'_>) -> Result<()> {
 
 /// Starts the signer, then Postfix. Returns when both take mail.
 pub(crate) fn start(lab: &Lab) -> Result<()> {
+    start_signer(lab)?;
+    postfix::start(&lab.host, "inet:127.0.0.1:8891")
+}
+
+/// Starts the signer alone.
+pub(crate) fn start_signer(lab: &Lab) -> Result<()> {
     let seen = lab.host.syslog.len();
     lab.host.run(PROGRAM, &["-x", "/etc/opendkim.conf"])?;
     // It says so after it has bound its socket.
-    lab.host.syslog.wait_for("OpenDKIM Filter v", seen, PATIENCE)?;
-    postfix::start(&lab.host, "inet:127.0.0.1:8891")
+    lab.host.syslog.wait_for("OpenDKIM Filter v", seen, PATIENCE).map(drop)
+}
+
+/// Ends it.
+pub(crate) fn stop(lab: &Lab) -> Result<()> {
+    lab.host.end("/run/opendkim.pid")
 }
 
 /// Makes it read its configuration again: it does so when the next message comes.

@@ -25,6 +25,8 @@ pub(crate) enum Stack {
     Rspamd,
     /// Exim signs by itself.
     Exim,
+    /// dkimpy-milter, a script, with Postfix.
+    Dkimpy,
 }
 
 impl Stack {
@@ -33,17 +35,32 @@ impl Stack {
             Self::OpenDkim => "opendkim",
             Self::Rspamd => "rspamd",
             Self::Exim => "exim",
+            Self::Dkimpy => "dkimpy",
         }
     }
 
     const fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::OpenDkim => &["postfix", "opendkim", "opendkim-tools"],
-            Self::Rspamd => &["postfix", "rspamd"],
-            Self::Exim => &["exim4-daemon-heavy", "openssl"],
+            Self::OpenDkim => &["postfix", "opendkim", "opendkim-tools", "logrotate"],
+            Self::Rspamd => &["postfix", "rspamd", "logrotate"],
+            Self::Exim => &["exim4-daemon-heavy", "openssl", "logrotate"],
+            Self::Dkimpy => &["postfix", "dkimpy-milter", "openssl", "logrotate"],
+        }
+    }
+
+    /// The package of the signer itself, which is kept in [`KEPT`].
+    const fn signer(self) -> &'static str {
+        match self {
+            Self::OpenDkim => "opendkim",
+            Self::Rspamd => "rspamd",
+            Self::Exim => "exim4-daemon-heavy",
+            Self::Dkimpy => "dkimpy-milter",
         }
     }
 }
+
+/// Where the signer's package lies in a root, so that it can be installed again where there is no network.
+pub(crate) const KEPT: &str = "/var/local/packages";
 
 /// A root, for this process alone as long as the value lives.
 #[derive(Debug)]
@@ -69,13 +86,17 @@ impl MailRoot {
             text: format!("{} {}\n{}{SETTINGS:?}\n", archive.release, archive.components, archive.sources),
         };
         let packages = stack.packages();
-        let own = Recipe { path: folder.join(stack.name()), text: format!("{}{packages:?}\n", base.text) };
+        let own = Recipe {
+            path: folder.join(stack.name()),
+            text: format!("{}{packages:?} {} in {KEPT}\n", base.text, stack.signer()),
+        };
         let lock = lock(&own.path)?;
         own.make_unless_present(|unfinished| {
             let _base_lock = crate::root::lock(&base.path)?;
             base.make_unless_present(|unfinished| make_base(unfinished, &archive))?;
             run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&base.path).arg(unfinished))?;
-            install(unfinished, &archive, packages)
+            install(unfinished, &archive, packages)?;
+            keep(unfinished, &archive, stack.signer())
         })?;
         Ok(Self { path: own.path, _lock: lock })
     }
@@ -215,6 +236,21 @@ fn make_base(root: &Path, archive: &Archive) -> Result<()> {
 fn install(root: &Path, archive: &Archive, packages: &[&str]) -> Result<()> {
     apt(root, archive, &[&["install", "-y"], packages].concat())?;
     apt(root, archive, &["clean"])
+}
+
+/// Downloads a package and leaves it in the root.
+fn keep(root: &Path, archive: &Archive, package: &str) -> Result<()> {
+    let folder = root.join(KEPT.trim_start_matches('/'));
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    apt(root, archive, &["install", "-y", "--reinstall", "--download-only", package])?;
+    let cache = root.join("var/cache/apt/archives");
+    for entry in fs::read_dir(&cache).with_context(|| format!("listing {}", cache.display()))? {
+        let file = entry?;
+        if file.file_name().to_string_lossy().ends_with(".deb") {
+            fs::rename(file.path(), folder.join(file.file_name())).context("keeping a package")?;
+        }
+    }
+    Ok(())
 }
 
 fn apt(root: &Path, archive: &Archive, arguments: &[&str]) -> Result<()> {

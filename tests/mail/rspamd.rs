@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    host::MailHost,
+    host::{MailHost, Mounts},
     lab::{DOMAIN, Lab},
     postfix,
     root::{Account, MailRoot, Stack},
@@ -46,8 +46,16 @@ pub(crate) fn boot() -> Result<Lab> {
     for module in ["rbl", "spf", "dmarc", "arc", "surbl", "mx_check", "asn", "fuzzy_check", "phishing", "bayes"] {
         root.write(&format!("/etc/rspamd/local.d/{module}.conf"), "enabled = false;\n")?;
     }
-    let host = MailHost::boot(root)?;
-    let lab = Lab { sink: Sink::in_host(&host)?, host, signer, program: PROGRAM, keys: KEYS, group: signer.gid };
+    let host = MailHost::boot(root, Mounts::Own)?;
+    let lab = Lab {
+        sink: Sink::in_host(&host)?,
+        host,
+        signer,
+        program: PROGRAM,
+        script: None,
+        keys: KEYS,
+        group: signer.gid,
+    };
     make_key(&lab, &lab.key(KEY))?;
     Ok(lab)
 }
@@ -60,10 +68,28 @@ pub(crate) fn make_key(lab: &Lab, path: &str) -> Result<()> {
 
 /// Starts the signer, then Postfix. Returns when both take mail.
 pub(crate) fn start(lab: &Lab) -> Result<()> {
+    start_signer(lab)?;
+    postfix::start(&lab.host, "inet:127.0.0.1:11332")
+}
+
+/// Starts the signer alone.
+pub(crate) fn start_signer(lab: &Lab) -> Result<()> {
     let seen = lab.host.syslog.len();
     lab.host.run("mkdir", &["-p", "-m", "1777", "/run/rspamd"])?;
     lab.host.run(PROGRAM, &["-u", "_rspamd", "-g", "_rspamd"])?;
     // The proxy speaks the milter protocol; its socket is open before any worker starts.
-    lab.host.syslog.wait_for("rspamd_proxy", seen, PATIENCE)?;
-    postfix::start(&lab.host, "inet:127.0.0.1:11332")
+    lab.host.syslog.wait_for("rspamd_proxy", seen, PATIENCE).map(drop)
+}
+
+/// Ends it.
+pub(crate) fn stop(lab: &Lab) -> Result<()> {
+    lab.host.end("/run/rspamd/rspamd.pid")
+}
+
+/// Makes it read its configuration again, by workers of a new generation.
+pub(crate) fn reload(lab: &Lab) -> Result<()> {
+    let seen = lab.host.syslog.len();
+    lab.host.run("sh", &["-c", "kill -HUP $(cat /run/rspamd/rspamd.pid)"])?;
+    // "rspamd_proxy process 123 terminated normally": the old generation takes no more mail.
+    lab.host.syslog.wait_for("rspamd_proxy process", seen, PATIENCE).map(drop)
 }

@@ -95,6 +95,8 @@ fn reached_by(file: Ptr, deed: Deed, hook: Hook) -> Exit {
     match watch::inode::<Typed>(inode) {
         Ok(found) => {
             let (kind, via, name) = (Kind::Data, emit::shared_via(), emit::Name::None);
+            // The target of a comparison (`FIDEDUPERANGE`) is asked about as if it were written, and need not be writable.
+            let deed = if seen::writable(file) { deed } else { Deed::Read };
             let access = emit::Access { kind, deed, hook, via, name, outcome: Some(0) };
             seen::data(&access, &found, || file)
         }

@@ -10,8 +10,10 @@ use dkimwatch_common::{
     deed::Deed,
     record::{Kind, Via},
     tally::{Exit, Hook},
+    watch::file_watch,
 };
 
+use super::device;
 use crate::{
     emit,
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
@@ -83,7 +85,11 @@ pub fn descriptor(fd: usize) -> Ptr {
 pub fn by_descriptor(file: Ptr, hook: Hook, via: Via) -> Exit {
     let found = match watch::file::<Probed, { watch::WALK_UP }>(file) {
         Ok(found) => found,
-        Err(exit) => return exit,
+        Err(exit) => {
+            // By no shortcut of the filter's: whoever makes a node may choose where.
+            let other = device::by_descriptor(file, hook);
+            return if other as u32 == Exit::Unrelated as u32 { exit } else { other };
+        }
     };
     // Asked late: most opens never come here.
     if u32_at(file, offset!(file_f_mode)) & FMODE_PATH != 0 {
@@ -94,7 +100,12 @@ pub fn by_descriptor(file: Ptr, hook: Hook, via: Via) -> Exit {
 
 #[inline(always)]
 fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
-    let (kind, deed, name) = (Kind::Open, Deed::None, emit::Name::File(file));
+    let (kind, deed) = if found.watch.kind == file_watch::BACKING {
+        (Kind::Device, Deed::BlockDevice)
+    } else {
+        (Kind::Open, Deed::None)
+    };
+    let name = emit::Name::File(file);
     let exit =
         emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found);
     if outcome < 0 && exit as u32 == Exit::Submitted as u32 {

@@ -26,7 +26,8 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `iter/task`: `struct bpf_iter__task { meta, task }`. Run once, after the hooks above are attached.
+/// `iter/task`: `struct bpf_iter__task { meta, task }`. Run after the hooks above are attached, and
+/// again when a signer's program has become known.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 fn iter_processes(ctx: *mut core::ffi::c_void) -> i32 {

@@ -76,6 +76,10 @@ pub struct Access {
     pub process: Process,
     /// Another process that matters: who opened the descriptor that was used, whose memory was reached.
     pub other: Fact<Ancestor>,
+    /// `other` may dump no core but through a pipe.
+    pub core_limited: bool,
+    /// `i_rdev` of a device that was opened, in the kernel's encoding; 0 where it is none.
+    pub device: u32,
     /// What changed.
     pub change: Fact<Change>,
     /// A second text: the other path of a rename, a link or a mount, the path as it was asked for, an attribute's name.

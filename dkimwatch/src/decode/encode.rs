@@ -67,6 +67,10 @@ impl RecordBuilder {
         record.put(offset_of!(RawRecord, via), &(access.via as u16).to_le_bytes());
         record.u32(offset_of!(RawRecord, deed), access.deed as u32);
         record.mark(mark::SIGNER_RING, access.ring == Ring::Signer);
+        record.mark(mark::CORE_LIMITED, access.core_limited);
+        if size == EXTENDED {
+            record.u32(offset_of!(RawExtended, device), access.device);
+        }
         record.mark(mark::ATTEMPT_RING, access.ring == Ring::Attempt);
         if let Some(outcome) = record.fact(fact::OUTCOME, &access.outcome) {
             let raw = outcome.err().map_or(0, i32::wrapping_neg);

@@ -67,6 +67,8 @@ pub fn decode(bytes: &[u8]) -> Result<Access, DecodeError> {
         file: file(raw, facts),
         process: process(raw, facts),
         other: facts.of(more(fact::OTHER), || Some(ancestor(raw, offset_of!(RawExtended, other)))),
+        core_limited: facts.marked(mark::CORE_LIMITED),
+        device: if raw.is_extended() { raw.u32(offset_of!(RawExtended, device)) } else { 0 },
         change: facts.of(more(fact::CHANGE), || Some(change(raw))),
         second: facts.of(more(fact::SECOND), || second(raw, facts, deed)),
     })
@@ -92,7 +94,8 @@ fn second(raw: Fields<'_>, facts: Facts, deed: Deed) -> Option<KernelPath> {
     let used = raw.u32(offset_of!(RawExtended, second_len));
     let text = raw.text(offset_of!(RawExtended, second), used, limits::PATH_BYTES)?;
     let cut = facts.marked(mark::SECOND_CUT);
-    let bytes = if deed.second_is_path() { texts::path(text, cut) } else { text.to_vec() };
+    let bytes =
+        if deed.second_is_path() && !facts.marked(mark::AS_ASKED) { texts::path(text, cut) } else { text.to_vec() };
     Some(KernelPath { bytes, cut })
 }
 

@@ -180,6 +180,8 @@ impl Random {
                 ancestors_cut: self.chance(),
             },
             other: if extended { self.fact(Self::ancestor) } else { Fact::NotAsked },
+            core_limited: self.chance(),
+            device: if extended { self.u32() } else { 0 },
             change: if extended {
                 self.fact(|random| Change { before: random.attributes(), after: random.attributes() })
             } else {

@@ -6,12 +6,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use dkimwatch_common::watch::file_watch;
+use dkimwatch_common::{record::Kind, watch::file_watch};
 
 use super::{
     Action, JudgedAccess, JudgedKey, Policy, Reader, Role, Verdict, Watched,
     fit::{Detail, Fit, fit},
-    reason, severity, stranger,
+    memory, reason, severity, stranger,
 };
 use crate::{attribute::AttributedAccess, decode::Access};
 
@@ -24,7 +24,7 @@ use crate::{attribute::AttributedAccess, decode::Access};
 ///   `/proc/PID/exe` shows.
 #[must_use]
 pub fn judge(attributed: AttributedAccess, policy: &Policy) -> Option<JudgedAccess> {
-    if is_public(&attributed.access, policy) {
+    if is_public(&attributed.access, policy) || !memory::holds_key(&attributed.access, policy) {
         return None;
     }
     let action = Action::of(&attributed.access)?;
@@ -98,7 +98,8 @@ fn decide(attributed: &AttributedAccess, policy: &Policy, action: Action, key: &
             rule: format!("{}-mismatch/{}", role(reader), gravest.rule()),
             severity: details.iter().map(|detail| detail_severity(*detail)).max().unwrap_or(severity::HIGH),
             reason: reason::off(reader, details, attributed, policy, deed, action, key),
-            undecided: details.as_slice() == [Detail::Unexamined],
+            // Whatever else is off: the look may find something graver, or clear the program of it.
+            undecided: details.contains(&Detail::Unexamined),
         };
     }
     let kind = stranger::kind(attributed, policy);
@@ -150,7 +151,13 @@ fn key(access: &Access, policy: &Policy) -> JudgedKey {
         let bytes = access.file.path.known().map(|path| path.bytes.clone()).unwrap_or_default();
         PathBuf::from(OsString::from_vec(bytes))
     };
+    if let Some(key) = memory::key(access, policy) {
+        return key;
+    }
     match watched(access, policy) {
+        Some(folder @ Watched::Folder { .. }) if matches!(access.kind, Kind::Device | Kind::Memory) => {
+            memory::of(folder)
+        }
         Some(Watched::Key(key)) => key.clone(),
         Some(Watched::Folder { path, signer }) => {
             let opened = opened();

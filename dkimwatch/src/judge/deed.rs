@@ -66,6 +66,10 @@ fn verb(access: &Access, action: Action) -> (String, String) {
             both("took away the mount of", "take away the mount of")
         }
         Action::KeyMountedOver => both("mounted something over", "mount something over"),
+        Action::DeviceOpened if access.deed == Deed::MemoryDevice => both(
+            "opened the memory of the whole machine, in which there may be",
+            "open the memory of the whole machine, in which there may be",
+        ),
         Action::DeviceOpened => both("opened a device that holds", "open a device that holds"),
         Action::SignerMemoryAccessed => {
             let whose = access.other.known().map_or_else(|| "a process".to_owned(), process);
@@ -77,6 +81,9 @@ fn verb(access: &Access, action: Action) -> (String, String) {
                 Deed::CoreSignal | Deed::CoreDump => " (a core dump)",
                 _ => "",
             };
+            if access.deed == Deed::CoreDump {
+                return both("crashed, and dumped its memory (core(5)), which holds", "dump its memory, which holds");
+            }
             both(
                 &format!("reached the memory of {whose}{how}, which holds"),
                 &format!("reach the memory of {whose}{how}, which holds"),

@@ -103,6 +103,10 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         return Fit::Other;
     }
     let expected = expected(reader, image);
+    if expected.is_none() && image.id != newest.id && !is_at_its_path(reader, attributed) {
+        // The number of a former file, given to another program since.
+        return Fit::Other;
+    }
     let open = attributed.access.file.open.known();
     let writes = open.is_some_and(|open| open.writes() || open.created() || open.truncated());
     let checks = [
@@ -150,6 +154,15 @@ fn in_its_folder(reader: &Reader, attributed: &AttributedAccess, policy: &Policy
     let (Some(claimed), Some(place)) = (claimed, &reader.place) else { return true };
     let run = Path::new(OsStr::from_bytes(&claimed.path.bytes));
     attributed.executable.claim_differs || run.parent() == place.parent() || run.parent() == reader.executable.parent()
+}
+
+/// What it runs is called as the reader's program is.
+fn is_at_its_path(reader: &Reader, attributed: &AttributedAccess) -> bool {
+    let path = attributed.executable.path.as_deref();
+    [Some(&reader.executable), reader.place.as_ref()]
+        .iter()
+        .flatten()
+        .any(|one| Some(one.as_os_str().as_bytes()) == path)
 }
 
 /// It opened the key or read it: all that a signer does.

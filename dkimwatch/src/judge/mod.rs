@@ -6,6 +6,7 @@ mod decide;
 mod deed;
 mod fit;
 mod judged;
+mod memory;
 mod policy;
 mod public;
 mod reason;

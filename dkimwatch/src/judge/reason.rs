@@ -2,6 +2,8 @@
 
 use std::{fmt::Write as _, os::unix::ffi::OsStrExt as _};
 
+use dkimwatch_common::deed::Deed;
+
 use super::{Action, JudgedKey, Policy, Provenance, Reader, Role, code, deed, fit::Detail, stranger::Kind};
 use crate::{
     attribute::{AttributedAccess, Container},
@@ -290,6 +292,10 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, p
             format!("as {}; expected {}, which is no user of this host", who(attributed), or(&reader.users))
         }
         Detail::User => format!("as {}; expected {}", who(attributed), or(&reader.users)),
+        Detail::Deed if attributed.access.deed == Deed::CoreDump => {
+            "wherever the dump lies now, the key lies in it: find and delete it (coredumpctl, /proc/sys/kernel/core_pattern)"
+                .to_owned()
+        }
         Detail::Deed => "a signer only reads its key".to_owned(),
         Detail::Writes => "it opened the key for writing, and a signer only reads".to_owned(),
         Detail::Unit => {

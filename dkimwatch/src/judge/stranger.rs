@@ -6,6 +6,8 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
+use dkimwatch_common::record::Kind as Access;
+
 use super::{Policy, Reader, severity};
 use crate::{
     attribute::AttributedAccess,
@@ -53,6 +55,80 @@ pub(super) struct Tool {
     /// What it is, and what to do.
     pub(super) advice: &'static str,
 }
+
+/// Programs that look into devices for what they are, and not for what is on them. No shell, no copier, no debugger is among
+/// them.
+static DEVICE_TOOL: Tool = Tool {
+    rule: "stranger/device-tool",
+    severity: severity::NOTICE,
+    names: &[
+        "systemd-udevd",
+        "udevd",
+        "udevadm",
+        "blkid",
+        "blockdev",
+        "findfs",
+        "mount",
+        "umount",
+        "swapon",
+        "losetup",
+        "dmsetup",
+        "dmeventd",
+        "lvm",
+        "lvs",
+        "pvs",
+        "vgs",
+        "pvscan",
+        "vgscan",
+        "vgchange",
+        "lvchange",
+        "lvcreate",
+        "lvextend",
+        "lvmdbusd",
+        "mdadm",
+        "multipath",
+        "multipathd",
+        "cryptsetup",
+        "systemd-cryptsetup",
+        "fsck",
+        "e2fsck",
+        "fsck.ext4",
+        "fsck.ext3",
+        "fsck.ext2",
+        "fsck.xfs",
+        "fsck.btrfs",
+        "fsck.vfat",
+        "systemd-fsck",
+        "systemd-growfs",
+        "systemd-gpt-auto-generator",
+        "systemd-repart",
+        "systemd-homed",
+        "xfs_repair",
+        "btrfs",
+        "tune2fs",
+        "resize2fs",
+        "growpart",
+        "partprobe",
+        "partx",
+        "kpartx",
+        "fdisk",
+        "sfdisk",
+        "parted",
+        "smartd",
+        "smartctl",
+        "udisksd",
+        "grub-probe",
+        "grub-install",
+        "grub-bios-setup",
+        "os-prober",
+        "fwupd",
+        "dmidecode",
+        "biosdecode",
+        "lshw",
+    ],
+    only_writing: false,
+    advice: "It is a tool that looks after devices, and opens them to see what they are. If nobody and nothing ran it just now, find out who did",
+};
 
 static TOOLS: [Tool; 7] = [
     Tool {
@@ -248,6 +324,22 @@ fn in_open_folder(attributed: &AttributedAccess) -> bool {
 fn tool(attributed: &AttributedAccess, policy: &Policy) -> Option<&'static Tool> {
     const SYSTEM: [&[u8]; 6] =
         [b"/usr/bin/", b"/usr/sbin/", b"/bin/", b"/sbin/", b"/usr/libexec/", b"/opt/puppetlabs/"];
+    /// Where systemd, udev and udisks keep what is not for people to call.
+    const DAEMONS: [&[u8]; 6] = [
+        b"/usr/lib/systemd/",
+        b"/lib/systemd/",
+        b"/usr/lib/udev/",
+        b"/lib/udev/",
+        b"/usr/lib/udisks2/",
+        b"/usr/libexec/udisks2/",
+    ];
+    let tools: &[Tool] = match attributed.access.kind {
+        // Whoever has a signer's memory has the key.
+        Access::Memory => return None,
+        Access::Device => std::slice::from_ref(&DEVICE_TOOL),
+        _ => &TOOLS,
+    };
+    let device = tools.len() == 1;
     let process = &attributed.access.process;
     let image = process.image.known()?;
     let root = process.creds.known().is_some_and(|creds| creds.uid == 0);
@@ -257,11 +349,12 @@ fn tool(attributed: &AttributedAccess, policy: &Policy) -> Option<&'static Tool>
         && image.mnt_ns == policy.host_mnt_ns;
     // For a script `execve` was given the script; for a program its path, perhaps by a link.
     let path = if image.path.is_empty() { attributed.executable.path.as_deref()? } else { &image.path };
-    if !root || !trusted || !SYSTEM.iter().any(|folder| path.starts_with(folder)) {
+    let system = SYSTEM.iter().chain(DAEMONS.iter().filter(|_| device)).any(|folder| path.starts_with(folder));
+    if !root || !trusted || !system {
         return None;
     }
     let name = basename(path);
     let open = attributed.access.file.open.known();
     let writes = open.is_some_and(|open| open.writes() || open.created());
-    TOOLS.iter().find(|tool| tool.only_writing <= writes && tool.names.iter().any(|one| one.as_bytes() == name))
+    tools.iter().find(|tool| tool.only_writing <= writes && tool.names.iter().any(|one| one.as_bytes() == name))
 }

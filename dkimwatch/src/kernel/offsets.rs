@@ -17,6 +17,10 @@ pub(super) struct Resolved {
     pub(super) offsets: Offsets,
     /// 1 where the `vfs_*` functions take a mount's id map (5.12; then called `mnt_userns`) before the dentry.
     pub(super) idmap: u32,
+    /// 1 where `bpf_task_pt_regs()` is a helper (5.15).
+    pub(super) task_regs: u32,
+    /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14).
+    pub(super) io_uring_cqe: u32,
 }
 
 /// Resolves every field of the contract.
@@ -36,8 +40,19 @@ pub(super) fn resolve(path: &Path) -> Result<Resolved, KernelError> {
     });
     match missing {
         Some(paths) => Err(KernelError::FieldMissing { paths }),
-        None => Ok(Resolved { offsets, idmap: u32::from(takes_idmap(&btf)) }),
+        None => Ok(Resolved {
+            offsets,
+            idmap: u32::from(takes_idmap(&btf)),
+            task_regs: u32::from(has_function(&btf, "bpf_task_pt_regs")),
+            io_uring_cqe: u32::from(completes_with_cqe(&btf)),
+        }),
     }
+}
+
+/// Whether the kernel has a function of this name.
+fn has_function(btf: &Btf, name: &str) -> bool {
+    let found = btf.resolve_types_by_name(name).unwrap_or_default();
+    found.iter().any(|kind| matches!(kind, Type::Func(_)))
 }
 
 /// Whether `notify_change()` has its dentry second.
@@ -47,6 +62,17 @@ fn takes_idmap(btf: &Btf) -> bool {
         let Type::Func(function) = kind else { return false };
         let Ok(Type::FuncProto(proto)) = btf.resolve_chained_type(&function) else { return false };
         proto.parameters.get(1).and_then(|second| btf.resolve_name(second).ok()).is_some_and(|name| name == "dentry")
+    })
+}
+
+/// Whether `io_uring_complete` has three arguments (and, as every tracepoint's function, one before them).
+fn completes_with_cqe(btf: &Btf) -> bool {
+    let tracepoints = btf.resolve_types_by_name("btf_trace_io_uring_complete").unwrap_or_default();
+    tracepoints.into_iter().any(|kind| {
+        let Type::Typedef(typedef) = kind else { return false };
+        let Ok(Type::Ptr(function)) = btf.resolve_chained_type(&typedef) else { return false };
+        let Ok(Type::FuncProto(proto)) = btf.resolve_chained_type(&function) else { return false };
+        proto.parameters.len() == 4
     })
 }
 

@@ -78,7 +78,8 @@ impl Session {
         if let Some(sentence) = super::missing_rights() {
             return Err(KernelError::Rights(sentence));
         }
-        let offsets::Resolved { offsets, idmap } = offsets::resolve(Path::new(offsets::VMLINUX))?;
+        let offsets::Resolved { offsets, idmap, task_regs, io_uring_cqe } =
+            offsets::resolve(Path::new(offsets::VMLINUX))?;
         let offsets = pod::FieldOffsets(offsets);
         let btf = Btf::from_sys_fs()
             .map_err(|error| KernelError::Btf { path: offsets::VMLINUX.into(), reason: error.to_string() })?;
@@ -86,6 +87,8 @@ impl Session {
             .btf(Some(&btf))
             .override_global(globals::OFFSETS, &offsets, true)
             .override_global(globals::IDMAP, &idmap, true)
+            .override_global(globals::TASK_REGS, &task_regs, true)
+            .override_global(globals::IO_URING_CQE, &io_uring_cqe, true)
             .override_global(globals::LOG_LEVEL, &log_level, true)
             .load(KERNEL_OBJECT)?;
 
@@ -98,6 +101,8 @@ impl Session {
             scripts: take(&mut ebpf, maps::SCRIPTS, HashMap::try_from)?,
             libraries: take(&mut ebpf, maps::LIBRARIES, HashMap::try_from)?,
             ways: take(&mut ebpf, maps::WAYS, HashMap::try_from)?,
+            backing: take(&mut ebpf, maps::BACKING, HashMap::try_from)?,
+            routed_anew: false,
         };
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
         let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;
@@ -124,6 +129,18 @@ impl Session {
     fn keep_processes(&mut self) -> Result<(), KernelError> {
         for name in PROCESS_TABLE {
             backend::attach_btf_tracepoint(&mut self.ebpf, name, name, &self.btf)?;
+        }
+        identify::run(iterator(&mut self.ebpf, programs::ITER_PROCESSES)?, programs::ITER_PROCESSES).map(drop)
+    }
+
+    /// Takes processes that run a signer's program, and are older than the watch, for signers: what they have in memory is
+    /// watched. Once for each program that has become known.
+    ///
+    /// # Errors
+    /// When the iterator cannot be run.
+    pub fn recall_signers(&mut self) -> Result<(), KernelError> {
+        if !std::mem::take(&mut self.watch_set.routed_anew) {
+            return Ok(());
         }
         identify::run(iterator(&mut self.ebpf, programs::ITER_PROCESSES)?, programs::ITER_PROCESSES).map(drop)
     }

@@ -20,6 +20,9 @@ pub struct WatchSet {
     pub(super) scripts: HashMap<MapData, u64, u32>,
     pub(super) libraries: HashMap<MapData, pod::File, u64>,
     pub(super) ways: HashMap<MapData, pod::File, u32>,
+    pub(super) backing: HashMap<MapData, pod::File, u32>,
+    /// A signer's program was met for the first time.
+    pub(super) routed_anew: bool,
 }
 
 impl WatchSet {
@@ -82,7 +85,9 @@ impl WatchSet {
     /// When a map is full or refuses.
     pub fn route_signer(&mut self, executable: FileId, script: Option<&[u8]>) -> Result<(), KernelError> {
         // A program that is a signer by itself as well stays one.
-        let is_program = matches!(self.signers.get(&pod::File(executable), 0), Ok(signer::PROGRAM));
+        let before = self.signers.get(&pod::File(executable), 0);
+        self.routed_anew |= before.is_err();
+        let is_program = matches!(before, Ok(signer::PROGRAM));
         let kind = if script.is_some() && !is_program { signer::INTERPRETER } else { signer::PROGRAM };
         if let Some(script) = script {
             let path = filter::name_hash(|i| word(script, i as usize));
@@ -105,6 +110,15 @@ impl WatchSet {
     /// When the map is full or refuses.
     pub fn leads(&mut self, folder: FileId, tag: Tag) -> Result<(), KernelError> {
         self.ways.insert(pod::File(folder), tag, 0).map_err(KernelError::map(maps::WAYS))
+    }
+
+    /// Watches the file behind a loop device whose file system holds a key.
+    ///
+    /// # Errors
+    /// When the map is full or refuses.
+    pub fn arm_backing(&mut self, file: FileId, tag: Tag) -> Result<(), KernelError> {
+        self.fill_slot(file.ino)?;
+        self.backing.insert(pod::File(file), tag, 0).map_err(KernelError::map(maps::BACKING))
     }
 
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {

@@ -87,19 +87,24 @@ impl Question {
         let process = &access.process;
         let whole = |path: &crate::decode::KernelPath| (!path.cut).then(|| path.bytes.clone());
         let path = access.file.path.known().and_then(whole).zip(access.second.known().and_then(whole));
+        let joined = |(base, text): (Vec<u8>, Vec<u8>)| joined(&base, super::first_text(&text));
         Self {
             pid: process.pid,
             start_ns: process.start_ns,
             inner_pid: process.inner_pid.known().copied().unwrap_or(process.pid),
             mnt_ns: process.namespaces.known().map_or(0, |ns| ns.mnt),
             forebears: process.ancestors.iter().map(|one| (one.pid, one.start_ns)).collect(),
-            path: path.map(|(base, text)| joined(&base, &text)),
+            path: path.map(joined),
         }
     }
 }
 
 /// A folder's path and one that begins there.
 pub(super) fn joined(base: &[u8], text: &[u8]) -> Vec<u8> {
+    if text.is_empty() {
+        // `AT_EMPTY_PATH` and its kin: the place itself.
+        return base.to_vec();
+    }
     let base = base.strip_suffix(b"/").unwrap_or(base);
     let text = text.strip_prefix(b"/").unwrap_or(text);
     [base, text].join(&b'/')
@@ -367,7 +372,7 @@ mod tests {
         assert_eq!(magic("/dev/fd/3"), Magic::Link(b"/proc/7/fd/3".to_vec()));
         assert_eq!(magic("/proc/self/cwd/key"), Magic::Link(b"/proc/7/cwd/key".to_vec()));
         assert_eq!(magic("/proc/self/status"), Magic::No);
-        assert_eq!(magic("/home/proc/self/root"), Magic::No);
+        assert_eq!(magic("/srv/proc/self/root"), Magic::No);
     }
 
     #[test]
@@ -377,5 +382,6 @@ mod tests {
         assert_eq!(below(b"/etc", b"/"), Some(b"/etc".as_slice()));
         assert_eq!(joined(b"/", b"/etc/key"), b"/etc/key");
         assert_eq!(joined(b"/srv", b"a/b"), b"/srv/a/b");
+        assert_eq!(joined(b"/srv/key", b""), b"/srv/key");
     }
 }

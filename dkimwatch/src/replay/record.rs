@@ -44,6 +44,11 @@ pub(super) struct Record {
     #[serde(default)]
     other: Recorded<Forebear>,
     #[serde(default)]
+    core_limited: bool,
+    /// The kernel's encoding.
+    #[serde(default)]
+    device: u32,
+    #[serde(default)]
     change: Recorded<Changed>,
     #[serde(default)]
     second: Recorded<Text>,
@@ -321,6 +326,8 @@ impl Record {
             file: self.file.opened(),
             process: self.process.process(),
             other: self.other.0.map(Forebear::ancestor),
+            core_limited: self.core_limited,
+            device: self.device,
             change: self.change.0.map(|changed| Change { before: changed.before.into(), after: changed.after.into() }),
             second: self.second.0.map(kernel_path),
         })

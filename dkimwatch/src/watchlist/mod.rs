@@ -5,8 +5,10 @@
 //! withdrawn. A watch ends when its inode number is found to belong to another file ([`WatchList::is_stale`]).
 
 mod changes;
+mod devices;
 mod dpkg;
 mod folders;
+mod infs;
 mod places;
 mod provenance;
 mod readers;
@@ -18,6 +20,7 @@ pub use changes::{Change, Changes};
 pub use provenance::Answer;
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -62,6 +65,8 @@ pub struct WatchList {
     mounts: places::Places,
     /// What is there, as stat(2) names it.
     places: Places,
+    /// The devices that all of it lies on.
+    devices: devices::Devices,
 }
 
 /// A path to arm, and what for.
@@ -126,6 +131,7 @@ impl WatchList {
             concerned: Vec::new(),
             mounts: places::Places::default(),
             places: Places::default(),
+            devices: devices::Devices::default(),
         }
     }
 
@@ -172,6 +178,7 @@ impl WatchList {
         let ways = ways::to(targets.iter().map(|target| (target.path.as_path(), target.purpose.tag())));
         targets.extend(ways.into_iter().map(|(path, tag)| Target { path, purpose: Purpose::Way(tag) }));
         let mut places = Places::default();
+        let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
@@ -188,11 +195,19 @@ impl WatchList {
             for (target, identified) in opened.into_iter().zip(session.identify(&handles)?) {
                 if let Some(identified) = identified {
                     arm(session, target, &identified)?;
+                    if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose {
+                        let first = systems.entry(identified.file.dev).or_insert(tag);
+                        *first = tag.min(*first);
+                    }
                 }
             }
         }
+        self.add_paths(&mut places);
         self.places = places;
         readers::resolve(&self.settings, &mut self.policy, &mut self.executables, session)?;
+        session.recall_signers()?;
+        self.devices.look_again(systems);
+        self.arm_backing(session)?;
         self.concerned = targets
             .into_iter()
             .filter(|target| matches!(target.purpose, Purpose::Folder(_) | Purpose::Nest(..)))
@@ -203,6 +218,37 @@ impl WatchList {
         self.concerned.dedup();
         self.mounts.also(&self.concerned);
         Ok(())
+    }
+
+    /// Has the files behind loop devices watched.
+    fn arm_backing(&self, session: &mut Session) -> Result<(), KernelError> {
+        let files = self.devices.files().filter_map(|(path, tag)| Some((Handle::open(path).ok()?, tag)));
+        let (handles, tags): (Vec<Handle>, Vec<Tag>) = files.take(BATCH).unzip();
+        for (identified, tag) in session.identify(&handles)?.into_iter().zip(tags) {
+            if let Some(identified) = identified {
+                session.watch_set.arm_backing(identified.file, tag)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a key that can be read through a block device, by the kernel's number of it.
+    pub fn on_device(&mut self, device: u32) -> Option<Tag> {
+        self.devices.tag(device)
+    }
+
+    /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
+    fn add_paths(&self, places: &mut Places) {
+        for (tag, entry) in (0..).zip(&self.policy.watched) {
+            let (path, is_folder) = match entry {
+                Watched::Key(key) => (&key.path, false),
+                Watched::Folder { path, .. } => (path, true),
+            };
+            let resolved = std::fs::canonicalize(path).ok();
+            for path in std::iter::once(path).chain(resolved.as_ref()) {
+                places.add_path(path.as_os_str().as_bytes().to_vec(), tag, is_folder);
+            }
+        }
     }
 
     /// What was found out of a reader's executable; never, when nothing is asked. [`Self::learn`] wants to know.
@@ -226,6 +272,13 @@ impl WatchList {
         };
         if tokio::time::timeout(AT_START, all).await.is_err() {
             tracing::warn!("the signers' programs are still being looked at; what they do meanwhile is judged late");
+        }
+    }
+
+    /// Gives an access the paths that the host has, where the hook knew them in their file system only.
+    pub fn resolve_paths(&self, access: &mut Access) {
+        if access.file.path_in_fs {
+            infs::resolve(access, &self.policy);
         }
     }
 

@@ -307,6 +307,10 @@ mod tests {
         assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
 
         assert!(examiner.ask(question(&program, &[])));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the examiner is to be in the midst of waiting, of which nothing tells"
+        )]
         std::thread::sleep(Duration::from_millis(50));
         let relative = program.strip_prefix("/").unwrap().display().to_string();
         fs::write(dpkg.join("info/signer.md5sums"), format!("{}  {relative}\n", A.1)).unwrap();

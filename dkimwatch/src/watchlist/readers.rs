@@ -1,10 +1,6 @@
 //! The expected readers, resolved: an executable's path to what the kernel says lies there, a user's name to its uid.
 
-use std::{
-    collections::HashMap,
-    os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
-};
+use std::{collections::HashMap, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use dkimwatch_common::{identity::Identified, watch::Tag};
 

@@ -4,11 +4,17 @@
 //! code 0 when it got them, 1 when the road is closed; the reason goes to standard error.
 
 mod bodies;
+mod data;
 mod lies;
+mod look;
 mod loot;
+mod memory;
 mod raw;
+mod reads;
 mod ring;
+mod signer;
 mod tamper;
+mod uring;
 mod ways;
 
 use std::{env, ffi::OsString, io::Write as _, process::ExitCode};
@@ -33,8 +39,17 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let all = [ways::ROADS, bodies::ROADS, lies::ROADS, tamper::ROADS];
-    let road = all.into_iter().flatten().find(|(name, _)| wanted == *name);
+    let roads = [
+        ways::ROADS,
+        bodies::ROADS,
+        data::ROADS,
+        lies::ROADS,
+        look::ROADS,
+        memory::ROADS,
+        signer::ROADS,
+        tamper::ROADS,
+    ];
+    let road = roads.into_iter().flatten().find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)
 }

@@ -11,7 +11,7 @@ use dkimwatch_common::{
     identity::{FileId, Identified},
     offsets::Offsets,
     record::{Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord},
-    watch::{DirWatch, FileWatch, NestName, Opener, Refusal, SeenBy},
+    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy},
 };
 
 use super::own_types;
@@ -62,7 +62,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(RawAncestor { start, exe, pid, uid, comm }),
         layout!(RawAttributes { size, mode, uid, gid, nlink, flags, pad }),
         layout!(RawChange { before, after }),
-        layout!(RawExtended { record, other, change, second_len, pad, second }),
+        layout!(RawExtended { record, other, change, second_len, device, second }),
         layout!(RawRecord {
             header,
             boot_ns,
@@ -116,6 +116,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(NestName { dir, name }),
         layout!(SeenBy { file, start, exec, tgid, how }),
         layout!(Opener { file, process }),
+        layout!(Holder { file, start, exec, tag, kind }),
         layout!(Refusal { what, whom, kind, id }),
         ("Offsets", offsets()),
     ]

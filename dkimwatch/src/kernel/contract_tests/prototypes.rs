@@ -2,7 +2,8 @@
 //!
 //! A comment gives the form of today; it may tell of another (`until 4.18 it had a second argument, …`, `since 6.16 with a
 //! second argument, …`, `the LSM hook has no flags`) and from when the function exists (`6.10 and later`). A vendor's
-//! kernel has newer forms than its number says, so any form that the comment tells of will do.
+//! kernel has newer forms than its number says, so any form that the comment tells of will do. One that names an option ((`CONFIG_DEVMEM`)) may be
+//! missing.
 
 use std::{fs, path::Path};
 
@@ -218,7 +219,9 @@ fn compare(hook: &Hook, btf: &Btf, release: &str) -> Result<bool, String> {
     let Some(kernel) = in_kernel(btf, &symbol, tracepoint) else {
         let younger = hook.since().zip(version(release)).is_some_and(|(since, now)| now < since);
         let without_bpf_lsm = matches!(hook.at, At::Lsm(_)) && in_kernel(btf, "bpf_lsm_file_open", false).is_none();
-        return if younger || without_bpf_lsm {
+        // A part of the kernel that it can be built without.
+        let optional = hook.comment.contains("(`CONFIG_");
+        return if younger || without_bpf_lsm || optional {
             Ok(false)
         } else {
             Err(format!("{}: Linux {release} has no {symbol}", hook.place))

@@ -7,45 +7,59 @@ use crate::kernel::Backend;
 
 const DATA: Limit = (
     "data-without-open",
-    "data reached without an own open (inherited or passed descriptors, io_uring, 32-bit system calls): this kernel has no mm_filemap_* tracepoints (6.10)",
+    "data reached without an own open (inherited or passed descriptors, mappings, 32-bit system calls): this kernel has no mm_filemap_* tracepoints (6.10)",
 );
+const THROUGH_DESCRIPTOR: Limit = (
+    "inherited-descriptor",
+    "reads and writes through a descriptor that another process opened (inherited, passed over a socket): the opener is reported, the later reader is not",
+);
+const THROUGH_MAPPING: Limit =
+    ("inherited-mapping", "data reached by a mapping that a process got from its parent, or had before the start");
+const IO_URING: Limit = (
+    "io-uring-open",
+    "an open through io_uring: this kernel's io_uring_complete tracepoint does not name the request (5.18)",
+);
+
+/// The same for both backends that have trampolines: an LSM hook on permission would be asked no more often, but only after
+/// other modules.
+const TRAMPOLINES: &[Part] = &[
+    Part::new(
+        programs::FENTRY_FILE_PERMISSION,
+        Hook::FilePermission,
+        Attach::Fentry("security_file_permission"),
+        THROUGH_DESCRIPTOR,
+    ),
+    Part::new(programs::FENTRY_MMAP_FILE, Hook::MmapFile, Attach::Fentry("security_mmap_file"), THROUGH_DESCRIPTOR),
+    Part::new(programs::FENTRY_MAP_PAGES, Hook::MapPages, Attach::Fentry("filemap_map_pages"), THROUGH_MAPPING),
+    Part::new(programs::FENTRY_FAULT, Hook::PageFault, Attach::Fentry("filemap_fault"), THROUGH_MAPPING),
+];
+
+const TRACEPOINTS: &[Part] = &[
+    Part::new(programs::IO_URING_COMPLETE, Hook::IoUringComplete, Attach::BtfTracepoint("io_uring_complete"), IO_URING),
+    Part::new(programs::FILEMAP_GET_PAGES, Hook::FilemapGetPages, Attach::BtfTracepoint("mm_filemap_get_pages"), DATA),
+    Part::new(programs::FILEMAP_MAP_PAGES, Hook::FilemapMapPages, Attach::BtfTracepoint("mm_filemap_map_pages"), DATA),
+    Part::new(programs::FILEMAP_FAULT, Hook::FilemapFault, Attach::BtfTracepoint("mm_filemap_fault"), DATA),
+];
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
-        Backend::Lsm | Backend::Fentry => &[],
-        Backend::Tracepoint => {
-            const {
-                &[
-                    Part::new(
-                        programs::FILEMAP_GET_PAGES,
-                        Hook::FilemapGetPages,
-                        Attach::BtfTracepoint("mm_filemap_get_pages"),
-                        DATA,
-                    ),
-                    Part::new(
-                        programs::FILEMAP_MAP_PAGES,
-                        Hook::FilemapMapPages,
-                        Attach::BtfTracepoint("mm_filemap_map_pages"),
-                        DATA,
-                    ),
-                    Part::new(
-                        programs::FILEMAP_FAULT,
-                        Hook::FilemapFault,
-                        Attach::BtfTracepoint("mm_filemap_fault"),
-                        DATA,
-                    ),
-                ]
-            }
-        }
+        Backend::Lsm | Backend::Fentry => TRAMPOLINES,
+        Backend::Tracepoint => TRACEPOINTS,
     }
 }
 
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
-        Backend::Lsm | Backend::Fentry => &[(
-            "inherited-descriptor",
-            "reads through a descriptor that another process opened (inherited, passed over a socket): the opener is reported, the later reader is not",
-        )],
-        Backend::Tracepoint => &[],
+        Backend::Lsm | Backend::Fentry => &[],
+        Backend::Tracepoint => &[
+            (
+                "data-around-cache",
+                "data reached without an own open and not read through the page cache: by O_DIRECT, by a reflink or a comparison of extents, or of a file on tmpfs that is not mapped",
+            ),
+            (
+                "written-without-open",
+                "a write through a descriptor that another process opened for writing: the opener is reported, as one that may change the key",
+            ),
+        ],
     }
 }

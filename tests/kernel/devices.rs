@@ -1,0 +1,177 @@
+//! A key by the device that it lies on.
+
+use std::{
+    fs::{self, File},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dkimwatch_tests::support::{Event, Events};
+
+use crate::{
+    Sentence,
+    loot::{Loot, names, stolen, thief},
+    scene::{BYTES, Scene, alarms, is, run},
+};
+
+pub(crate) const SENTENCES: &[Sentence] = &[
+    ("the_disk_that_holds_the_key_is_read_by_a_node_of_ones_own", disk),
+    ("a_loop_device_that_holds_a_key_is_read", loop_device),
+    ("the_image_behind_a_loop_device_is_read", image),
+    ("a_mapping_made_of_a_device_with_a_key_is_read", mapping),
+    ("a_device_that_holds_a_key_is_opened_by_a_tool_for_devices", tool),
+];
+
+/// What was said of devices, by this process.
+fn opened(scene: &Scene, name: &str, pid: u32) -> Result<Events> {
+    scene.settled(name, &scene.key(name))?;
+    Ok(scene.watch.events_where(|event| event.pid() == Some(pid) && event.is_access()))
+}
+
+fn blamed(scene: &Scene, name: &str, loot: &Loot) -> Result<Event> {
+    let event = opened(scene, name, loot.pid)?.one("by the thief")?.clone();
+    is(&event, "event.action", "device-opened")?;
+    is(&event, "dkimwatch.deed", "block-device")?;
+    names(&event, loot)?;
+    alarms(&event)?;
+    is(&event, "process.executable", &scene.thief().display().to_string())?;
+    Ok(event)
+}
+
+/// A node of a device, wherever we like and under no telling name.
+fn node(scene: &Scene, name: &str, device: u64) -> Result<PathBuf> {
+    let node = scene.folder(name).join("innocent");
+    let (major, minor) = (rustix::fs::major(device).to_string(), rustix::fs::minor(device).to_string());
+    run(Command::new("mknod").arg(&node).args(["b", &major, &minor]))?;
+    ensure!(fs::metadata(&node)?.file_type().is_block_device(), "no block device");
+    Ok(node)
+}
+
+/// Where a file's first byte lies on its device (`FS_IOC_FIEMAP`), once it lies there.
+fn place(path: &Path) -> Result<u64> {
+    /// `struct fiemap` with one `struct fiemap_extent` (`include/uapi/linux/fiemap.h`).
+    #[repr(C)]
+    #[derive(Default)]
+    struct Map {
+        start: u64,
+        length: u64,
+        flags: u32,
+        mapped: u32,
+        count: u32,
+        reserved: u32,
+        logical: u64,
+        physical: u64,
+        extent_length: u64,
+        reserved_64: [u64; 2],
+        extent_flags: u32,
+        reserved_32: [u32; 3],
+    }
+    const FS_IOC_FIEMAP: libc::c_ulong = 0xc020_660b;
+    let file = File::open(path)?;
+    file.sync_all()?;
+    let mut map = Map { length: u64::MAX, count: 1, ..Map::default() };
+    // SAFETY: a struct with room for the one extent that it asks for.
+    let answer = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut map) };
+    ensure!(answer == 0, "FIEMAP: {}", std::io::Error::last_os_error());
+    ensure!(map.mapped == 1 && map.logical == 0 && map.physical != 0, "it lies nowhere");
+    Ok(map.physical)
+}
+
+/// Reads the key's bytes from a device or an image.
+fn raw(scene: &Scene, from: &Path, offset: u64) -> Result<Loot> {
+    stolen(thief(scene).arg("raw").arg(from).args([offset.to_string(), BYTES.len().to_string()]))
+}
+
+fn disk(scene: &Scene) -> Result<()> {
+    let name = "the_disk_that_holds_the_key_is_read_by_a_node_of_ones_own";
+    let key = scene.key(name);
+    let device = fs::metadata(&key)?.dev();
+    if rustix::fs::major(device) == 0 {
+        scene.absent(name, "the keys lie on no block device");
+        return Ok(());
+    }
+    let node = node(scene, name, device)?;
+    let loot = raw(scene, &node, place(&key)?)?;
+    is(&blamed(scene, name, &loot)?, "file.path", &node.display().to_string())
+}
+
+/// A key on an ext4 in a file, and where it lies there.
+fn on_loop(scene: &Scene) -> Result<(u64, u64)> {
+    let key = scene.grounds.at("ext4").join("keys/key.private");
+    Ok((fs::metadata(&key)?.dev(), place(&key)?))
+}
+
+fn loop_device(scene: &Scene) -> Result<()> {
+    let name = "a_loop_device_that_holds_a_key_is_read";
+    let (device, offset) = on_loop(scene)?;
+    let loot = raw(scene, &node(scene, name, device)?, offset)?;
+    let event = blamed(scene, name, &loot)?;
+    let key = event.text("dkimwatch.key.path").map(PathBuf::from).context("a key")?;
+    ensure!(key.starts_with(scene.grounds.at("ext4")), "the key is {}\n{event}", key.display());
+    Ok(())
+}
+
+fn image(scene: &Scene) -> Result<()> {
+    let name = "the_image_behind_a_loop_device_is_read";
+    let (_, offset) = on_loop(scene)?;
+    let image = scene.grounds.at("ext4").with_extension("image");
+    let loot = raw(scene, &image, offset)?;
+    is(&blamed(scene, name, &loot)?, "file.path", &image.display().to_string())
+}
+
+/// A mapping that is taken away again.
+struct Mapping(&'static str);
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        let _ = Command::new("dmsetup").args(["remove", self.0]).stderr(Stdio::null()).status();
+    }
+}
+
+fn mapping(scene: &Scene) -> Result<()> {
+    const MAPPING: &str = "dkimwatch-test";
+    let name = "a_mapping_made_of_a_device_with_a_key_is_read";
+    let (device, offset) = on_loop(scene)?;
+    let numbers = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let _ = Command::new("modprobe").arg("dm-mod").stderr(Stdio::null()).status();
+    let sectors = fs::read_to_string(format!("/sys/dev/block/{numbers}/size"))?;
+    let table = format!("0 {} linear {numbers} 0", sectors.trim());
+    let mut create = Command::new("dmsetup");
+    create.args(["create", MAPPING, "--noudevsync", "--readonly", "--table", &table]);
+    let made = create.output();
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            scene.absent(name, format!("no dmsetup: {error}"));
+            return Ok(());
+        }
+    };
+    if !made.status.success() {
+        // Of two who mount a device, or map it, the second is refused by some kernels.
+        scene.absent(name, format!("no mapping: {}", String::from_utf8_lossy(&made.stderr).trim().replace('\n', "; ")));
+        return Ok(());
+    }
+    let _mapping = Mapping(MAPPING);
+    let info = Command::new("dmsetup").args(["info", "-c", "--noheadings", "-o", "major,minor", MAPPING]).output()?;
+    let info = String::from_utf8(info.stdout)?;
+    let (major, minor) = info.trim().split_once(':').context("its number")?;
+    let node = node(scene, name, rustix::fs::makedev(major.parse()?, minor.parse()?))?;
+    let loot = raw(scene, &node, offset)?;
+    blamed(scene, name, &loot).map(drop)
+}
+
+fn tool(scene: &Scene) -> Result<()> {
+    let name = "a_device_that_holds_a_key_is_opened_by_a_tool_for_devices";
+    let (device, _) = on_loop(scene)?;
+    let node = node(scene, name, device)?;
+    let pid = run(Command::new("blockdev").arg("--getsize64").arg(&node))?;
+    let event = opened(scene, name, pid)?.one("by the tool")?.clone();
+    is(&event, "event.action", "device-opened")?;
+    is(&event, "rule.id", "stranger/device-tool")?;
+    is(&event, "dkimwatch.severity", "notice")
+}
