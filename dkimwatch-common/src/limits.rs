@@ -71,7 +71,16 @@ pub const SIGNER_RING: u32 = 8 << 20;
 /// out a theft.
 pub const ATTEMPT_RING: u32 = 2 << 20;
 
+/// Deeds that are being done at this moment, and the longest that one may be on its way: an older one was never ended.
+pub const PENDING: u32 = 1_024;
+/// See [`PENDING`].
+pub const PENDING_NS: u64 = 10_000_000_000;
+/// Mounts that are looked through for one of the host's that shares with a mount what is mounted on it.
+pub const PEERS: usize = 32;
+
 /// Entries of the settings.
 pub const SETTINGS: u32 = 4;
 /// Setting: [`crate::record::Via`] of the backend that is tried, for programs that several backends share.
 pub const SETTING_VIA: u32 = 0;
+/// Setting: the host's mount namespace (`ns.inum`), in which a mount over a key hides it.
+pub const SETTING_MOUNTS: u32 = 1;

@@ -32,8 +32,10 @@ pub mod maps {
     pub const SIGNER_RING: &str = "SIGNER_RING";
     /// Refused attempts.
     pub const ATTEMPT_RING: &str = "ATTEMPT_RING";
-    /// Folders that lead to what is watched: `FileId` → 1.
+    /// Folders that lead to what is watched: `FileId` → the tag of one such.
     pub const WAYS: &str = "WAYS";
+    /// Deeds that are being done, by thread.
+    pub const PENDING: &str = "PENDING";
     /// `Refusal` → when it was told last.
     pub const RECENT: &str = "RECENT";
     /// Attributes of what is watched, as they were last: `FileId` → `RawAttributes`.
@@ -60,6 +62,7 @@ pub mod maps {
         SEEN,
         OPENERS,
         WAYS,
+        PENDING,
         RECENT,
         ATTRIBUTES,
         CHANGES,
@@ -153,6 +156,52 @@ pub mod programs {
     pub const FENTRY_MAP_PAGES: &str = "fentry_map_pages";
     /// `fentry/filemap_fault`.
     pub const FENTRY_FAULT: &str = "fentry_fault";
+    /// `fentry/vfs_unlink`.
+    pub const FENTRY_UNLINK: &str = "fentry_unlink";
+    /// `fexit/vfs_unlink`.
+    pub const FEXIT_UNLINK: &str = "fexit_unlink";
+    /// `fentry/vfs_rmdir`.
+    pub const FENTRY_RMDIR: &str = "fentry_rmdir";
+    /// `fexit/vfs_rmdir`.
+    pub const FEXIT_RMDIR: &str = "fexit_rmdir";
+    /// `fentry/vfs_rename`.
+    pub const FENTRY_RENAME: &str = "fentry_rename";
+    /// `fexit/vfs_rename`.
+    pub const FEXIT_RENAME: &str = "fexit_rename";
+    /// `fentry/vfs_link`.
+    pub const FENTRY_LINK: &str = "fentry_link";
+    /// `fexit/vfs_link`.
+    pub const FEXIT_LINK: &str = "fexit_link";
+    /// `fentry/notify_change`.
+    pub const FENTRY_NOTIFY_CHANGE: &str = "fentry_notify_change";
+    /// `fexit/notify_change`.
+    pub const FEXIT_NOTIFY_CHANGE: &str = "fexit_notify_change";
+    /// `fentry/vfs_setxattr`.
+    pub const FENTRY_SETXATTR: &str = "fentry_setxattr";
+    /// `fexit/vfs_setxattr`.
+    pub const FEXIT_SETXATTR: &str = "fexit_setxattr";
+    /// `fentry/vfs_removexattr`.
+    pub const FENTRY_REMOVEXATTR: &str = "fentry_removexattr";
+    /// `fexit/vfs_removexattr`.
+    pub const FEXIT_REMOVEXATTR: &str = "fexit_removexattr";
+    /// `fentry/vfs_set_acl`.
+    pub const FENTRY_SET_ACL: &str = "fentry_set_acl";
+    /// `fexit/vfs_set_acl`.
+    pub const FEXIT_SET_ACL: &str = "fexit_set_acl";
+    /// `fentry/vfs_remove_acl`.
+    pub const FENTRY_REMOVE_ACL: &str = "fentry_remove_acl";
+    /// `fexit/vfs_remove_acl`.
+    pub const FEXIT_REMOVE_ACL: &str = "fexit_remove_acl";
+    /// `fentry/vfs_fileattr_set`.
+    pub const FENTRY_FILEATTR_SET: &str = "fentry_fileattr_set";
+    /// `fexit/vfs_fileattr_set`.
+    pub const FEXIT_FILEATTR_SET: &str = "fexit_fileattr_set";
+    /// `fentry/path_umount`.
+    pub const FENTRY_PATH_UMOUNT: &str = "fentry_path_umount";
+    /// `fexit/path_umount`.
+    pub const FEXIT_PATH_UMOUNT: &str = "fexit_path_umount";
+    /// `fexit/attach_recursive_mnt`: something was mounted.
+    pub const FEXIT_ATTACH_MOUNT: &str = "fexit_attach_mount";
     /// `tp_btf/sched_process_exec`.
     pub const PROCESS_EXEC: &str = "sched_process_exec";
     /// `tp_btf/sched_process_fork`.
@@ -203,6 +252,29 @@ pub mod programs {
         FENTRY_MMAP_FILE,
         FENTRY_MAP_PAGES,
         FENTRY_FAULT,
+        FENTRY_UNLINK,
+        FEXIT_UNLINK,
+        FENTRY_RMDIR,
+        FEXIT_RMDIR,
+        FENTRY_RENAME,
+        FEXIT_RENAME,
+        FENTRY_LINK,
+        FEXIT_LINK,
+        FENTRY_NOTIFY_CHANGE,
+        FEXIT_NOTIFY_CHANGE,
+        FENTRY_SETXATTR,
+        FEXIT_SETXATTR,
+        FENTRY_REMOVEXATTR,
+        FEXIT_REMOVEXATTR,
+        FENTRY_SET_ACL,
+        FEXIT_SET_ACL,
+        FENTRY_REMOVE_ACL,
+        FEXIT_REMOVE_ACL,
+        FENTRY_FILEATTR_SET,
+        FEXIT_FILEATTR_SET,
+        FENTRY_PATH_UMOUNT,
+        FEXIT_PATH_UMOUNT,
+        FEXIT_ATTACH_MOUNT,
         PROCESS_EXEC,
         PROCESS_FORK,
         PROCESS_EXIT,

@@ -14,7 +14,10 @@ use dkimwatch_common::{
     watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
 };
 
-use crate::change::{Change, Place};
+use crate::{
+    change::{Change, Place},
+    pending::Pending,
+};
 
 /// Watched files.
 #[map]
@@ -56,9 +59,13 @@ pub static SEEN: LruHashMap<SeenBy, u32> = LruHashMap::with_max_entries(limits::
 #[map]
 pub static OPENERS: LruHashMap<u64, Opener> = LruHashMap::with_max_entries(limits::OPENERS, 0);
 
-/// Folders that lead to what is watched: an open refused at one is always told.
+/// Folders that lead to what is watched, with the tag of one such: an open refused at one is always told.
 #[map]
 pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 0);
+
+/// Deeds that are being done, by the thread that does them.
+#[map]
+pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(limits::PENDING, 0);
 
 /// Refusals that were told a moment ago.
 #[map]

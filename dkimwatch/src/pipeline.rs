@@ -300,7 +300,7 @@ impl Pipeline {
         let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
         if !known && folder != FileId::default() {
             // It leads to a key, by a link or a mount that the list does not know of.
-            if let Err(error) = self.session.watch_set.leads(folder) {
+            if let Err(error) = self.session.watch_set.leads(folder, access.file.tag) {
                 tracing::error!(%error, "cannot note a folder that leads to a key");
             }
         }
