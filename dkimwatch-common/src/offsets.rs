@@ -378,8 +378,6 @@ offsets! {
     regs_r10: Optional ["pt_regs.r10"];
     /// `pt_regs->r8`: the fifth.
     regs_r8: Optional ["pt_regs.r8"];
-    /// `pt_regs->orig_ax`: the number of the system call.
-    regs_number: Optional ["pt_regs.orig_ax"];
 
     /// `linux_binprm->file`.
     bprm_file: Required ["linux_binprm.file"];

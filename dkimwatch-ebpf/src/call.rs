@@ -1,10 +1,12 @@
 //! Which system call, or which request of a ring, a hook runs in: what is being done to a file, and through which
 //! descriptor, where the hook itself knows only the inode.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
 use dkimwatch_common::deed::Deed;
 
-use crate::memory::{Memory, Probed, Ptr, offset, pointer, present, u32_at, u64_at};
+use crate::{
+    memory::{Memory, Probed, Ptr, offset, pointer, present, u32_at, u64_at},
+    syscall,
+};
 
 /// `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -39,8 +41,7 @@ impl Registers {
     /// Those of the current task, which is in a system call.
     #[inline(always)]
     pub fn current() -> Self {
-        // SAFETY: every task has registers; what is in them is only compared.
-        Self(unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as Ptr)
+        Self(syscall::registers())
     }
 
     /// The system call's first argument.
@@ -111,7 +112,7 @@ impl Call {
         let registers = Registers::current();
         /// `__X32_SYSCALL_BIT`.
         const X32: u32 = 0x4000_0000;
-        let number = u32_at(registers.0, offset!(regs_number)) & !X32;
+        let number = u32_at(registers.0, offset!(regs_orig_ax)) & !X32;
         /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`).
         const COMPAT: u32 = 2;
         let status = offset!(task_status);

@@ -5,9 +5,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{
-        bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
-    },
+    helpers::generated::{bpf_get_current_task, bpf_probe_read_user, bpf_probe_read_user_str},
     macros::{fexit, tracepoint},
     programs::{FExitContext, TracePointContext},
 };
@@ -24,7 +22,7 @@ use crate::{
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, u32_at, u64_at},
     recent,
     subject::Subject,
-    tally,
+    syscall, tally,
     watch::{self, Found},
 };
 
@@ -104,8 +102,7 @@ fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
     }
     // SAFETY: as above.
     let Ok(number) = (unsafe { ctx.read_at::<i32>(NR) }) else { return Exit::Unrelated };
-    // SAFETY: the current task has registers, as it is in a system call.
-    let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as Ptr;
+    let regs = syscall::registers();
     let (first, second, third) =
         (u64_at(regs, offset!(regs_di)), u64_at(regs, offset!(regs_si)), u64_at(regs, offset!(regs_dx)));
     // The numbers of x86-64 (`syscall_64.tbl`).
