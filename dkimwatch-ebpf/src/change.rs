@@ -323,7 +323,7 @@ unsafe fn second(record: *mut RawExtended, deed: Deed, inode: Ptr, entry: Ptr, t
     // SAFETY: see `tell`.
     unsafe {
         if !name.is_null() {
-            emit::second_path(record, name, core::ptr::null());
+            emit::second_below(record, core::ptr::null(), name);
         } else if text != 0 {
             let to = (&raw mut (*record).second).cast();
             let written = bpf_probe_read_user_str(to, limits::PATH_BYTES as u32, text as *const _);
