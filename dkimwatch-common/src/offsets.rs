@@ -188,6 +188,8 @@ offsets! {
 
     /// `task->stack`: its kernel stack.
     task_stack: Optional ["task_struct.stack"];
+    /// `task->thread_info.status`: `TS_COMPAT`, in a 32-bit system call.
+    task_status: Optional ["task_struct.thread_info.status"];
     /// `task->pid_links`: from a `pid` to its tasks.
     task_pid_links: Optional ["task_struct.pid_links"];
     /// `task->sighand`.

@@ -331,7 +331,17 @@ fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
     if deed as u32 == Deed::Xattr as u32 && is_acl(text) {
         deed = Deed::Acl;
     }
-    change::tell(change, &Told { kind: Kind::Tamper, deed, outcome: Some(result.min(0)), file: descriptor, other: core::ptr::null(), text })
+    change::tell(
+        change,
+        &Told {
+            kind: Kind::Tamper,
+            deed,
+            outcome: Some(result.min(0)),
+            file: descriptor,
+            other: core::ptr::null(),
+            text,
+        },
+    )
 }
 
 /// Whether an attribute's name begins with `system.posix_acl`.
