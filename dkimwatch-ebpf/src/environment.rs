@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use dkimwatch_common::{exec::mark, limits};
 
-use crate::memory::{Ptr, offset, pointer, u64_at};
+use crate::memory::{Ptr, forget_range, offset, pointer, u64_at};
 
 /// Bytes of a string that are looked at: room for the longest name, in words.
 type Head = [u64; 8];
@@ -97,7 +97,8 @@ pub fn marks(task: Ptr) -> u32 {
             break;
         }
         if begins {
-            marks |= marks_of(&head);
+            // Of whatever was found: with what it was in each look, the verifier walks every look as often as there are variables.
+            marks = forget_range(u64::from(marks | marks_of(&head)), mark::ENVIRONMENT.into()) as u32;
         }
         // The helper ends what it cut with a NUL of its own; a string of just that length leaves an empty one behind.
         begins = (read as u64) < HEAD;
