@@ -44,8 +44,7 @@ pub enum Deed {
     Unmount = 23,
     /// The inode changed, and this backend cannot say how.
     Changed = 24,
-
-    /// A file was given a name among the keys: by a rename or a link.
+    /// Another file was given a key's name, which no file had, or a name in a watched folder (`rename(2)`, `link(2)`).
     Place = 25,
 
     /// A block device.

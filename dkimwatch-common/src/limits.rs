@@ -53,15 +53,15 @@ pub const RECENT: u32 = 4_096;
 /// Nanoseconds after which a refusal that repeats itself is told again.
 pub const RECENT_NS: u64 = 1_000_000_000;
 
+/// Watched files and folders whose attributes are kept, to say of a change what they were.
+pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS;
+/// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
+pub const CHANGES: u32 = 1_024;
 /// Processes whose memory holds a key: signers, their workers, and who has read a key and not ended; beyond it the least
 /// recently used are forgotten.
 pub const HOLDERS: u32 = 16_384;
 /// Files behind loop devices.
 pub const BACKING: u32 = 256;
-/// Watched files and folders whose attributes are kept, to say of a change what they were.
-pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS;
-/// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
-pub const CHANGES: u32 = 1_024;
 
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;
@@ -71,7 +71,16 @@ pub const SIGNER_RING: u32 = 8 << 20;
 /// out a theft.
 pub const ATTEMPT_RING: u32 = 2 << 20;
 
+/// Deeds that are being done at this moment, and the longest that one may be on its way: an older one was never ended.
+pub const PENDING: u32 = 1_024;
+/// See [`PENDING`].
+pub const PENDING_NS: u64 = 10_000_000_000;
+/// Mounts that are looked through for one of the host's that shares with a mount what is mounted on it.
+pub const PEERS: usize = 32;
+
 /// Entries of the settings.
 pub const SETTINGS: u32 = 4;
 /// Setting: [`crate::record::Via`] of the backend that is tried, for programs that several backends share.
 pub const SETTING_VIA: u32 = 0;
+/// Setting: the host's mount namespace (`ns.inum`), in which a mount over a key hides it.
+pub const SETTING_MOUNTS: u32 = 1;

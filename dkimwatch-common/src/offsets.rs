@@ -130,6 +130,27 @@ offsets! {
     /// `mount->mnt_mountpoint`.
     mount_mnt_mountpoint: Required ["mount.mnt_mountpoint"];
 
+    /// `mount->mnt_ns`.
+    mount_mnt_ns: Required ["mount.mnt_ns"];
+    /// `mount->mnt_share`: mounts that show what is mounted on each other.
+    mount_mnt_share: Required ["mount.mnt_share"];
+    /// `path->mnt`.
+    path_mnt: Required ["path.mnt"];
+    /// `path->dentry`.
+    path_dentry: Required ["path.dentry"];
+    /// `pinned_mountpoint->mp` (6.17): where there is one, `attach_recursive_mnt()` has two arguments.
+    pinned_mp: Optional ["pinned_mountpoint.mp"];
+    /// `delegated_inode->di_inode` (6.19): where there is one, `vfs_rmdir()` takes it too.
+    delegated_inode: Optional ["delegated_inode.di_inode"];
+    /// `renamedata->old_dentry` (5.12, and stable kernels before).
+    rename_old_dentry: Optional ["renamedata.old_dentry"];
+    /// `renamedata->new_dentry`.
+    rename_new_dentry: Optional ["renamedata.new_dentry"];
+    /// `renamedata->flags`.
+    rename_flags: Optional ["renamedata.flags"];
+    /// `iattr->ia_valid`: what is to be changed.
+    iattr_valid: Required ["iattr.ia_valid"];
+
     /// `vm_fault->vma`.
     vmf_vma: Required ["vm_fault.vma"];
     /// `vm_fault->flags`.
@@ -145,6 +166,10 @@ offsets! {
     io_worker_work: Optional ["io_worker.cur_work"];
     /// `io_kiocb->work`.
     io_work: Optional ["io_kiocb.work"];
+    /// `io_rename->newpath`, in the request.
+    io_rename_to: Optional ["io_rename.newpath"];
+    /// `io_link->newpath`, in the request.
+    io_link_to: Optional ["io_link.newpath"];
     /// `io_kiocb->opcode`.
     io_opcode: Optional ["io_kiocb.opcode"];
     /// `io_open->file_slot`, in the request (`io_kiocb->cmd`, which begins it).
@@ -163,6 +188,8 @@ offsets! {
 
     /// `task->stack`: its kernel stack.
     task_stack: Optional ["task_struct.stack"];
+    /// `task->thread_info.status`: `TS_COMPAT`, in a 32-bit system call.
+    task_status: Optional ["task_struct.thread_info.status"];
     /// `task->pid_links`: from a `pid` to its tasks.
     task_pid_links: Optional ["task_struct.pid_links"];
     /// `task->sighand`.

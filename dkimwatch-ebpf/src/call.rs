@@ -25,10 +25,12 @@ pub struct Call {
     pub ends: bool,
     /// The descriptor that is written to, or changed by; -1 where there is none.
     pub descriptor: i64,
+    /// The other path as it was asked for, in the kernel's memory; null where there is none.
+    pub other: Ptr,
 }
 
 const fn call(deed: Deed, number: u32) -> Call {
-    Call { deed, number, ends: false, descriptor: -1 }
+    Call { deed, number, ends: false, descriptor: -1, other: core::ptr::null() }
 }
 
 /// The registers that the current task entered the kernel with.
@@ -101,7 +103,7 @@ impl Call {
     pub fn current(task: Ptr) -> Self {
         let flags = u32_at(task, offset!(task_flags));
         if flags & PF_IO_WORKER != 0 {
-            return requested(opcode(task));
+            return Call { other: other_path(task), ..requested(opcode(task)) };
         }
         if flags & PF_KTHREAD != 0 {
             // A file server in the kernel.
@@ -119,18 +121,18 @@ impl Call {
         }
         native(number, registers)
     }
+}
 
-    /// The file behind its descriptor, null where there is none.
-    #[inline(always)]
-    pub fn file(&self, task: Ptr) -> Ptr {
-        let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
-        // A descriptor that does not fit is not in the table.
-        let fd = self.descriptor as u64;
-        if fd >= u64::from(u32_at(table, offset!(fdtable_max_fds))) {
-            return core::ptr::null();
-        }
-        pointer(pointer(table, offset!(fdtable_fd)).wrapping_add(8 * fd as usize), 0)
+/// The current process's open file of a number, null where there is none.
+#[inline(always)]
+pub fn file(task: Ptr, descriptor: i64) -> Ptr {
+    let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
+    // A descriptor that does not fit is not in the table.
+    let fd = descriptor as u64;
+    if fd >= u64::from(u32_at(table, offset!(fdtable_max_fds))) {
+        return core::ptr::null();
     }
+    pointer(pointer(table, offset!(fdtable_fd)).wrapping_add(8 * fd as usize), 0)
 }
 
 /// The deed of a system call whose end `sys_exit_change` sees (`syscall_64.tbl`): those that it is attached to, see
@@ -158,7 +160,7 @@ fn native(number: u32, registers: Registers) -> Call {
     let deed = ending(number);
     if deed as u32 != Deed::None as u32 {
         let descriptor = if number == 77 { descriptor(registers.first()) } else { -1 };
-        return Call { deed, number, ends: true, descriptor };
+        return Call { ends: true, descriptor, ..call(deed, number) };
     }
     match number {
         IOCTL => control(registers),
@@ -231,14 +233,30 @@ const fn requested(opcode: u8) -> Call {
     call(deed, opcode as u32)
 }
 
-/// What an io_uring worker works on.
+/// What an io_uring worker works on; null on a kernel that does not say.
 #[inline(always)]
-fn opcode(task: Ptr) -> u8 {
+fn request(task: Ptr) -> Ptr {
     let (worker, current, work) = (offset!(task_worker), offset!(io_worker_work), offset!(io_work));
     if !present(worker) || !present(current) || !present(work) {
-        return 0;
+        return core::ptr::null();
     }
-    let request = pointer(pointer(task, worker), current).wrapping_sub(work as usize);
-    // SAFETY: an integer.
-    unsafe { Probed::read::<u8>(request, offset!(io_opcode)) }
+    pointer(pointer(task, worker), current).wrapping_sub(work as usize)
+}
+
+#[inline(always)]
+fn opcode(task: Ptr) -> u8 {
+    // SAFETY: an integer, zero where there is no request.
+    unsafe { Probed::read::<u8>(request(task), offset!(io_opcode)) }
+}
+
+/// The path that a worker renames or links to.
+#[inline(always)]
+fn other_path(task: Ptr) -> Ptr {
+    let at = match opcode(task) {
+        35 => offset!(io_rename_to),
+        39 => offset!(io_link_to),
+        _ => return core::ptr::null(),
+    };
+    // `io_kiocb->cmd` begins the request.
+    if present(at) { pointer(pointer(request(task), at), offset!(filename_name)) } else { core::ptr::null() }
 }

@@ -16,7 +16,7 @@ use dkimwatch_common::{
 use crate::{
     emit,
     maps::{ATTRIBUTES, CHANGES},
-    memory::{Memory, Probed, Ptr, copy, offset, pointer, present, u32_at, u64_at},
+    memory::{Memory, Probed, Ptr, copy, copy_str, offset, pointer, present, u32_at, u64_at},
     path, seen, watch,
 };
 
@@ -223,6 +223,13 @@ pub fn renamed(change: *const Change) -> Deed {
     if folder { Deed::None } else { Deed::Rename }
 }
 
+/// Whether a file has one name fewer than before, as far as that is known.
+#[inline(always)]
+pub fn lost_a_name(change: *const Change) -> bool {
+    // SAFETY: the entry is this thread's.
+    unsafe { (*change).has_before != 0 && (*change).after.nlink < (*change).before.nlink }
+}
+
 /// Whether a folder was removed, and not something in it.
 #[inline(always)]
 pub fn removed(change: *const Change) -> bool {
@@ -246,6 +253,8 @@ pub struct Told {
     pub outcome: Option<i32>,
     /// The descriptor that was used, null where there is none.
     pub file: Ptr,
+    /// The other path as it was asked for, in the kernel's memory; null where there is none.
+    pub other: Ptr,
     /// A text in the caller's memory: an attribute's name, or the other path as it was asked for. Zero where there is none.
     pub text: u64,
 }
@@ -264,7 +273,7 @@ pub fn tell(change: *mut Change, told: &Told) -> Exit {
     }
     let found =
         watch::Found { inode: if there { inode } else { core::ptr::null() }, file, dir: FileId::new(0, 0), watch };
-    let Told { kind, deed, outcome, file: descriptor, text } = *told;
+    let Told { kind, deed, outcome, file: descriptor, other, text } = *told;
     let name = if descriptor.is_null() { emit::Name::None } else { emit::Name::File(descriptor) };
     let access = emit::Access { kind, deed, hook: Hook::InodeDirty, via: emit::via(Via::Tracepoint), name, outcome };
     emit::extended(&access, &found, |record| {
@@ -287,6 +296,10 @@ pub fn tell(change: *mut Change, told: &Told) -> Exit {
             if (*change).has_before != 0 && kind as u16 == Kind::Tamper as u16 {
                 emit::change(record, &RawChange { before: (*change).before, after: (*change).after });
             }
+            if !other.is_null() {
+                as_asked(record, copy_str((&raw mut (*record).second).cast(), limits::PATH_BYTES as u32, other));
+                return;
+            }
             second(record, deed, if there { inode } else { core::ptr::null() }, entry, text);
         }
     })
@@ -308,6 +321,19 @@ unsafe fn path_of(record: *mut RawExtended, change: *const Change) {
     }
 }
 
+/// A text was copied, of this length with its NUL.
+#[inline(always)]
+unsafe fn as_asked(record: *mut RawExtended, written: i64) {
+    if written > 0 {
+        // SAFETY: see `tell`.
+        unsafe {
+            (*record).second_len = written as u32 - 1;
+            (*record).record.marks |= mark::AS_ASKED;
+            (*record).record.known |= fact::SECOND;
+        }
+    }
+}
+
 /// The other name, or a text.
 #[inline(always)]
 unsafe fn second(record: *mut RawExtended, deed: Deed, inode: Ptr, entry: Ptr, text: u64) {
@@ -323,15 +349,11 @@ unsafe fn second(record: *mut RawExtended, deed: Deed, inode: Ptr, entry: Ptr, t
     // SAFETY: see `tell`.
     unsafe {
         if !name.is_null() {
-            emit::second_path(record, name, core::ptr::null());
+            emit::second_below(record, core::ptr::null(), name);
         } else if text != 0 {
             let to = (&raw mut (*record).second).cast();
             let written = bpf_probe_read_user_str(to, limits::PATH_BYTES as u32, text as *const _);
-            if written > 0 {
-                (*record).second_len = written as u32 - 1;
-                (*record).record.marks |= mark::AS_ASKED;
-                (*record).record.known |= fact::SECOND;
-            }
+            as_asked(record, written);
         }
     }
 }

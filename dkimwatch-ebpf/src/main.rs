@@ -25,6 +25,7 @@ mod hooks;
 mod maps;
 mod memory;
 mod path;
+mod pending;
 mod process;
 mod recent;
 mod seen;

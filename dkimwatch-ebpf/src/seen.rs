@@ -100,6 +100,12 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     exit
 }
 
+/// Whether that this process writes to a file through a descriptor is news, which it then no longer is.
+#[inline(always)]
+pub fn writes(file: FileId) -> bool {
+    is_news(&by(Subject::current(), file, seen::WRITE))
+}
+
 /// Who opened a file by which a watched one is reached, where that is known.
 #[inline(always)]
 pub fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {

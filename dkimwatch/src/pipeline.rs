@@ -175,29 +175,18 @@ impl Pipeline {
             match access.kind {
                 Kind::Library => self.learn_code(access),
                 Kind::Refused => self.refused.ask(access),
+                // Of which only the path is known.
+                Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
                 Kind::Device if access.deed == Deed::BlockDevice && access.file.tag == Tag::MAX => {
                     self.take_device(access)?;
                 }
                 // Nothing was written.
                 Kind::Memory if access.core_limited && !dumps_through_pipe() => {}
-                // Of which only the path is known.
-                Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
                 _ => self.go_on(access)?,
             }
         }
         self.rings.hold_attempts(self.refused.is_full());
         Ok(())
-    }
-
-    /// A block device was opened: does it hold a key?
-    fn take_device(&mut self, mut access: Access) -> Result<()> {
-        match self.list.on_device(access.device) {
-            Some(tag) => {
-                access.file.tag = tag;
-                self.go_on(access)
-            }
-            None => Ok(()),
-        }
     }
 
     /// Something was done to a path.
@@ -211,8 +200,28 @@ impl Pipeline {
                 None => Ok(()),
             };
         }
+        if is_mount {
+            return match refused::mounted_as_asked(access, self.list.places()) {
+                Ok(access) => self.go_on(access),
+                Err(access) => {
+                    self.refused.ask(access);
+                    Ok(())
+                }
+            };
+        }
         self.refused.ask(access);
         Ok(())
+    }
+
+    /// A block device was opened: does it hold a key?
+    fn take_device(&mut self, mut access: Access) -> Result<()> {
+        match self.list.on_device(access.device) {
+            Some(tag) => {
+                access.file.tag = tag;
+                self.go_on(access)
+            }
+            None => Ok(()),
+        }
     }
 
     /// A signer mapped code. What is the system's is not told of again; the rest is kept for the verdict.
@@ -291,7 +300,7 @@ impl Pipeline {
         let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
         if !known && folder != FileId::default() {
             // It leads to a key, by a link or a mount that the list does not know of.
-            if let Err(error) = self.session.watch_set.leads(folder) {
+            if let Err(error) = self.session.watch_set.leads(folder, access.file.tag) {
                 tracing::error!(%error, "cannot note a folder that leads to a key");
             }
         }

@@ -82,7 +82,12 @@ fn told_among(scene: &Scene, name: &'static str, events: &Events, doer: &Loot, w
         (true, None) => anyhow::bail!("neither told nor named\n{events}"),
         (false, _) => {}
     }
-    let event = one_by(events, doer)?;
+    let event = events.by(doer.pid).one("by the doer")?.clone();
+    counts(&event, "process.parent.pid", doer.parent)?;
+    // A request to io_uring may be done by a worker, which is a thread of the process.
+    if event.field("dkimwatch.process.io_worker") != Some(&true.into()) {
+        counts(&event, "process.thread.id", doer.tid)?;
+    }
     alarms(&event)?;
     is(&event, "process.executable", &scene.thief().display().to_string())?;
     if event.text("dkimwatch.deed") == Some(CHANGED) && wanted.deed != CHANGED {

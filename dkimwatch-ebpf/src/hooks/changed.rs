@@ -136,7 +136,7 @@ fn is_taken(place: Place, changed: &Changed, number: u32) -> bool {
 fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
     let mut descriptor: Ptr = core::ptr::null();
     if call.descriptor >= 0 {
-        descriptor = call.file(subject.task);
+        descriptor = call::file(subject.task, call.descriptor);
         // A file that is read has its times set by the same call as the one that is written.
         if pointer(descriptor, offset!(file_f_inode)) != changed.inode {
             return Exit::FilterMiss;
@@ -156,8 +156,14 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
     let exit = if !writes && told_already(change, call, subject) {
         Exit::AlreadySeen
     } else {
-        let (kind, deed) = if writes { (Kind::Data, Deed::Write) } else { (Kind::Tamper, call.deed) };
-        change::tell(change, &Told { kind, deed, outcome: Some(0), file: descriptor, text: 0 })
+        let (kind, deed) = if writes {
+            (Kind::Data, Deed::Write)
+        } else if call.deed as u32 == Deed::Rename as u32 && change::lost_a_name(change) {
+            (Kind::Tamper, Deed::Replace)
+        } else {
+            (Kind::Tamper, call.deed)
+        };
+        change::tell(change, &Told { kind, deed, outcome: Some(0), file: descriptor, other: call.other, text: 0 })
     };
     let _ = CHANGES.remove(place);
     exit
@@ -309,8 +315,7 @@ fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
     match number {
         // ftruncate: a write, which is no news of somebody who opened the file for that.
         77 => {
-            let call = Call { deed, number, ends: true, descriptor: i64::from(registers.first() as u32) };
-            descriptor = call.file(task);
+            descriptor = call::file(task, i64::from(registers.first() as u32));
             // SAFETY: the entry is this thread's.
             if !seen::first_write(Subject::current(), unsafe { (*change).file }) {
                 return Exit::AlreadySeen;
@@ -326,7 +331,17 @@ fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
     if deed as u32 == Deed::Xattr as u32 && is_acl(text) {
         deed = Deed::Acl;
     }
-    change::tell(change, &Told { kind: Kind::Tamper, deed, outcome: Some(result.min(0)), file: descriptor, text })
+    change::tell(
+        change,
+        &Told {
+            kind: Kind::Tamper,
+            deed,
+            outcome: Some(result.min(0)),
+            file: descriptor,
+            other: core::ptr::null(),
+            text,
+        },
+    )
 }
 
 /// Whether an attribute's name begins with `system.posix_acl`.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aya::{
-    Btf, Ebpf,
+    Btf, BtfError, Ebpf,
     programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use dkimwatch_common::{names::programs, record::Via, tally::Hook};
@@ -123,6 +123,7 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Att
                     hooks.push(part.hook);
                 }
             }
+            Err(KernelError::NoFunction { .. }) if part.where_present => {}
             Err(error) if part.essential => {
                 detach(backend, ebpf);
                 return Err(error);
@@ -260,6 +261,9 @@ pub(super) fn program_names(backend: Backend) -> impl Iterator<Item = &'static s
 /// A refusal in words: the kernel's own, and what an empty one means.
 pub(super) fn refused(program: &'static str, error: ProgramError) -> KernelError {
     let reason = match &error {
+        ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) => {
+            return KernelError::NoFunction { program, function: type_name.clone() };
+        }
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let log = log.trim();

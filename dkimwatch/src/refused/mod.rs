@@ -17,7 +17,7 @@ mod places;
 mod resolver;
 
 pub use follow::{Answer, Found};
-pub use mounted::{mounted, propagated};
+pub use mounted::{mounted, mounted_as_asked, propagated};
 pub use places::{Place, Places};
 pub use resolver::Resolver;
 

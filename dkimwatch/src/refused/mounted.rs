@@ -7,7 +7,7 @@ use dkimwatch_common::{
     watch::{Tag, file_watch},
 };
 
-use super::{Answer, Found, Place, Places, as_asked};
+use super::{Answer, Places, as_asked};
 use crate::decode::{Access, Fact, KernelPath};
 
 /// What lies at a path that something was mounted at.
@@ -23,15 +23,22 @@ pub(super) struct Covered {
 /// `None` where none does.
 #[must_use]
 pub fn mounted(access: Access, answer: &Answer, places: &Places) -> Option<Access> {
-    let (path, covered) = match answer {
-        Answer::There(found) => {
-            (found.path.clone(), places.covered(&found.path).or_else(|| at_its_name(found, places))?)
-        }
-        // What was mounted is gone, or is behind a mount of its own by now.
-        Answer::Nothing { path, .. } => (path.clone(), places.covered(path)?),
-        Answer::Elsewhere | Answer::Undecided => as_asked_for(&access, places)?,
-    };
-    Some(covering(access, path, covered))
+    let Answer::Nothing { folder, path } = answer else { return None };
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let by_name = || places.name(*folder, name).map(|tag| Covered { tag, is_folder: false });
+    let covered = places.covered(path).or_else(by_name)?;
+    Some(covering(access, path.clone(), covered))
+}
+
+/// As [`mounted`], where the path as it was asked for says it already.
+///
+/// # Errors
+/// The access as it was, where its path has to be followed.
+pub fn mounted_as_asked(access: Access, places: &Places) -> Result<Access, Access> {
+    match as_asked_for(&access, places) {
+        Some((path, covered)) => Ok(covering(access, path, covered)),
+        None => Err(access),
+    }
 }
 
 /// As [`mounted`], of another mount namespace: what is mounted there hides nothing here, unless the two share their mounts.
@@ -56,11 +63,4 @@ fn covering(mut access: Access, path: Vec<u8>, covered: Covered) -> Access {
     access.file.path = Fact::Known(KernelPath { bytes: path.clone(), cut: false });
     access.second = Fact::Known(KernelPath { bytes: path, cut: false });
     access
-}
-
-/// What is awaited under the name that the path has in its folder.
-fn at_its_name(found: &Found, places: &Places) -> Option<Covered> {
-    let folder: Place = found.folder?;
-    let name = found.path.rsplit(|byte| *byte == b'/').next()?;
-    places.name(folder, name).map(|tag| Covered { tag, is_folder: false })
 }

@@ -67,6 +67,12 @@ impl Places {
         if let Some((tag, is_folder)) = self.paths.get(path) {
             return Some(Covered { tag: *tag, is_folder: *is_folder });
         }
+        // In a folder of keys, whatever it was.
+        let above = |(at, byte): (usize, &u8)| (*byte == b'/').then(|| path.get(..at)).flatten();
+        let holder = path.iter().enumerate().filter_map(above).find_map(|folder| self.paths.get(folder));
+        if let Some((tag, true)) = holder {
+            return Some(Covered { tag: *tag, is_folder: true });
+        }
         let below = [path.strip_suffix(b"/").unwrap_or(path), b"/"].concat();
         let (first, (tag, _)) = self.paths.range(below.clone()..).next()?;
         first.starts_with(&below).then_some(Covered { tag: *tag, is_folder: true })

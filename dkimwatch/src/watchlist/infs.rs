@@ -26,8 +26,9 @@ pub(super) fn resolve(access: &mut Access, policy: &Policy) {
         }
     };
     whole(&mut access.file.path);
-    // The tracepoint backend has these two as they were asked for.
-    let as_asked = access.via == Via::Tracepoint && matches!(access.deed, Deed::Replace | Deed::Place);
+    // The tracepoint backend has these as they were asked for.
+    let as_asked = access.via == Via::Tracepoint
+        && (access.process.io_worker || matches!(access.deed, Deed::Replace | Deed::Place));
     if access.deed.second_is_path() && !as_asked {
         whole(&mut access.second);
     }

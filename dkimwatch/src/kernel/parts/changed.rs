@@ -44,11 +44,11 @@ const CALLS: &[&str] = &[
 /// What is unseen without a way to see an inode change.
 const NAMES: Limit = (
     "tamper-names",
-    "a key that is deleted, renamed, replaced, linked, or put in place: where this kernel has no tracepoints of change times (6.13) only on ext4, and without the arguments of a system call (5.15) not at all",
+    "a key that is deleted, renamed, replaced, linked, or put in place: where this kernel has no tracepoints of change times (6.13) only on ext4, where that is loaded when the watch starts",
 );
 const ATTRIBUTES: Limit = (
     "tamper-attributes",
-    "a key that is cut, or whose mode, owner or time stamps are changed: where this kernel has no tracepoints of change times (6.13) only on ext4, and without the arguments of a system call (5.15) not at all",
+    "a key that is cut, or whose mode, owner or time stamps are changed: where this kernel has no tracepoints of change times (6.13) only on ext4, where that is loaded when the watch starts",
 );
 const XATTR: Limit = (
     "tamper-xattr",

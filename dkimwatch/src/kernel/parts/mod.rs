@@ -10,6 +10,7 @@ mod mounted;
 mod open;
 mod placed;
 mod refused;
+mod tamper;
 
 pub(super) use open::FAMILY as OPEN_FAMILY;
 
@@ -44,17 +45,33 @@ pub(super) struct Part {
     pub(super) lost_too: &'static [Limit],
     /// It is there for kernels without this program, and left out where that is attached.
     pub(super) instead_of: Option<&'static str>,
+    /// A kernel without its function does by another, which is hooked too, what this one does elsewhere.
+    pub(super) where_present: bool,
 }
 
 impl Part {
     /// A part whose absence costs its own coverage only.
     const fn new(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
-        Self { name, hook, attach, essential: false, lost: Some(lost), lost_too: &[], instead_of: None }
+        Self {
+            name,
+            hook,
+            attach,
+            essential: false,
+            lost: Some(lost),
+            lost_too: &[],
+            instead_of: None,
+            where_present: false,
+        }
+    }
+
+    /// A part that a kernel without its function does not need.
+    const fn where_present(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
+        Self { where_present: true, ..Self::new(name, hook, attach, lost) }
     }
 
     /// A part without which the backend is none.
     const fn essential(name: &'static str, hook: Hook, attach: Attach) -> Self {
-        Self { name, hook, attach, essential: true, lost: None, lost_too: &[], instead_of: None }
+        Self { name, hook, attach, essential: true, lost: None, lost_too: &[], instead_of: None, where_present: false }
     }
 
     /// A part whose absence costs more.
@@ -70,7 +87,7 @@ impl Part {
 
 /// A backend's programs, in the order in which they are attached.
 pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
-    let subjects: [fn(Backend) -> &'static [Part]; 9] = [
+    let subjects: [fn(Backend) -> &'static [Part]; 11] = [
         open::parts,
         placed::parts,
         data::parts,
@@ -80,13 +97,15 @@ pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
         mounted::parts,
         memory::parts,
         device::parts,
+        tamper::parts,
+        tamper::mounts,
     ];
     subjects.into_iter().flat_map(move |parts| parts(backend))
 }
 
 /// What a backend never sees, on whatever kernel.
 pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
-    let subjects: [fn(Backend) -> &'static [Limit]; 8] = [
+    let subjects: [fn(Backend) -> &'static [Limit]; 9] = [
         open::unseen,
         placed::unseen,
         data::unseen,
@@ -95,6 +114,7 @@ pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
         mounted::unseen,
         memory::unseen,
         device::unseen,
+        tamper::unseen,
     ];
     subjects.into_iter().flat_map(move |unseen| unseen(backend)).copied()
 }
