@@ -65,19 +65,23 @@ pub fn shared_via() -> u32 {
 #[inline(always)]
 pub fn access(access: &Access, found: &Found) -> Exit {
     let subject = Subject::current();
-    let signer = subject.runs_signer();
-    let sequence = next_sequence(u32::from(signer));
-    // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
-    let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
+    // Before anything is reserved: the verifier of 6.1 forgets, over so much code, which half of an `Option` it is in.
     if let Name::File(file) = access.name
         && matches!(access.outcome, Some(0))
         && found.watch.kind != file_watch::CANARY
         && found.watch.kind != file_watch::BACKING
     {
         holders::reached(&subject, found);
-        seen::opened(file, found.file, subject, entry.is_some());
+        seen::opened(file, found.file, subject);
     }
-    let Some(mut entry) = entry else { return Exit::RingFull };
+    let signer = subject.runs_signer();
+    let sequence = next_sequence(u32::from(signer));
+    // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
+    let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
+    let Some(mut entry) = entry else {
+        seen::untold(found.file, subject);
+        return Exit::RingFull;
+    };
     let ring = if signer { mark::SIGNER_RING } else { 0 };
     // SAFETY: the record is reserved for us alone until it is submitted.
     unsafe { fill(entry.as_mut_ptr(), access, found, subject, sequence, ring, size_of::<RawRecord>()) };
