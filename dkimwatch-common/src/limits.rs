@@ -8,6 +8,8 @@ pub const COMM: usize = 16;
 pub const PATH_DEPTH: usize = 24;
 /// Bytes for one path: components, each followed by a NUL.
 pub const PATH_BYTES: usize = 1024;
+/// Where the second of two paths as they were asked for begins in `RawExtended::second`.
+pub const SECOND_ASKED: usize = PATH_BYTES / 2;
 /// `NAME_MAX` and its NUL (`include/uapi/linux/limits.h`).
 pub const NAME: usize = 256;
 /// Bytes of command line kept, from the start (`mm->arg_start`).
@@ -51,6 +53,10 @@ pub const RECENT: u32 = 4_096;
 /// Nanoseconds after which a refusal that repeats itself is told again.
 pub const RECENT_NS: u64 = 1_000_000_000;
 
+/// Watched files and folders whose attributes are kept, to say of a change what they were.
+pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS;
+/// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
+pub const CHANGES: u32 = 1_024;
 /// Processes whose memory holds a key: signers, their workers, and who has read a key and not ended; beyond it the least
 /// recently used are forgotten.
 pub const HOLDERS: u32 = 16_384;
@@ -65,7 +71,16 @@ pub const SIGNER_RING: u32 = 8 << 20;
 /// out a theft.
 pub const ATTEMPT_RING: u32 = 2 << 20;
 
+/// Deeds that are being done at this moment, and the longest that one may be on its way: an older one was never ended.
+pub const PENDING: u32 = 1_024;
+/// See [`PENDING`].
+pub const PENDING_NS: u64 = 10_000_000_000;
+/// Mounts that are looked through for one of the host's that shares with a mount what is mounted on it.
+pub const PEERS: usize = 32;
+
 /// Entries of the settings.
 pub const SETTINGS: u32 = 4;
 /// Setting: [`crate::record::Via`] of the backend that is tried, for programs that several backends share.
 pub const SETTING_VIA: u32 = 0;
+/// Setting: the host's mount namespace (`ns.inum`), in which a mount over a key hides it.
+pub const SETTING_MOUNTS: u32 = 1;

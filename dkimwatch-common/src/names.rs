@@ -32,10 +32,16 @@ pub mod maps {
     pub const SIGNER_RING: &str = "SIGNER_RING";
     /// Refused attempts.
     pub const ATTEMPT_RING: &str = "ATTEMPT_RING";
-    /// Folders that lead to what is watched: `FileId` → 1.
+    /// Folders that lead to what is watched: `FileId` → the tag of one such.
     pub const WAYS: &str = "WAYS";
+    /// Deeds that are being done, by thread.
+    pub const PENDING: &str = "PENDING";
     /// `Refusal` → when it was told last.
     pub const RECENT: &str = "RECENT";
+    /// Attributes of what is watched, as they were last: `FileId` → `RawAttributes`.
+    pub const ATTRIBUTES: &str = "ATTRIBUTES";
+    /// Changes by the system call that makes them and has not returned.
+    pub const CHANGES: &str = "CHANGES";
     /// Processes whose memory holds a key: tgid → `Holder`.
     pub const HOLDERS: &str = "HOLDERS";
     /// Files behind loop devices: `FileId` → tag.
@@ -56,7 +62,10 @@ pub mod maps {
         SEEN,
         OPENERS,
         WAYS,
+        PENDING,
         RECENT,
+        ATTRIBUTES,
+        CHANGES,
         HOLDERS,
         BACKING,
         TALLY,
@@ -115,6 +124,16 @@ pub mod programs {
     pub const SYS_ENTER_MAP_CODE: &str = "sys_enter_map_code";
     /// `tp_btf/io_uring_complete`.
     pub const IO_URING_COMPLETE: &str = "io_uring_complete";
+    /// `tp_btf/inode_set_ctime_to_ts`: an inode changed.
+    pub const CTIME_SET: &str = "inode_set_ctime_to_ts";
+    /// `tp_btf/ctime_ns_xchg`: an inode changed.
+    pub const CTIME_EXCHANGED: &str = "ctime_ns_xchg";
+    /// `raw_tp/ext4_mark_inode_dirty`: an inode changed.
+    pub const EXT4_DIRTY: &str = "ext4_mark_inode_dirty";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that change a file: one program, attached to each.
+    pub const SYS_EXIT_CHANGE: &str = "sys_exit_change";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that mount.
+    pub const SYS_EXIT_MOUNT: &str = "sys_exit_mount";
     /// `fexit/__ptrace_may_access`: one process wants another one's memory.
     pub const FEXIT_PTRACE_ACCESS: &str = "fexit_ptrace_access";
     /// `fexit/security_ptrace_traceme`: a process gives its memory to its parent.
@@ -137,6 +156,52 @@ pub mod programs {
     pub const FENTRY_MAP_PAGES: &str = "fentry_map_pages";
     /// `fentry/filemap_fault`.
     pub const FENTRY_FAULT: &str = "fentry_fault";
+    /// `fentry/vfs_unlink`.
+    pub const FENTRY_UNLINK: &str = "fentry_unlink";
+    /// `fexit/vfs_unlink`.
+    pub const FEXIT_UNLINK: &str = "fexit_unlink";
+    /// `fentry/vfs_rmdir`.
+    pub const FENTRY_RMDIR: &str = "fentry_rmdir";
+    /// `fexit/vfs_rmdir`.
+    pub const FEXIT_RMDIR: &str = "fexit_rmdir";
+    /// `fentry/vfs_rename`.
+    pub const FENTRY_RENAME: &str = "fentry_rename";
+    /// `fexit/vfs_rename`.
+    pub const FEXIT_RENAME: &str = "fexit_rename";
+    /// `fentry/vfs_link`.
+    pub const FENTRY_LINK: &str = "fentry_link";
+    /// `fexit/vfs_link`.
+    pub const FEXIT_LINK: &str = "fexit_link";
+    /// `fentry/notify_change`.
+    pub const FENTRY_NOTIFY_CHANGE: &str = "fentry_notify_change";
+    /// `fexit/notify_change`.
+    pub const FEXIT_NOTIFY_CHANGE: &str = "fexit_notify_change";
+    /// `fentry/vfs_setxattr`.
+    pub const FENTRY_SETXATTR: &str = "fentry_setxattr";
+    /// `fexit/vfs_setxattr`.
+    pub const FEXIT_SETXATTR: &str = "fexit_setxattr";
+    /// `fentry/vfs_removexattr`.
+    pub const FENTRY_REMOVEXATTR: &str = "fentry_removexattr";
+    /// `fexit/vfs_removexattr`.
+    pub const FEXIT_REMOVEXATTR: &str = "fexit_removexattr";
+    /// `fentry/vfs_set_acl`.
+    pub const FENTRY_SET_ACL: &str = "fentry_set_acl";
+    /// `fexit/vfs_set_acl`.
+    pub const FEXIT_SET_ACL: &str = "fexit_set_acl";
+    /// `fentry/vfs_remove_acl`.
+    pub const FENTRY_REMOVE_ACL: &str = "fentry_remove_acl";
+    /// `fexit/vfs_remove_acl`.
+    pub const FEXIT_REMOVE_ACL: &str = "fexit_remove_acl";
+    /// `fentry/vfs_fileattr_set`.
+    pub const FENTRY_FILEATTR_SET: &str = "fentry_fileattr_set";
+    /// `fexit/vfs_fileattr_set`.
+    pub const FEXIT_FILEATTR_SET: &str = "fexit_fileattr_set";
+    /// `fentry/path_umount`.
+    pub const FENTRY_PATH_UMOUNT: &str = "fentry_path_umount";
+    /// `fexit/path_umount`.
+    pub const FEXIT_PATH_UMOUNT: &str = "fexit_path_umount";
+    /// `fexit/attach_recursive_mnt`: something was mounted.
+    pub const FEXIT_ATTACH_MOUNT: &str = "fexit_attach_mount";
     /// `tp_btf/sched_process_exec`.
     pub const PROCESS_EXEC: &str = "sched_process_exec";
     /// `tp_btf/sched_process_fork`.
@@ -171,6 +236,11 @@ pub mod programs {
         FENTRY_MAP_CODE,
         SYS_ENTER_MAP_CODE,
         IO_URING_COMPLETE,
+        CTIME_SET,
+        CTIME_EXCHANGED,
+        EXT4_DIRTY,
+        SYS_EXIT_CHANGE,
+        SYS_EXIT_MOUNT,
         FEXIT_PTRACE_ACCESS,
         FEXIT_TRACEME,
         SIGNAL_GENERATE,
@@ -182,6 +252,29 @@ pub mod programs {
         FENTRY_MMAP_FILE,
         FENTRY_MAP_PAGES,
         FENTRY_FAULT,
+        FENTRY_UNLINK,
+        FEXIT_UNLINK,
+        FENTRY_RMDIR,
+        FEXIT_RMDIR,
+        FENTRY_RENAME,
+        FEXIT_RENAME,
+        FENTRY_LINK,
+        FEXIT_LINK,
+        FENTRY_NOTIFY_CHANGE,
+        FEXIT_NOTIFY_CHANGE,
+        FENTRY_SETXATTR,
+        FEXIT_SETXATTR,
+        FENTRY_REMOVEXATTR,
+        FEXIT_REMOVEXATTR,
+        FENTRY_SET_ACL,
+        FEXIT_SET_ACL,
+        FENTRY_REMOVE_ACL,
+        FEXIT_REMOVE_ACL,
+        FENTRY_FILEATTR_SET,
+        FEXIT_FILEATTR_SET,
+        FENTRY_PATH_UMOUNT,
+        FEXIT_PATH_UMOUNT,
+        FEXIT_ATTACH_MOUNT,
         PROCESS_EXEC,
         PROCESS_FORK,
         PROCESS_EXIT,

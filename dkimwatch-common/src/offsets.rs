@@ -83,6 +83,12 @@ offsets! {
     inode_i_gid: Required ["inode.i_gid"];
     /// `inode->i_nlink`.
     inode_i_nlink: Required ["inode.i_nlink"];
+    /// `inode->i_size`.
+    inode_i_size: Required ["inode.i_size"];
+    /// `inode->i_flags`: `S_IMMUTABLE` and the like.
+    inode_i_flags: Required ["inode.i_flags"];
+    /// `inode->i_dentry.first`: the first of its names that are known.
+    inode_i_dentry: Required ["inode.i_dentry.first"];
     /// `inode->i_generation`.
     inode_i_generation: Optional ["inode.i_generation"];
     /// `inode->i_ctime`, whole seconds (a `timespec64` until 6.10, two members since).
@@ -106,8 +112,12 @@ offsets! {
     dentry_d_parent: Required ["dentry.d_parent"];
     /// `dentry->d_inode`.
     dentry_d_inode: Required ["dentry.d_inode"];
+    /// `dentry->d_u.d_alias`: links the names of an inode.
+    dentry_alias: Required ["dentry.d_u.d_alias", "dentry.d_alias"];
     /// `dentry->d_name.name`.
     dentry_name: Required ["dentry.d_name.name", "dentry.__d_name.name"];
+    /// `dentry->d_name.hash_len`: of the name, and of the folder that it is in.
+    dentry_hash_len: Required ["dentry.d_name.hash_len", "dentry.__d_name.hash_len"];
     /// `dentry->d_hash.pprev`: null once the name is gone.
     dentry_hash_pprev: Optional ["dentry.d_hash.pprev"];
 
@@ -120,6 +130,27 @@ offsets! {
     /// `mount->mnt_mountpoint`.
     mount_mnt_mountpoint: Required ["mount.mnt_mountpoint"];
 
+    /// `mount->mnt_ns`.
+    mount_mnt_ns: Required ["mount.mnt_ns"];
+    /// `mount->mnt_share`: mounts that show what is mounted on each other.
+    mount_mnt_share: Required ["mount.mnt_share"];
+    /// `path->mnt`.
+    path_mnt: Required ["path.mnt"];
+    /// `path->dentry`.
+    path_dentry: Required ["path.dentry"];
+    /// `pinned_mountpoint->mp` (6.17): where there is one, `attach_recursive_mnt()` has two arguments.
+    pinned_mp: Optional ["pinned_mountpoint.mp"];
+    /// `delegated_inode->di_inode` (6.19): where there is one, `vfs_rmdir()` takes it too.
+    delegated_inode: Optional ["delegated_inode.di_inode"];
+    /// `renamedata->old_dentry` (5.12, and stable kernels before).
+    rename_old_dentry: Optional ["renamedata.old_dentry"];
+    /// `renamedata->new_dentry`.
+    rename_new_dentry: Optional ["renamedata.new_dentry"];
+    /// `renamedata->flags`.
+    rename_flags: Optional ["renamedata.flags"];
+    /// `iattr->ia_valid`: what is to be changed.
+    iattr_valid: Required ["iattr.ia_valid"];
+
     /// `vm_fault->vma`.
     vmf_vma: Required ["vm_fault.vma"];
     /// `vm_fault->flags`.
@@ -129,6 +160,16 @@ offsets! {
     /// `vm_area_struct->vm_flags`.
     vma_flags: Required ["vm_area_struct.vm_flags"];
 
+    /// `task->worker_private`: of an io_uring worker, its `io_worker`.
+    task_worker: Optional ["task_struct.worker_private"];
+    /// `io_worker->cur_work`: in the request that it works on.
+    io_worker_work: Optional ["io_worker.cur_work"];
+    /// `io_kiocb->work`.
+    io_work: Optional ["io_kiocb.work"];
+    /// `io_rename->newpath`, in the request.
+    io_rename_to: Optional ["io_rename.newpath"];
+    /// `io_link->newpath`, in the request.
+    io_link_to: Optional ["io_link.newpath"];
     /// `io_kiocb->opcode`.
     io_opcode: Optional ["io_kiocb.opcode"];
     /// `io_open->file_slot`, in the request (`io_kiocb->cmd`, which begins it).
@@ -147,7 +188,7 @@ offsets! {
 
     /// `task->stack`: its kernel stack.
     task_stack: Optional ["task_struct.stack"];
-    /// `task->thread_info.status`: `TS_COMPAT`.
+    /// `task->thread_info.status`: `TS_COMPAT`, in a 32-bit system call.
     task_status: Optional ["task_struct.thread_info.status"];
     /// `task->pid_links`: from a `pid` to its tasks.
     task_pid_links: Optional ["task_struct.pid_links"];
@@ -332,6 +373,11 @@ offsets! {
     regs_si: Optional ["pt_regs.si"];
     /// `pt_regs->dx`: the third.
     regs_dx: Optional ["pt_regs.dx"];
+
+    /// `pt_regs->r10`: the fourth.
+    regs_r10: Optional ["pt_regs.r10"];
+    /// `pt_regs->r8`: the fifth.
+    regs_r8: Optional ["pt_regs.r8"];
 
     /// `linux_binprm->file`.
     bprm_file: Required ["linux_binprm.file"];

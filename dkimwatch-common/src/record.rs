@@ -142,6 +142,8 @@ pub mod mark {
     pub const TRACED: u32 = 1 << 13;
     /// The deed was done to a watched folder, not to a file in it.
     pub const FOLDER: u32 = 1 << 14;
+    /// `second` is a path as it was asked for, which begins at `path`: what it leads to is not known yet.
+    pub const AS_ASKED: u32 = 1 << 16;
     /// `other` may dump no core but through a pipe (`RLIMIT_CORE` is zero).
     pub const CORE_LIMITED: u32 = 1 << 15;
 }

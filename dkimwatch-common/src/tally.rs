@@ -34,7 +34,7 @@ pub enum Hook {
     IoUringComplete = 14,
     /// `path_openat`: an open was refused.
     OpenRefused = 15,
-    /// `vfs_unlink`.
+    /// `vfs_unlink`, `vfs_rmdir`.
     Unlink = 16,
     /// `vfs_rename`.
     RenameDone = 17,
@@ -48,11 +48,11 @@ pub enum Hook {
     Acl = 21,
     /// `vfs_fileattr_set`: inode flags.
     FileAttr = 22,
-    /// `path_mount`.
+    /// `attach_recursive_mnt`: something was mounted; `path_umount`.
     Mount = 23,
     /// `security_move_mount`.
     MoveMount = 24,
-    /// `tp_btf/writeback_mark_inode_dirty`: an inode changed.
+    /// `tp_btf/inode_set_ctime_to_ts` and its kin: an inode changed.
     InodeDirty = 25,
     /// `__ptrace_may_access`.
     PtraceAccess = 26,
@@ -133,9 +133,9 @@ impl Hook {
             Self::Xattr => "vfs_setxattr",
             Self::Acl => "vfs_set_acl",
             Self::FileAttr => "vfs_fileattr_set",
-            Self::Mount => "path_mount",
+            Self::Mount => "attach_recursive_mnt",
             Self::MoveMount => "security_move_mount",
-            Self::InodeDirty => "tp_btf/writeback_mark_inode_dirty",
+            Self::InodeDirty => "tp_btf/inode_set_ctime_to_ts",
             Self::PtraceAccess => "__ptrace_may_access",
             Self::Signal => "tp_btf/signal_generate",
             Self::SysExitMemory => "tracepoint/sys_exit_ptrace*",

@@ -158,6 +158,8 @@ pub mod refusal {
     pub const PATH: u32 = 2;
     /// The hook on the open itself has told this thread's refusal already.
     pub const TOLD: u32 = 3;
+    /// A thread changed something, in a way whose end is not seen.
+    pub const CHANGE: u32 = 5;
     /// A process was refused another one's memory.
     pub const MEMORY: u32 = 4;
 }

@@ -45,11 +45,14 @@ pub enum Name {
     None,
     /// `struct file *`: its path, flags and mode; null where it is not known.
     File(Ptr),
-    /// `struct dentry *`: its path in its file system.
-    Dentry(Ptr),
+    /// A name (null: none) and the `struct dentry *` of the folder that it is in: the path in the file system.
+    Below(Ptr, Ptr),
     /// `struct dentry *` and `struct vfsmount *`.
     Path(Ptr, Ptr),
 }
+
+/// The attempts' counter.
+const ATTEMPTS: u32 = 2;
 
 /// The backend that is live, for programs that several backends share.
 #[inline(always)]
@@ -102,11 +105,33 @@ pub fn extended_by(subject: Subject, access: &Access, found: &Found, more: impl 
     Exit::Submitted
 }
 
+/// Records a deed: one that was done as [`extended`] does, one that was refused as [`attempt`].
+#[inline(always)]
+pub fn deed(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended)) -> Exit {
+    let subject = Subject::current();
+    let (ring, marks) = match access.outcome {
+        Some(outcome) if outcome < 0 => (ATTEMPTS, mark::ATTEMPT_RING),
+        _ if subject.runs_signer() => (1, mark::SIGNER_RING),
+        _ => (0, 0),
+    };
+    let sequence = next_sequence(ring);
+    let entry = if ring == ATTEMPTS {
+        ATTEMPT_RING.reserve::<RawExtended>(0)
+    } else if ring == 1 {
+        SIGNER_RING.reserve::<RawExtended>(0)
+    } else {
+        STRANGER_RING.reserve::<RawExtended>(0)
+    };
+    let Some(mut entry) = entry else { return Exit::RingFull };
+    // SAFETY: the record is reserved for us alone until it is submitted.
+    unsafe { fill_extended(entry.as_mut_ptr(), access, found, subject, sequence, marks, more) };
+    entry.submit(0);
+    Exit::Submitted
+}
+
 /// As [`extended`], through the ring for attempts, which anybody can make as many of as he likes.
 #[inline(always)]
 pub fn attempt(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended)) -> Exit {
-    /// The attempts' counter.
-    const ATTEMPTS: u32 = 2;
     let subject = Subject::current();
     let sequence = next_sequence(ATTEMPTS);
     let ring: &RingBuf = &ATTEMPT_RING;
@@ -228,9 +253,9 @@ unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
                 (*record).known |= fact::OPEN_FLAGS;
                 path::of_file(file, to)
             }
-            Name::Dentry(dentry) => {
+            Name::Below(name, folder) => {
                 (*record).marks |= mark::PATH_IN_FS;
-                path::walk(dentry, core::ptr::null(), to)
+                path::below(name, folder, to)
             }
             Name::Path(dentry, mnt) => path::walk(dentry, mnt, to),
         };
@@ -290,15 +315,15 @@ pub unsafe fn change(extended: *mut RawExtended, change: &RawChange) {
     }
 }
 
-/// Fills the second text with a path: of its file system where `mnt` is null.
+/// Fills the second text with a path in its file system, see [`Name::Below`].
 ///
 /// # Safety
 /// `extended` points to a record reserved in the ring.
 #[inline(always)]
-pub unsafe fn second_path(extended: *mut RawExtended, dentry: Ptr, mnt: Ptr) {
+pub unsafe fn second_below(extended: *mut RawExtended, name: Ptr, folder: Ptr) {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        let walked = path::walk(dentry, mnt, (&raw mut (*extended).second).cast());
+        let walked = path::below(name, folder, (&raw mut (*extended).second).cast());
         (*extended).second_len = walked.len;
         if walked.cut {
             (*extended).record.marks |= mark::SECOND_CUT;

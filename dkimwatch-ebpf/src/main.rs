@@ -15,6 +15,8 @@
 )]
 #![expect(unreachable_pub, reason = "a program's public items are for its own modules; nothing links against it")]
 
+mod call;
+mod change;
 mod contract;
 mod emit;
 mod environment;
@@ -23,6 +25,7 @@ mod hooks;
 mod maps;
 mod memory;
 mod path;
+mod pending;
 mod process;
 mod recent;
 mod seen;

@@ -9,8 +9,14 @@ use dkimwatch_common::{
     filter,
     identity::FileId,
     limits,
+    record::RawAttributes,
     tally::COUNTERS,
     watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
+};
+
+use crate::{
+    change::{Change, Place},
+    pending::Pending,
 };
 
 /// Watched files.
@@ -53,13 +59,25 @@ pub static SEEN: LruHashMap<SeenBy, u32> = LruHashMap::with_max_entries(limits::
 #[map]
 pub static OPENERS: LruHashMap<u64, Opener> = LruHashMap::with_max_entries(limits::OPENERS, 0);
 
-/// Folders that lead to what is watched: an open refused at one is always told.
+/// Folders that lead to what is watched, with the tag of one such: an open refused at one is always told.
 #[map]
 pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 0);
+
+/// Deeds that are being done, by the thread that does them.
+#[map]
+pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(limits::PENDING, 0);
 
 /// Refusals that were told a moment ago.
 #[map]
 pub static RECENT: LruHashMap<Refusal, u64> = LruHashMap::with_max_entries(limits::RECENT, 0);
+
+/// Attributes of what is watched, as they were last.
+#[map]
+pub static ATTRIBUTES: LruHashMap<FileId, RawAttributes> = LruHashMap::with_max_entries(limits::ATTRIBUTES, 0);
+
+/// Changes by the system call that makes them and has not returned.
+#[map]
+pub static CHANGES: LruHashMap<Place, Change> = LruHashMap::with_max_entries(limits::CHANGES, 0);
 
 /// Processes whose memory holds a key.
 #[map]

@@ -127,6 +127,26 @@ pub unsafe fn copy_str(to: *mut u8, room: u32, from: Ptr) -> i64 {
     unsafe { bpf_probe_read_kernel_str(to.cast(), room, from.cast()) }
 }
 
+/// `value`, as it is, where the compiler must not go on with a common end of two branches: of two loads from the context at
+/// different places it makes one from a computed place, which the verifier refuses.
+#[inline(always)]
+pub fn apart(value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: no instruction.
+    unsafe { core::arch::asm!("/* {value} */", value = inout(reg) value) };
+    value
+}
+
+/// The word at a place of a tracing program's context: its arguments, and behind the last one what the function returned.
+/// (`ret()` needs a helper of 5.17.)
+macro_rules! word {
+    ($ctx:expr, $index:expr) => {
+        // SAFETY: within the context, as the verifier checks.
+        $crate::memory::apart(unsafe { *$ctx.as_ptr().cast::<u64>().add($index) })
+    };
+}
+pub(crate) use word;
+
 /// `value`, known to the verifier to be at most `limit`; `None` when it is more.
 ///
 /// In assembly, with the value going in and coming out: what the compiler goes on with, and spills to the stack, is then

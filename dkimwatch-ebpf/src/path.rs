@@ -27,12 +27,30 @@ pub fn of_file(file: Ptr, to: *mut u8) -> Walked {
 /// The path is for people; the decision was made by identity.
 #[inline(always)]
 pub fn walk(dentry: Ptr, mnt: Ptr, to: *mut u8) -> Walked {
+    walk_on(dentry, mnt, to, 0)
+}
+
+/// As [`walk`], of a name in a folder: that of an entry which has another by now. Null where there is none, and the folder
+/// is the entry itself.
+#[inline(always)]
+pub fn below(name: Ptr, folder: Ptr, to: *mut u8) -> Walked {
+    let mut len = 0;
+    if !name.is_null() {
+        // SAFETY: it has room for a whole name.
+        let written = unsafe { copy_str(to, NAME as u32, name) };
+        len = if written > 0 { forget_range(written as u64, 2 * PATH_BYTES as u64 - 1) } else { 0 };
+    }
+    walk_on(folder, core::ptr::null(), to, len)
+}
+
+#[inline(always)]
+fn walk_on(dentry: Ptr, mnt: Ptr, to: *mut u8, from: u64) -> Walked {
     let (mut dentry, mut mnt) = (dentry, mnt);
     let unlinked_at = offset!(dentry_hash_pprev);
     let unlinked =
         present(unlinked_at) && u64_at(dentry, unlinked_at) == 0 && pointer(dentry, offset!(dentry_d_parent)) != dentry;
 
-    let mut len: u64 = 0;
+    let mut len: u64 = from;
     let mut cut = true;
     let mut step = 0;
     while step < PATH_DEPTH {

@@ -93,9 +93,15 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     exit
 }
 
+/// Whether that this process writes to a file through a descriptor is news, which it then no longer is.
+#[inline(always)]
+pub fn writes(file: FileId) -> bool {
+    is_news(&by(Subject::current(), file, seen::WRITE))
+}
+
 /// Who opened a file by which a watched one is reached, where that is known.
 #[inline(always)]
-fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
+pub fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
     // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
     unsafe { OPENERS.get(file as u64) }
         .filter(|opener| opener.file.ino == found.file.ino && opener.file.dev == found.file.dev)
@@ -124,6 +130,12 @@ pub fn descriptor(inode: Ptr) -> Ptr {
         fd += 1;
     }
     core::ptr::null()
+}
+
+/// Whether this process reaches the file's data by writing for the first time; what its own open had allowed is no news.
+#[inline(always)]
+pub fn first_write(subject: Subject, file: FileId) -> bool {
+    is_news(&by(subject, file, seen::WRITE))
 }
 
 #[inline(always)]

@@ -190,6 +190,68 @@ pub fn inode<M: Memory>(inode: Ptr) -> Result<Found, Exit> {
     }
 }
 
+/// What a deed is done to.
+#[derive(Clone, Copy)]
+pub struct Object {
+    /// It. The folder that it is in is `dir`.
+    pub found: Found,
+    /// Whether it is a folder.
+    pub is_folder: bool,
+}
+
+/// A watched file or folder at a name, for deeds to it; where `ways`, also a folder that leads to one.
+#[inline(always)]
+pub fn object(entry: Ptr, ways: bool) -> Result<Object, Exit> {
+    let inode = pointer(entry, offset!(dentry_d_inode));
+    let ino = u64_at(inode, offset!(inode_i_ino));
+    let dir = pointer(pointer(entry, offset!(dentry_d_parent)), offset!(dentry_d_inode));
+    let kind = kind(inode);
+    if kind == S_IFREG && may_be_watched(ino) {
+        let mut found = self::inode::<Probed>(inode)?;
+        if found.watch.kind == file_watch::CANARY {
+            return Err(Exit::FilterMiss);
+        }
+        found.dir = identity(dir);
+        return Ok(Object { found, is_folder: false });
+    }
+    if inode.is_null() || kind != S_IFDIR || !(ways || may_be_watched(ino)) {
+        return Err(Exit::Unrelated);
+    }
+    let file = identity(inode);
+    let mut tag = None;
+    // SAFETY: values are only copied out.
+    if let Some(watch) = unsafe { DIRS.get(file) } {
+        tag = Some(watch.tag);
+    } else if ways && let Some(way) = unsafe { WAYS.get(file) } {
+        tag = Some(*way);
+    }
+    let Some(tag) = tag else { return Err(Exit::FilterMiss) };
+    let watch = FileWatch { tag, kind: file_watch::NONE, generation: generation(inode), pad: 0 };
+    Ok(Object { found: Found { inode, file, dir: identity(dir), watch }, is_folder: true })
+}
+
+/// What is about to be given a name, which makes it a key by that name or by that name's folder.
+#[inline(always)]
+pub fn placed_at(inode: Ptr, name: Ptr) -> Result<Object, Exit> {
+    let dir = pointer(pointer(name, offset!(dentry_d_parent)), offset!(dentry_d_inode));
+    if !may_be_watched(u64_at(dir, offset!(inode_i_ino))) {
+        return Err(Exit::Unrelated);
+    }
+    let dir_id = identity(dir);
+    // SAFETY: a value is only copied out.
+    let Some(watch) = (unsafe { DIRS.get(dir_id) }) else { return Err(Exit::FilterMiss) };
+    let watch = *watch;
+    let kind = kind(inode);
+    let tag = match kind {
+        S_IFREG => tag(watch, dir_id, name),
+        S_IFDIR if watch.kind == dir_watch::FOLDER => Some(watch.tag),
+        _ => None,
+    };
+    let Some(tag) = tag else { return Err(Exit::FilterMiss) };
+    let watch = FileWatch { tag, kind: file_watch::BORN, generation: generation(inode), pad: 0 };
+    Ok(Object { found: Found { inode, file: identity(inode), dir: dir_id, watch }, is_folder: kind == S_IFDIR })
+}
+
 /// What an open that was refused had got to: a watched file, or a folder, behind which there may be one. A folder that is
 /// not known to lead to a key can do so by a link or a mount: it is told once a moment, and userspace follows the path.
 #[inline(always)]

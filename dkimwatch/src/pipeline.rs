@@ -175,6 +175,8 @@ impl Pipeline {
             match access.kind {
                 Kind::Library => self.learn_code(access),
                 Kind::Refused => self.refused.ask(access),
+                // Of which only the path is known.
+                Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
                 Kind::Device if access.deed == Deed::BlockDevice && access.file.tag == Tag::MAX => {
                     self.take_device(access)?;
                 }
@@ -184,6 +186,30 @@ impl Pipeline {
             }
         }
         self.rings.hold_attempts(self.refused.is_full());
+        Ok(())
+    }
+
+    /// Something was done to a path.
+    fn ask_about(&mut self, access: Access) -> Result<()> {
+        let is_mount = matches!(access.deed, Deed::Mount | Deed::Unmount);
+        let host = self.list.policy().host_mnt_ns;
+        if is_mount && access.process.namespaces.known().is_some_and(|namespaces| namespaces.mnt != host) {
+            // Now: what it reaches here may be taken away soon.
+            return match refused::propagated(access, self.list.places()) {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
+        if is_mount {
+            return match refused::mounted_as_asked(access, self.list.places()) {
+                Ok(access) => self.go_on(access),
+                Err(access) => {
+                    self.refused.ask(access);
+                    Ok(())
+                }
+            };
+        }
+        self.refused.ask(access);
         Ok(())
     }
 
@@ -236,7 +262,8 @@ impl Pipeline {
     }
 
     /// The rest of the road, once it is known which file it was.
-    fn go_on(&mut self, access: Access) -> Result<()> {
+    fn go_on(&mut self, mut access: Access) -> Result<()> {
+        self.list.resolve_paths(&mut access);
         if self.is_stale(&access) {
             return Ok(());
         }
@@ -259,10 +286,21 @@ impl Pipeline {
             tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
         }
         let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
+        if access.kind == Kind::Tamper {
+            let places = self.list.places();
+            let found = match access.deed {
+                Deed::Mount | Deed::Unmount => refused::mounted(access, answer, places),
+                _ => refused::changed(access, answer, places),
+            };
+            return match found {
+                Some(access) => self.go_on(access),
+                None => Ok(()),
+            };
+        }
         let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
         if !known && folder != FileId::default() {
             // It leads to a key, by a link or a mount that the list does not know of.
-            if let Err(error) = self.session.watch_set.leads(folder) {
+            if let Err(error) = self.session.watch_set.leads(folder, access.file.tag) {
                 tracing::error!(%error, "cannot note a folder that leads to a key");
             }
         }

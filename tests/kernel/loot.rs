@@ -52,6 +52,16 @@ pub(crate) fn shown(command: &mut Command) -> Result<Vec<Loot>> {
     Ok(loot)
 }
 
+/// Runs a thief that changes something and takes nothing, and says who it was.
+pub(crate) fn done(command: &mut Command) -> Result<Loot> {
+    let output = command.stderr(Stdio::piped()).output().with_context(|| format!("{command:?}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}: {said}", output.status);
+    let mut doers = parsed(&String::from_utf8_lossy(&output.stdout));
+    ensure!(doers.len() == 1, "{} doers instead of one: {doers:?}", doers.len());
+    Ok(doers.remove(0))
+}
+
 /// `pid tid parent`, a newline, the bytes; and again.
 fn parsed(text: &str) -> Vec<Loot> {
     let mut loot: Vec<Loot> = Vec::new();

@@ -26,6 +26,7 @@ mod refused;
 mod roads;
 mod scene;
 mod sees;
+mod tamper;
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -76,6 +77,10 @@ const GROUPS: &[Group] = &[
     seen("A signer's memory", memory::SENTENCES),
     seen("Around the file system", devices::SENTENCES),
     silent("What is no attempt at a key", refused::SILENT),
+    seen("Tampering with names", tamper::NAMES),
+    seen("Tampering with contents and attributes", tamper::CONTENTS),
+    seen("Mounts over keys", tamper::MOUNTS),
+    silent("What is no mount over a key", tamper::SILENT),
     silent("What reaches no data", data::SILENT),
     silent("What leaves a signer's memory alone", memory::SILENT),
     silent("What is no access", benign::SENTENCES),

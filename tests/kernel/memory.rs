@@ -216,7 +216,7 @@ fn core_by_signal(scene: &Scene) -> Result<()> {
 fn forked_holder(scene: &Scene) -> Result<()> {
     // The child never opened anything: what it has, it has by fork(2). `ptrace-me` is that as well, from the inside.
     let name = "a_forked_child_holds_what_its_parent_read";
-    let script = "read -r line < \"$1\"; (read -r wait) & echo $!; wait";
+    let script = "read -r line < \"$1\"; exec 3<&0; (read -r wait <&3) & echo $!; wait";
     let mut parent = Command::new("bash")
         .args(["-c", script, "bash"])
         .arg(scene.key(name))

@@ -240,7 +240,9 @@ impl Scene {
             })?;
         }
         Ok(self.watch.events_where(|event| {
-            event.is_access() && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(path))
+            event.is_access()
+                && !is_staging(event)
+                && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(path))
         }))
     }
 
@@ -264,6 +266,20 @@ impl Scene {
         ensure!(lost.is_empty(), "events were lost:\n{lost}");
         Ok(())
     }
+}
+
+/// What this process did to its keys, which sets the stage of a sentence: other programs do what it is about.
+fn is_staging(event: &Event) -> bool {
+    const DEEDS: [&str; 7] = [
+        "key-deleted",
+        "key-renamed",
+        "key-replaced",
+        "key-linked",
+        "key-permissions-changed",
+        "key-attributes-changed",
+        "key-mounted-over",
+    ];
+    event.pid() == Some(std::process::id()) && DEEDS.contains(&event.action())
 }
 
 impl Signer {

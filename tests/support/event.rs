@@ -57,10 +57,10 @@ impl Event {
         self.number("process.pid")?.try_into().ok()
     }
 
-    /// Somebody reached, or tried to reach, a key: every action whose name starts with `key-`.
+    /// Somebody reached, or tried to reach, a key: every action whose name starts with `key-`, and those around the file.
     #[must_use]
     pub fn is_access(&self) -> bool {
-        self.action().starts_with("key-")
+        self.action().starts_with("key-") || matches!(self.action(), "device-opened" | "signer-memory-accessed")
     }
 
     /// `event.kind` is `alert`.

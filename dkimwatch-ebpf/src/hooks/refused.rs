@@ -5,9 +5,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::generated::{
-        bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_user, bpf_probe_read_user_str, bpf_task_pt_regs,
-    },
+    helpers::generated::{bpf_get_current_task, bpf_probe_read_user, bpf_probe_read_user_str},
     macros::{fexit, tracepoint},
     programs::{FExitContext, TracePointContext},
 };
@@ -24,7 +22,7 @@ use crate::{
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, u32_at, u64_at},
     recent,
     subject::Subject,
-    tally,
+    syscall, tally,
     watch::{self, Found},
 };
 
@@ -35,11 +33,11 @@ const O_CREAT: u32 = 0o100;
 const O_WRONLY: u32 = 0o1;
 const O_TRUNC: u32 = 0o1000;
 /// `fcntl.h`: relative paths begin at the working folder.
-const AT_FDCWD: i32 = -100;
+pub(super) const AT_FDCWD: i32 = -100;
 
 /// `EPERM`, `EACCES`, `EROFS`: somebody may not. Any other error says that something could not be done.
 #[inline(always)]
-const fn is_refusal(result: i64) -> bool {
+pub(super) const fn is_refusal(result: i64) -> bool {
     matches!(result, -1 | -13 | -30)
 }
 
@@ -104,8 +102,7 @@ fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
     }
     // SAFETY: as above.
     let Ok(number) = (unsafe { ctx.read_at::<i32>(NR) }) else { return Exit::Unrelated };
-    // SAFETY: the current task has registers, as it is in a system call.
-    let regs = unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) } as Ptr;
+    let regs = syscall::registers();
     let (first, second, third) =
         (u64_at(regs, offset!(regs_di)), u64_at(regs, offset!(regs_si)), u64_at(regs, offset!(regs_dx)));
     // The numbers of x86-64 (`syscall_64.tbl`).
@@ -121,7 +118,7 @@ fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
         return Exit::Unrelated;
     }
     let base = base(user::<u8>(path), dfd);
-    if repeated(path, base.0) {
+    if repeated(path, base.0 as u64) {
         return Exit::AlreadySeen;
     }
     let found = emit::no_file();
@@ -134,7 +131,7 @@ fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
 /// Whether this process was refused the same path a moment ago: nothing here says whose path it is, and a program that
 /// tries an unrelated file ten thousand times is to be told once. A path too long to compare is told each time.
 #[inline(always)]
-fn repeated(path: u64, base: Ptr) -> bool {
+pub(super) fn repeated(path: u64, base: u64) -> bool {
     let mut ended = false;
     let hash = dkimwatch_common::filter::name_hash(|word| {
         let mut bytes = [0_u8; 16];
@@ -149,13 +146,13 @@ fn repeated(path: u64, base: Ptr) -> bool {
         return false;
     }
     let subject = Subject::current();
-    let what = hash ^ base as u64;
+    let what = hash ^ base;
     recent::repeated(&Refusal { what, whom: subject.start, kind: refusal::PATH, id: subject.tgid })
 }
 
 /// Where a path that begins with `first` is walked from: the root, the working folder, or a descriptor's folder.
 #[inline(always)]
-fn base(first: u8, dfd: i32) -> (Ptr, Ptr) {
+pub(super) fn base(first: u8, dfd: i32) -> (Ptr, Ptr) {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() } as Ptr;
     let fs = pointer(task, offset!(task_fs));
@@ -209,7 +206,7 @@ fn told(
 
 /// An integer in the caller's memory, zero where it cannot be read.
 #[inline(always)]
-fn user<T: Copy + Default>(at: u64) -> T {
+pub(super) fn user<T: Copy + Default>(at: u64) -> T {
     let mut value = T::default();
     // SAFETY: the helper writes `size_of::<T>()` bytes and takes any address; `T` is an integer.
     unsafe { bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, at as *const _) };

@@ -94,7 +94,8 @@ fn second(raw: Fields<'_>, facts: Facts, deed: Deed) -> Option<KernelPath> {
     let used = raw.u32(offset_of!(RawExtended, second_len));
     let text = raw.text(offset_of!(RawExtended, second), used, limits::PATH_BYTES)?;
     let cut = facts.marked(mark::SECOND_CUT);
-    let bytes = if deed.second_is_path() { texts::path(text, cut) } else { text.to_vec() };
+    let bytes =
+        if deed.second_is_path() && !facts.marked(mark::AS_ASKED) { texts::path(text, cut) } else { text.to_vec() };
     Some(KernelPath { bytes, cut })
 }
 

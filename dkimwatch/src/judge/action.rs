@@ -80,6 +80,7 @@ impl Action {
                 Deed::Rename => Self::KeyRenamed,
                 Deed::Replace | Deed::Exchange => Self::KeyReplaced,
                 Deed::Link => Self::KeyLinked,
+                Deed::Place => Self::KeyCreated,
                 Deed::Mode | Deed::Owner | Deed::Acl => Self::KeyPermissionsChanged,
                 Deed::Size | Deed::Write => Self::KeyModified,
                 Deed::Mount | Deed::Unmount => Self::KeyMountedOver,

@@ -1,6 +1,10 @@
 //! The judgement.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt as _,
+    path::{Component, Path, PathBuf},
+};
 
 use dkimwatch_common::{record::Kind, watch::file_watch};
 
@@ -155,11 +159,24 @@ fn key(access: &Access, policy: &Policy) -> JudgedKey {
             memory::of(folder)
         }
         Some(Watched::Key(key)) => key.clone(),
-        Some(Watched::Folder { signer, .. }) => {
-            JudgedKey { path: opened(), domain: None, selector: None, signer: signer.clone() }
+        Some(Watched::Folder { path, signer }) => {
+            let opened = opened();
+            let path = if access.file.path_in_fs { below(path, &opened).unwrap_or(opened) } else { opened };
+            JudgedKey { path, domain: None, selector: None, signer: signer.clone() }
         }
         None => JudgedKey { path: opened(), domain: None, selector: None, signer: None },
     }
+}
+
+/// A path in its file system, as one below a folder whose whole path is known: of `/srv/keys` and `/keys/a`, with a file
+/// system mounted at `/srv`, it is `/srv/keys/a`.
+fn below(folder: &Path, in_fs: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = folder.components().skip(1).collect();
+    (0..parts.len()).find_map(|skipped| {
+        let known: PathBuf = std::iter::once(Component::RootDir).chain(parts.iter().skip(skipped).copied()).collect();
+        let rest = in_fs.strip_prefix(&known).ok()?;
+        Some(if rest.as_os_str().is_empty() { folder.to_owned() } else { folder.join(rest) })
+    })
 }
 
 fn watched<'p>(access: &Access, policy: &'p Policy) -> Option<&'p Watched> {
@@ -173,4 +190,18 @@ fn is_public(access: &Access, policy: &Policy) -> bool {
     let Some(path) = access.file.path.known() else { return false };
     let name = stranger::basename(&path.bytes);
     in_folder && access.file.watch_kind == file_watch::BORN && access.file.nlink <= 1 && policy.public.hold(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_its_file_system_is_found_below_a_known_folder() {
+        let of = |folder: &str, in_fs: &str| below(Path::new(folder), Path::new(in_fs));
+        assert_eq!(of("/srv/keys", "/keys/a"), Some("/srv/keys/a".into()));
+        assert_eq!(of("/srv/keys", "/srv/keys/b/a"), Some("/srv/keys/b/a".into()));
+        assert_eq!(of("/srv/keys", "/keys"), Some("/srv/keys".into()));
+        assert_eq!(of("/srv/keys", "/elsewhere/a"), None);
+    }
 }

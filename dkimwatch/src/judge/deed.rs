@@ -46,6 +46,9 @@ fn verb(access: &Access, action: Action) -> (String, String) {
             Deed::Write => both("wrote (through a descriptor that it did not open) to", "write to"),
             _ => both("opened for writing", "open for writing"),
         },
+        Action::KeyCreated if access.deed == Deed::Place => {
+            both("put a file of elsewhere in the place of", "put a file of elsewhere in the place of")
+        }
         Action::KeyCreated => both("created", "create"),
         Action::KeyDeleted => both("deleted", "delete"),
         Action::KeyRenamed => both("renamed", "rename"),
@@ -108,6 +111,7 @@ pub(super) fn details(access: &Access) -> String {
             Deed::Replace => "the other file was",
             Deed::Exchange => "its new name is",
             Deed::Link => "its further name is",
+            Deed::Place => "its other name is or was",
             Deed::Mount | Deed::Unmount => "at",
             Deed::Xattr | Deed::Acl => "attribute",
             _ => "asked for as",

@@ -14,7 +14,7 @@ use crate::{
 /// "nobody (uid 65534) opened the DKIM key of example.org, selector sel1 (/etc/…) with /usr/bin/cat (pid 4242), …".
 pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> String {
     let process = &attributed.access.process;
-    let mut sentence = format!("{} {} {}", who(attributed), deed::did(attributed, action), key_name(key));
+    let mut sentence = format!("{} {} {}", who(attributed), deed::did(attributed, action), object(attributed, key));
     // Another path to the same file: a hard link, a bind mount, a container's view.
     let opened = opened_path(attributed).filter(|_| !attributed.access.file.path_in_fs);
     if let Some(path) = opened.filter(|path| *path != key.path.as_os_str().as_bytes()) {
@@ -42,6 +42,20 @@ pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKe
         let _ = write!(sentence, ", from a login of {}", named(attributed.names.login_user.as_deref(), uid));
     }
     sentence
+}
+
+/// The key, or the folder that it is about.
+fn object(attributed: &AttributedAccess, key: &JudgedKey) -> String {
+    if !attributed.access.file.is_folder {
+        return key_name(key);
+    }
+    let folder = opened_path(attributed).unwrap_or_default();
+    // A path in its file system is the end of the whole one.
+    if key.path.as_os_str().as_bytes().ends_with(folder) {
+        format!("the folder of DKIM keys {}", shown(&key.path))
+    } else {
+        format!("a folder ({}) on the way to {}", escape::word(folder), key_name(key))
+    }
 }
 
 fn opened_path(attributed: &AttributedAccess) -> Option<&[u8]> {

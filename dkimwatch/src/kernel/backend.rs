@@ -3,8 +3,8 @@
 use std::fmt;
 
 use aya::{
-    Btf, Ebpf,
-    programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, ProgramError, TracePoint},
+    Btf, BtfError, Ebpf,
+    programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use dkimwatch_common::{names::programs, record::Via, tally::Hook};
 use serde::Serialize;
@@ -109,21 +109,31 @@ pub(super) struct Attached {
 /// # Errors
 /// When an essential program is refused; everything is detached again then.
 pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Attached, KernelError> {
-    let mut hooks = Vec::new();
+    let mut hooks: Vec<Hook> = Vec::new();
+    let mut attached = Vec::new();
     let mut unseen: Vec<Unseen> = parts::always_unseen(backend).map(Unseen::from).collect();
     for part in parts::of(backend) {
+        if part.instead_of.is_some_and(|other| attached.contains(&other)) {
+            continue;
+        }
         match attach_part(part, ebpf, btf) {
-            Ok(()) => hooks.push(part.hook),
+            Ok(()) => {
+                attached.push(part.name);
+                if !hooks.contains(&part.hook) {
+                    hooks.push(part.hook);
+                }
+            }
+            Err(KernelError::NoFunction { .. }) if part.where_present => {}
             Err(error) if part.essential => {
                 detach(backend, ebpf);
                 return Err(error);
             }
             Err(error) => {
                 tracing::debug!(program = part.name, %error, "left out");
-                if let Some(lost) = part.lost.map(Unseen::from)
-                    && !unseen.iter().any(|known| known.id == lost.id)
-                {
-                    unseen.push(lost);
+                for lost in part.lost.iter().chain(part.lost_too) {
+                    if !unseen.iter().any(|known| known.id == lost.0) {
+                        unseen.push(Unseen::from(*lost));
+                    }
                 }
             }
         }
@@ -142,6 +152,7 @@ pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
                 Program::FEntry(program) => program.unload(),
                 Program::BtfTracePoint(program) => program.unload(),
                 Program::TracePoint(program) => program.unload(),
+                Program::RawTracePoint(program) => program.unload(),
                 _ => Ok(()),
             };
         }
@@ -190,6 +201,11 @@ fn attach_program(program: &mut Program, attach: &Attach, btf: &Btf) -> Result<(
             let program: &mut BtfTracePoint = program.try_into()?;
             program.load(tracepoint, btf)?;
             program.attach()?;
+        }
+        Attach::RawTracepoint(tracepoint) => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(tracepoint)?;
         }
         Attach::Tracepoints(category, names) => {
             let program: &mut TracePoint = program.try_into()?;
@@ -245,6 +261,9 @@ pub(super) fn program_names(backend: Backend) -> impl Iterator<Item = &'static s
 /// A refusal in words: the kernel's own, and what an empty one means.
 pub(super) fn refused(program: &'static str, error: ProgramError) -> KernelError {
     let reason = match &error {
+        ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) => {
+            return KernelError::NoFunction { program, function: type_name.clone() };
+        }
         ProgramError::LoadError { io_error, verifier_log } => {
             let log = verifier_log.to_string();
             let log = log.trim();

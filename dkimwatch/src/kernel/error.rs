@@ -53,6 +53,14 @@ pub enum KernelError {
         /// The kernel's reason, and what it means.
         reason: String,
     },
+    /// What a program is to be attached to is not there.
+    #[error("{program}: this kernel has no {function}")]
+    NoFunction {
+        /// The program.
+        program: &'static str,
+        /// The function, or the tracepoint's.
+        function: String,
+    },
     /// tracefs is not mounted, and it could not be mounted either.
     #[error("the tracepoint backend needs tracefs: mount -t tracefs tracefs /sys/kernel/tracing ({0})")]
     Tracefs(io::Error),

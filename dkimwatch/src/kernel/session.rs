@@ -202,6 +202,8 @@ impl Session {
         self.watch_set.arm_file(identity.file, watch)?;
         let via = u32::from(candidate.via() as u16);
         self.settings.set(limits::SETTING_VIA, via, 0).map_err(KernelError::map(maps::SETTINGS))?;
+        let mounts = super::host_mount_namespace();
+        self.settings.set(limits::SETTING_MOUNTS, mounts, 0).map_err(KernelError::map(maps::SETTINGS))?;
         let attached = backend::attach(candidate, &mut self.ebpf, &self.btf)?;
         let proven = canary.open().map(|()| self.heard_canary());
         self.watch_set.disarm_canary(identity.file)?;

@@ -103,12 +103,13 @@ impl WatchSet {
         }
     }
 
-    /// A folder leads to what is watched: every open that is refused there is told.
+    /// A folder leads to what is watched, of which this is one: every open that is refused there is told, and what is done
+    /// to the folder's name.
     ///
     /// # Errors
     /// When the map is full or refuses.
-    pub fn leads(&mut self, folder: FileId) -> Result<(), KernelError> {
-        self.ways.insert(pod::File(folder), 1, 0).map_err(KernelError::map(maps::WAYS))
+    pub fn leads(&mut self, folder: FileId, tag: Tag) -> Result<(), KernelError> {
+        self.ways.insert(pod::File(folder), tag, 0).map_err(KernelError::map(maps::WAYS))
     }
 
     /// Watches the file behind a loop device whose file system holds a key.

@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use dkimwatch_common::identity::FileId;
+use dkimwatch_common::{deed::Deed, identity::FileId};
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, fstat, major, minor, openat, openat2},
     io::Errno,
@@ -75,6 +75,8 @@ pub(super) struct Question {
     forebears: Vec<(u32, u64)>,
     /// Where the walk began, and the path as it was asked for; `None`: not known as a whole.
     path: Option<Vec<u8>>,
+    /// Only the folder is followed: to open what was mounted a moment ago would keep it from being taken away.
+    folder_only: bool,
 }
 
 impl Question {
@@ -87,19 +89,25 @@ impl Question {
         let process = &access.process;
         let whole = |path: &crate::decode::KernelPath| (!path.cut).then(|| path.bytes.clone());
         let path = access.file.path.known().and_then(whole).zip(access.second.known().and_then(whole));
+        let joined = |(base, text): (Vec<u8>, Vec<u8>)| joined(&base, super::first_text(&text));
         Self {
             pid: process.pid,
             start_ns: process.start_ns,
             inner_pid: process.inner_pid.known().copied().unwrap_or(process.pid),
             mnt_ns: process.namespaces.known().map_or(0, |ns| ns.mnt),
             forebears: process.ancestors.iter().map(|one| (one.pid, one.start_ns)).collect(),
-            path: path.map(|(base, text)| joined(&base, &text)),
+            path: path.map(joined),
+            folder_only: matches!(access.deed, Deed::Mount | Deed::Unmount),
         }
     }
 }
 
 /// A folder's path and one that begins there.
 pub(super) fn joined(base: &[u8], text: &[u8]) -> Vec<u8> {
+    if text.is_empty() {
+        // `AT_EMPTY_PATH` and its kin: the place itself.
+        return base.to_vec();
+    }
     let base = base.strip_suffix(b"/").unwrap_or(base);
     let text = text.strip_prefix(b"/").unwrap_or(text);
     [base, text].join(&b'/')
@@ -128,11 +136,12 @@ impl Follower {
         let Some(root) = self.root(question, path) else { return Answer::Undecided };
         let Some(within) = below(path, &root.path) else { return Answer::Undecided };
         match magic(within, question) {
-            Magic::No => look(&root, within),
+            Magic::No => look(&root, within, question.folder_only),
             Magic::Root(pid, rest) => match Root::of(pid) {
-                Some(root) => look(&root, &rest),
+                Some(root) => look(&root, &rest, question.folder_only),
                 None => Answer::Elsewhere,
             },
+            Magic::Link(_) if question.folder_only => Answer::Elsewhere,
             Magic::Link(link) => {
                 match openat(CWD, Path::new(OsStr::from_bytes(&link)), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
                     Ok(handle) => found(&handle, None).map_or(Answer::Elsewhere, Answer::There),
@@ -227,7 +236,7 @@ fn magic(path: &[u8], question: &Question) -> Magic {
 }
 
 /// Follows a path in a root, links and `..` included.
-fn look(root: &Root, path: &[u8]) -> Answer {
+fn look(root: &Root, path: &[u8], folder_only: bool) -> Answer {
     let follow = |path: &[u8]| {
         let path = Path::new(OsStr::from_bytes(path));
         let flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -241,7 +250,8 @@ fn look(root: &Root, path: &[u8]) -> Answer {
         let handle = follow(if folder.is_empty() { b"/" } else { folder }).ok()?;
         Some((Place::from(&fstat(&handle).ok()?), named(&handle)?))
     };
-    match follow(path) {
+    let followed = if folder_only { Err(Errno::NOENT) } else { follow(path) };
+    match followed {
         Ok(handle) => found(&handle, folder().map(|(folder, _)| folder)).map_or(Answer::Elsewhere, Answer::There),
         Err(Errno::NOENT) if name.len() > 1 => match folder() {
             Some((folder, path)) => Answer::Nothing { folder, path: joined(&path, name) },
@@ -302,6 +312,7 @@ mod tests {
             mnt_ns: mount_namespace("self").expect("a namespace"),
             forebears: Vec::new(),
             path: Some(path.as_os_str().as_bytes().to_vec()),
+            folder_only: false,
         }
     }
 
@@ -377,5 +388,6 @@ mod tests {
         assert_eq!(below(b"/etc", b"/"), Some(b"/etc".as_slice()));
         assert_eq!(joined(b"/", b"/etc/key"), b"/etc/key");
         assert_eq!(joined(b"/srv", b"a/b"), b"/srv/a/b");
+        assert_eq!(joined(b"/srv/key", b""), b"/srv/key");
     }
 }

@@ -6,19 +6,24 @@
 //! root and mount namespace of the process, and what it leads to is compared with what is watched. Somebody who changes
 //! the way in between can hide what he was refused, not what he got.
 //!
+//! What was mounted is found in the same way: no hook of the backend that needs it has the place.
+//!
 //! Following a path can hang (a file system in user space, a dead file server). So a thread of its own follows it, has a
 //! deadline, and is left behind when it does not come back.
 
 mod follow;
+mod mounted;
 mod places;
 mod resolver;
 
 pub use follow::{Answer, Found};
+pub use mounted::{mounted, mounted_as_asked, propagated};
 pub use places::{Place, Places};
 pub use resolver::Resolver;
 
 use dkimwatch_common::{
     identity::FileId,
+    limits,
     watch::{Tag, file_watch},
 };
 
@@ -78,8 +83,28 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
 
 /// Where the walk began, and the path as it was asked for.
 fn as_asked(access: &Access) -> Vec<u8> {
-    let bytes = |fact: &Fact<KernelPath>| fact.known().map(|path| path.bytes.clone()).unwrap_or_default();
-    follow::joined(&bytes(&access.file.path), &bytes(&access.second))
+    let base = access.file.path.known().map(|path| path.bytes.as_slice()).unwrap_or_default();
+    follow::joined(base, access.second.known().map(|path| first_text(&path.bytes)).unwrap_or_default())
+}
+
+/// The first of two paths as they were asked for, or the only one. A path has no NUL.
+fn first_text(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// The second, which is at a place of its own; empty where there is none.
+fn second_text(text: &[u8]) -> &[u8] {
+    text.get(limits::SECOND_ASKED..).map(first_text).unwrap_or_default()
+}
+
+/// As [`identified`], of a change: a rename and a link keep the other path.
+#[must_use]
+pub fn changed(access: Access, answer: &Answer, places: &Places) -> Option<Access> {
+    let other = access.second.known().map(|path| second_text(&path.bytes).to_vec()).unwrap_or_default();
+    let mut access = identified(access, answer, places)?;
+    access.second =
+        if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
+    Some(access)
 }
 
 #[cfg(test)]

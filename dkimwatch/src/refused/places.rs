@@ -1,9 +1,11 @@
 //! What is watched, as stat(2) names it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use dkimwatch_common::watch::{Tag, file_watch};
 use rustix::fs::Stat;
+
+use super::mounted::Covered;
 
 /// A file as stat(2) names it: compared only with what stat(2) said of another, never with what the kernel's hooks say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +28,8 @@ pub struct Places {
     files: HashMap<Place, (Tag, u32)>,
     folders: HashMap<Place, Tag>,
     names: HashMap<(Place, Vec<u8>), Tag>,
+    /// Paths of keys and of watched folders without links, and whether it is a folder.
+    paths: BTreeMap<Vec<u8>, (Tag, bool)>,
 }
 
 impl Places {
@@ -47,6 +51,31 @@ impl Places {
     /// A name that is awaited in a folder.
     pub fn add_name(&mut self, folder: Place, name: Vec<u8>, tag: Tag) {
         self.names.insert((folder, name), tag);
+    }
+
+    /// The path, without links, of a key or of a watched folder. A key is more than a folder.
+    pub fn add_path(&mut self, path: Vec<u8>, tag: Tag, is_folder: bool) {
+        if is_folder {
+            self.paths.entry(path).or_insert((tag, true));
+        } else {
+            self.paths.insert(path, (tag, false));
+        }
+    }
+
+    /// What is at a path of the watcher's own mount namespace, or below it.
+    pub(super) fn covered(&self, path: &[u8]) -> Option<Covered> {
+        if let Some((tag, is_folder)) = self.paths.get(path) {
+            return Some(Covered { tag: *tag, is_folder: *is_folder });
+        }
+        // In a folder of keys, whatever it was.
+        let above = |(at, byte): (usize, &u8)| (*byte == b'/').then(|| path.get(..at)).flatten();
+        let holder = path.iter().enumerate().filter_map(above).find_map(|folder| self.paths.get(folder));
+        if let Some((tag, true)) = holder {
+            return Some(Covered { tag: *tag, is_folder: true });
+        }
+        let below = [path.strip_suffix(b"/").unwrap_or(path), b"/"].concat();
+        let (first, (tag, _)) = self.paths.range(below.clone()..).next()?;
+        first.starts_with(&below).then_some(Covered { tag: *tag, is_folder: true })
     }
 
     /// The tag of a watched file, and why it is watched (`file_watch`).

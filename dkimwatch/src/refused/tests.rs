@@ -1,5 +1,7 @@
 //! What a refused open was about, without a kernel.
 
+use dkimwatch_common::deed::Deed;
+
 use super::*;
 use crate::decode::tests::Random;
 
@@ -80,4 +82,53 @@ async fn a_path_that_hangs_is_undecided_and_holds_up_no_other() {
     }
     assert!(resolver.is_idle());
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// A mount, of which the path is known as it was asked for.
+fn mount(deed: Deed, base: &[u8], text: &[u8]) -> Access {
+    let mut access = refused(Tag::MAX);
+    let path = |bytes: &[u8]| Fact::Known(KernelPath { bytes: bytes.to_vec(), cut: false });
+    (access.deed, access.file.path, access.second) = (deed, path(base), path(text));
+    access
+}
+
+#[test]
+fn a_mount_is_told_of_what_it_lies_over() {
+    let mut places = places();
+    places.add_path(b"/etc/dkimkeys/mail.private".to_vec(), 3, false);
+    places.add_path(b"/etc/keys".to_vec(), 4, true);
+    let at = |path: &[u8]| {
+        let answer = Answer::Nothing { folder: Place { dev: 1, ino: 1 }, path: path.to_vec() };
+        mounted(mount(Deed::Mount, b"/", path), &answer, &places).map(|access| (access.file.tag, access.file.is_folder))
+    };
+    assert_eq!(at(b"/etc/dkimkeys/mail.private"), Some((3, false)));
+    assert_eq!(at(b"/etc/keys"), Some((4, true)));
+    assert_eq!(at(b"/etc/keys/deeper"), Some((4, true)));
+    assert_eq!(at(b"/etc"), Some((3, true)), "a folder further up");
+    assert_eq!(at(b"/etc/dkimkeys2"), None);
+    assert_eq!(at(b"/etc/dkimkeys/other"), None, "beside a key");
+    let by_name = Answer::Nothing { folder: NEST, path: b"/bound/mail.private".to_vec() };
+    let access = mounted(mount(Deed::Mount, b"/", b"/bound/mail.private"), &by_name, &places).expect("the key's name");
+    assert_eq!(access.file.tag, 3);
+    // What needs no following is not followed.
+    let access = mounted_as_asked(mount(Deed::Unmount, b"/etc", b"keys"), &places).expect("a folder of keys");
+    assert_eq!((access.file.tag, path(&access)), (4, b"/etc/keys".as_slice()));
+    assert!(mounted_as_asked(mount(Deed::Mount, b"/", b"link"), &places).is_err());
+}
+
+#[test]
+fn of_two_paths_as_they_were_asked_for_the_first_is_followed_and_the_second_kept() {
+    let mut text = b"mail.private".to_vec();
+    text.resize(limits::SECOND_ASKED, 0xa5);
+    if let Some(end) = text.get_mut(b"mail.private".len()) {
+        *end = 0;
+    }
+    text.extend(b"/tmp/forged");
+    let access = mount(Deed::Place, b"/etc/dkimkeys", &text);
+    assert_eq!(as_asked(&access), b"/etc/dkimkeys/mail.private");
+    let access = changed(access, &there(KEY, None, S_IFREG), &places()).expect("a key");
+    assert_eq!(access.second.known().map(|path| path.bytes.as_slice()), Some(b"/tmp/forged".as_slice()));
+    // One path alone leaves nothing behind.
+    let access = changed(mount(Deed::Mode, b"/etc/dkimkeys", b"mail.private"), &there(KEY, None, S_IFREG), &places());
+    assert_eq!(access.expect("a key").second, Fact::NotAsked);
 }

@@ -24,9 +24,9 @@ const DEPTH: usize = 16;
 type Device = u32;
 
 /// The devices that hold a key, with the watch list's entry of one such key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Devices {
-    /// Where `/sys`, `/proc` and `/dev` are; empty for the host's.
+    /// Where `/sys`, `/proc` and `/dev` are.
     root: PathBuf,
     /// File systems with keys, by their `s_dev`.
     systems: BTreeMap<Device, Tag>,
@@ -45,6 +45,11 @@ struct Found {
 }
 
 impl Devices {
+    /// Those of a host; nothing is looked at yet.
+    pub(super) fn of(root: &Path) -> Self {
+        Self { root: root.to_owned(), systems: BTreeMap::new(), found: Found::default(), neighbours: None }
+    }
+
     /// These file systems hold keys.
     pub(super) fn look_again(&mut self, systems: BTreeMap<Device, Tag>) {
         self.systems = systems;
@@ -345,7 +350,7 @@ mod tests {
         }
 
         fn devices(&self, key: &str) -> Devices {
-            let mut devices = Devices { root: self.0.path().to_owned(), ..Devices::default() };
+            let mut devices = Devices::of(self.0.path());
             devices.look_again(BTreeMap::from([(parsed(key).unwrap(), 7)]));
             devices
         }

@@ -8,6 +8,7 @@ mod changes;
 mod devices;
 mod dpkg;
 mod folders;
+mod infs;
 mod places;
 mod provenance;
 mod readers;
@@ -35,7 +36,7 @@ use crate::{
     config::Settings,
     decode::{Access, OpenedFile},
     judge::{JudgedKey, Policy, PublicNames, Watched},
-    kernel::{Handle, KernelError, Session},
+    kernel::{Handle, KernelError, Session, host_mount_namespace},
     keys::Inventory,
     refused::{Place, Places},
 };
@@ -86,7 +87,16 @@ enum Purpose {
     /// A key's parent, and the key's name in it.
     Nest(Tag, Vec<u8>),
     /// A folder that leads to one of the above.
-    Way,
+    Way(Tag),
+}
+
+impl Purpose {
+    /// The entry that it serves.
+    const fn tag(&self) -> Tag {
+        match self {
+            Self::Key(tag) | Self::Member(tag) | Self::Folder(tag) | Self::Nest(tag, _) | Self::Way(tag) => *tag,
+        }
+    }
 }
 
 impl WatchList {
@@ -110,7 +120,7 @@ impl WatchList {
             readers: Vec::new(),
             watched,
             public: PublicNames::new(&settings.keys.public),
-            host_mnt_ns: readers::own_mount_namespace(),
+            host_mnt_ns: host_mount_namespace(),
             systemd: systemd::names_cgroups(Path::new("/")),
         };
         let executables = readers::Executables::of_this_host();
@@ -121,7 +131,7 @@ impl WatchList {
             concerned: Vec::new(),
             mounts: places::Places::default(),
             places: Places::default(),
-            devices: devices::Devices::default(),
+            devices: devices::Devices::of(Path::new("/")),
         }
     }
 
@@ -165,8 +175,8 @@ impl WatchList {
         // Before anything is resolved: what is mounted meanwhile is then found to be elsewhere.
         self.mounts = self.places_now();
         let mut targets = self.targets();
-        let ways = ways::to(targets.iter().map(|target| target.path.as_path()));
-        targets.extend(ways.into_iter().map(|path| Target { path, purpose: Purpose::Way }));
+        let ways = ways::to(targets.iter().map(|target| (target.path.as_path(), target.purpose.tag())));
+        targets.extend(ways.into_iter().map(|(path, tag)| Target { path, purpose: Purpose::Way(tag) }));
         let mut places = Places::default();
         let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
         for batch in targets.chunks(BATCH) {
@@ -192,6 +202,7 @@ impl WatchList {
                 }
             }
         }
+        self.add_paths(&mut places);
         self.places = places;
         readers::resolve(&self.settings, &mut self.policy, &mut self.executables, session)?;
         session.recall_signers()?;
@@ -207,6 +218,20 @@ impl WatchList {
         self.concerned.dedup();
         self.mounts.also(&self.concerned);
         Ok(())
+    }
+
+    /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
+    fn add_paths(&self, places: &mut Places) {
+        for (tag, entry) in (0..).zip(&self.policy.watched) {
+            let (path, is_folder) = match entry {
+                Watched::Key(key) => (&key.path, false),
+                Watched::Folder { path, .. } => (path, true),
+            };
+            let resolved = std::fs::canonicalize(path).ok();
+            for path in std::iter::once(path).chain(resolved.as_ref()) {
+                places.add_path(path.as_os_str().as_bytes().to_vec(), tag, is_folder);
+            }
+        }
     }
 
     /// Has the files behind loop devices watched.
@@ -247,6 +272,13 @@ impl WatchList {
         };
         if tokio::time::timeout(AT_START, all).await.is_err() {
             tracing::warn!("the signers' programs are still being looked at; what they do meanwhile is judged late");
+        }
+    }
+
+    /// Gives an access the paths that the host has, where the hook knew them in their file system only.
+    pub fn resolve_paths(&self, access: &mut Access) {
+        if access.file.path_in_fs {
+            infs::resolve(access, &self.policy);
         }
     }
 
@@ -347,8 +379,8 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
             set.arm_dir(identified.file, DirWatch { tag: *tag, kind: dir_watch::NEST })?;
             set.await_name(identified.file, name, *tag)
         }
-        Purpose::Way if is(S_IFDIR) => set.leads(identified.file),
-        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way => Ok(()),
+        Purpose::Way(tag) if is(S_IFDIR) => set.leads(identified.file, *tag),
+        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Ok(()),
     }
 }
 
@@ -360,7 +392,7 @@ fn place(places: &mut Places, target: &Target, stat: &rustix::fs::Stat) {
         Purpose::Member(tag) if is(S_IFREG) => places.add_member(place, *tag),
         Purpose::Folder(tag) if is(S_IFDIR) => places.add_folder(place, *tag),
         Purpose::Nest(tag, name) if is(S_IFDIR) => places.add_name(place, name.clone(), *tag),
-        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way => {}
+        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => {}
     }
 }
 

@@ -1,10 +1,6 @@
 //! The expected readers, resolved: an executable's path to what the kernel says lies there, a user's name to its uid.
 
-use std::{
-    collections::HashMap,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    path::PathBuf,
-};
+use std::{collections::HashMap, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use dkimwatch_common::{identity::Identified, watch::Tag};
 
@@ -24,16 +20,6 @@ type Uids = HashMap<String, u32>;
 
 /// Refused executables that are kept of a reader. Somebody who changes the file without end must not fill the memory.
 const REFUSED: usize = 32;
-
-/// The mount namespace of this process: its inode number, as `ns.inum`. The one of process 1 where it can be read: this
-/// process may be in a mount namespace of its own.
-pub(super) fn own_mount_namespace() -> u32 {
-    ["/proc/1/ns/mnt", "/proc/self/ns/mnt"]
-        .iter()
-        .find_map(|path| std::fs::metadata(path).ok())
-        .and_then(|metadata| u32::try_from(metadata.ino()).ok())
-        .unwrap_or(0)
-}
 
 /// What is known of the readers' executables beyond the policy.
 #[derive(Debug)]

@@ -1,18 +1,25 @@
 //! The folders that lead to what is watched.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-/// Every folder above these paths, as they are written and with links resolved.
-pub(super) fn to<'p>(paths: impl Iterator<Item = &'p Path>) -> BTreeSet<PathBuf> {
-    let folders: BTreeSet<&Path> = paths.filter_map(Path::parent).collect();
-    let mut ways = BTreeSet::new();
-    for folder in folders {
+use dkimwatch_common::watch::Tag;
+
+/// Every folder above these paths, as they are written and with links resolved, each with the smallest tag that it leads to.
+pub(super) fn to<'p>(paths: impl Iterator<Item = (&'p Path, Tag)>) -> BTreeMap<PathBuf, Tag> {
+    let mut folders: BTreeMap<&Path, Tag> = BTreeMap::new();
+    for (folder, tag) in paths.filter_map(|(path, tag)| Some((path.parent()?, tag))) {
+        let least = folders.entry(folder).or_insert(tag);
+        *least = tag.min(*least);
+    }
+    let mut ways: BTreeMap<PathBuf, Tag> = BTreeMap::new();
+    for (folder, tag) in folders {
         let resolved = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
         for way in folder.ancestors().chain(resolved.ancestors()) {
-            ways.insert(way.to_owned());
+            let least = ways.entry(way.to_owned()).or_insert(tag);
+            *least = tag.min(*least);
         }
     }
     ways
@@ -28,10 +35,10 @@ mod tests {
         let root = root.path().canonicalize().expect("a path");
         std::fs::create_dir_all(root.join("real/deep")).expect("folders");
         std::os::unix::fs::symlink("real", root.join("named")).expect("a link");
-        let ways = to([root.join("named/deep/key").as_path()].into_iter());
+        let ways = to([(root.join("named/deep/key").as_path(), 7)].into_iter());
         for way in ["/", "named", "named/deep", "real", "real/deep"] {
-            assert!(ways.contains(&root.join(way)), "{way} is not among {ways:?}");
+            assert!(ways.get(&root.join(way)) == Some(&7), "{way} is not among {ways:?}");
         }
-        assert!(!ways.contains(&root.join("named/deep/key")));
+        assert!(!ways.contains_key(&root.join("named/deep/key")));
     }
 }

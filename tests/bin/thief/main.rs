@@ -11,7 +11,9 @@ mod loot;
 mod memory;
 mod raw;
 mod reads;
+mod ring;
 mod signer;
+mod tamper;
 mod uring;
 mod ways;
 
@@ -37,7 +39,16 @@ fn run() -> Result<()> {
     let mut arguments = env::args_os().skip(1);
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
-    let roads = [ways::ROADS, bodies::ROADS, data::ROADS, lies::ROADS, look::ROADS, memory::ROADS, signer::ROADS];
+    let roads = [
+        ways::ROADS,
+        bodies::ROADS,
+        data::ROADS,
+        lies::ROADS,
+        look::ROADS,
+        memory::ROADS,
+        signer::ROADS,
+        tamper::ROADS,
+    ];
     let road = roads.into_iter().flatten().find(|(name, _)| wanted == *name);
     let (_, take) = road.with_context(|| format!("no such road: {}", wanted.display()))?;
     take(&arguments)

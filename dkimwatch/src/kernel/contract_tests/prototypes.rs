@@ -121,6 +121,10 @@ fn prototype(text: &str) -> Option<(Prototype, Vec<String>)> {
 impl Hook {
     /// Every form that the comment tells of, today's first.
     fn forms(&self) -> Vec<Prototype> {
+        let whole: Vec<Prototype> = spans(&self.comment).filter_map(prototype).map(|(form, _)| form).collect();
+        if whole.len() > 1 && whole.iter().all(|form| Some(&form.name) == whole.first().map(|first| &first.name)) {
+            return whole;
+        }
         let (mut form, names) = spans(&self.comment)
             .find_map(prototype)
             .unwrap_or_else(|| panic!("{}: no prototype in its comment: {}", self.place, self.comment));
@@ -238,6 +242,10 @@ fn compare(hook: &Hook, btf: &Btf, release: &str) -> Result<bool, String> {
         _ => read.iter().any(|index| *index >= fewest),
     };
     let result = if matches!(hook.at, At::Fexit(_)) { hook.numbers(".add(") } else { Vec::new() };
+    // Told with the id map left out.
+    let idmap = kernel.arguments.iter().any(|kind| kind == "struct mnt_idmap *" || kind == "struct user_namespace *");
+    let told = hook.numbers("result!(ctx, ").into_iter().map(|count| count + usize::from(idmap));
+    let result: Vec<usize> = result.into_iter().chain(told).chain(hook.numbers("word!(ctx, ")).collect();
     if stray || result.iter().any(|index| *index != behind) {
         return Err(format!("{}: reads arguments {read:?} and result {result:?} of {kernel:?}", hook.place));
     }

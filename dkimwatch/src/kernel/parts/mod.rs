@@ -1,13 +1,16 @@
 //! Which programs each way into the kernel is made of, and what is unseen without one: a file per subject, named as that of
 //! its hooks in `dkimwatch-ebpf/src/hooks`.
 
+mod changed;
 mod code;
 mod data;
 mod device;
 mod memory;
+mod mounted;
 mod open;
 mod placed;
 mod refused;
+mod tamper;
 
 pub(super) use open::FAMILY as OPEN_FAMILY;
 
@@ -24,6 +27,7 @@ pub(super) enum Attach {
     Fexit(&'static str),
     Fentry(&'static str),
     BtfTracepoint(&'static str),
+    RawTracepoint(&'static str),
     /// One program on several tracepoints of a category, those that the kernel has.
     Tracepoints(&'static str, &'static [&'static str]),
 }
@@ -37,30 +41,80 @@ pub(super) struct Part {
     pub(super) essential: bool,
     /// What is unseen without it.
     pub(super) lost: Option<Limit>,
+    /// What else is.
+    pub(super) lost_too: &'static [Limit],
+    /// It is there for kernels without this program, and left out where that is attached.
+    pub(super) instead_of: Option<&'static str>,
+    /// A kernel without its function does by another, which is hooked too, what this one does elsewhere.
+    pub(super) where_present: bool,
 }
 
 impl Part {
     /// A part whose absence costs its own coverage only.
     const fn new(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
-        Self { name, hook, attach, essential: false, lost: Some(lost) }
+        Self {
+            name,
+            hook,
+            attach,
+            essential: false,
+            lost: Some(lost),
+            lost_too: &[],
+            instead_of: None,
+            where_present: false,
+        }
+    }
+
+    /// A part that a kernel without its function does not need.
+    const fn where_present(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
+        Self { where_present: true, ..Self::new(name, hook, attach, lost) }
     }
 
     /// A part without which the backend is none.
     const fn essential(name: &'static str, hook: Hook, attach: Attach) -> Self {
-        Self { name, hook, attach, essential: true, lost: None }
+        Self { name, hook, attach, essential: true, lost: None, lost_too: &[], instead_of: None, where_present: false }
+    }
+
+    /// A part whose absence costs more.
+    const fn and(self, lost_too: &'static [Limit]) -> Self {
+        Self { lost_too, ..self }
+    }
+
+    /// For kernels without another program.
+    const fn instead_of(self, other: &'static str) -> Self {
+        Self { instead_of: Some(other), ..self }
     }
 }
 
 /// A backend's programs, in the order in which they are attached.
 pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
-    let subjects: [fn(Backend) -> &'static [Part]; 7] =
-        [open::parts, placed::parts, data::parts, refused::parts, code::parts, memory::parts, device::parts];
+    let subjects: [fn(Backend) -> &'static [Part]; 11] = [
+        open::parts,
+        placed::parts,
+        data::parts,
+        refused::parts,
+        code::parts,
+        changed::parts,
+        mounted::parts,
+        memory::parts,
+        device::parts,
+        tamper::parts,
+        tamper::mounts,
+    ];
     subjects.into_iter().flat_map(move |parts| parts(backend))
 }
 
 /// What a backend never sees, on whatever kernel.
 pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
-    let subjects: [fn(Backend) -> &'static [Limit]; 6] =
-        [open::unseen, placed::unseen, data::unseen, refused::unseen, memory::unseen, device::unseen];
+    let subjects: [fn(Backend) -> &'static [Limit]; 9] = [
+        open::unseen,
+        placed::unseen,
+        data::unseen,
+        refused::unseen,
+        changed::unseen,
+        mounted::unseen,
+        memory::unseen,
+        device::unseen,
+        tamper::unseen,
+    ];
     subjects.into_iter().flat_map(move |unseen| unseen(backend)).copied()
 }

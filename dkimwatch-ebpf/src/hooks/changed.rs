@@ -1,0 +1,354 @@
+//! What is watched was changed: unlinked, renamed, linked, truncated, written, or its attributes were set.
+//!
+//! Where trampolines are refused, an inode that changes is seen by the time that it gets for it, whatever its file system,
+//! and what was done by the system call that this happens in.
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_boot_ns, bpf_probe_read_user},
+    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
+};
+use dkimwatch_common::{
+    deed::Deed,
+    limits,
+    record::Kind,
+    tally::{Exit, Hook},
+    watch::{FileWatch, Refusal, file_watch, refusal},
+};
+
+use super::{asked, refused::is_refusal};
+use crate::{
+    call::{self, Call, Registers},
+    change::{
+        self, Change, Changed, Place, SLOT_FILE, SLOT_FOLDER, SLOT_NOW, SLOT_OTHER_FILE, SLOT_OTHER_FOLDER, Told,
+    },
+    maps::{CHANGES, DIRS, FILES, RECENT},
+    memory::{Memory, Probed, Ptr, Typed, offset, pointer},
+    seen,
+    subject::Subject,
+    tally, watch,
+};
+
+/// `inode_set_ctime_to_ts(struct inode *inode, struct timespec64 *ctime)`, 6.13 and later: every change sets the change time,
+/// in this way or the next.
+#[btf_tracepoint(function = "inode_set_ctime_to_ts")]
+fn inode_set_ctime_to_ts(ctx: BtfTracePointContext) -> i32 {
+    tally::count(&ctx, Hook::InodeDirty, changed::<Typed>(ctx.arg(0)));
+    0
+}
+
+/// `ctime_ns_xchg(struct inode *inode, u32 old, u32 new, u32 cur)`, 6.13 and later: on file systems with fine time stamps.
+#[btf_tracepoint(function = "ctime_ns_xchg")]
+fn ctime_ns_xchg(ctx: BtfTracePointContext) -> i32 {
+    tally::count(&ctx, Hook::InodeDirty, changed::<Typed>(ctx.arg(0)));
+    0
+}
+
+/// `ext4_mark_inode_dirty(struct inode *inode, unsigned long IP)`: for kernels without the two above. A raw tracepoint, as
+/// ext4 can be a module, whose types the kernel's own BTF does not have.
+#[raw_tracepoint(tracepoint = "ext4_mark_inode_dirty")]
+fn ext4_mark_inode_dirty(ctx: RawTracePointContext) -> i32 {
+    tally::count(&ctx, Hook::InodeDirty, changed::<Probed>(ctx.arg::<u64>(0) as Ptr));
+    0
+}
+
+#[inline(always)]
+fn changed<M: Memory>(inode: Ptr) -> Exit {
+    // SAFETY: an integer.
+    let ino = unsafe { M::read::<u64>(inode, offset!(inode_i_ino)) };
+    if !watch::may_be_watched(ino) {
+        return Exit::Unrelated;
+    }
+    match watched(inode) {
+        Some(changed) => within_a_call(&changed),
+        None => Exit::FilterMiss,
+    }
+}
+
+/// The watched file or folder that an inode is.
+#[inline(always)]
+fn watched(inode: Ptr) -> Option<Changed> {
+    let file = watch::identity(inode);
+    // SAFETY: a value is only copied out.
+    if let Some(watch) = unsafe { FILES.get(file) } {
+        return if watch.kind == file_watch::CANARY {
+            None
+        } else {
+            Some(Changed { inode, file, watch: *watch, folder: false })
+        };
+    }
+    // SAFETY: as above.
+    let folder = *unsafe { DIRS.get(file) }?;
+    let watch = FileWatch { tag: folder.tag, kind: file_watch::BORN, generation: watch::generation(inode), pad: 0 };
+    Some(Changed { inode, file, watch, folder: true })
+}
+
+#[inline(always)]
+fn within_a_call(changed: &Changed) -> Exit {
+    if change::first_name(changed.inode).is_null() {
+        return Exit::FilterMiss;
+    }
+    let subject = Subject::current();
+    let call = Call::current(subject.task);
+    match call.deed {
+        Deed::None => return Exit::FilterMiss,
+        // What is done to a name is done to the folder that holds it as well, which is not told.
+        Deed::Write | Deed::Size if changed.folder => return Exit::FilterMiss,
+        Deed::Unlink | Deed::Rename | Deed::Link if changed.folder && !call.ends => return Exit::FilterMiss,
+        _ => {}
+    }
+    if call.ends {
+        return until_it_ends(changed, &call, subject);
+    }
+    at_once(changed, &call, subject)
+}
+
+/// The call's end is seen: it is told then.
+#[inline(always)]
+fn until_it_ends(changed: &Changed, call: &Call, subject: Subject) -> Exit {
+    let tid = subject.tid;
+    let slot = if changed.folder {
+        if is_taken(Place { tid, slot: SLOT_FOLDER }, changed, call.number) { SLOT_OTHER_FOLDER } else { SLOT_FOLDER }
+    } else if is_taken(Place { tid, slot: SLOT_FILE }, changed, call.number) {
+        SLOT_OTHER_FILE
+    } else {
+        SLOT_FILE
+    };
+    match change::begin(Place { tid, slot }, changed, call.number) {
+        Some(_) => Exit::Enrolled,
+        None => Exit::TableFull,
+    }
+}
+
+/// Whether another file of the same call is in the slot.
+#[inline(always)]
+fn is_taken(place: Place, changed: &Changed, number: u32) -> bool {
+    match CHANGES.get_ptr(place) {
+        // SAFETY: the entry is this thread's, which runs this hook.
+        Some(known) => unsafe { (*known).number == number && (*known).inode != changed.inode as u64 },
+        None => false,
+    }
+}
+
+/// The call's end is not seen, or is not worth a program at it.
+#[inline(always)]
+fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
+    let mut descriptor: Ptr = core::ptr::null();
+    if call.descriptor >= 0 {
+        descriptor = call::file(subject.task, call.descriptor);
+        // A file that is read has its times set by the same call as the one that is written.
+        if pointer(descriptor, offset!(file_f_inode)) != changed.inode {
+            return Exit::FilterMiss;
+        }
+    }
+    let writes = call.deed as u32 == Deed::Write as u32;
+    if writes || call.deed as u32 == Deed::Size as u32 {
+        if writes {
+            change::forget(changed.file);
+        }
+        if !seen::first_write(subject, changed.file) {
+            return Exit::AlreadySeen;
+        }
+    }
+    let place = Place { tid: subject.tid, slot: SLOT_NOW };
+    let Some(change) = change::begin(place, changed, call.number) else { return Exit::TableFull };
+    let exit = if !writes && told_already(change, call, subject) {
+        Exit::AlreadySeen
+    } else {
+        let (kind, deed) = if writes {
+            (Kind::Data, Deed::Write)
+        } else if call.deed as u32 == Deed::Rename as u32 && change::lost_a_name(change) {
+            (Kind::Tamper, Deed::Replace)
+        } else {
+            (Kind::Tamper, call.deed)
+        };
+        change::tell(change, &Told { kind, deed, outcome: Some(0), file: descriptor, other: call.other, text: 0 })
+    };
+    let _ = CHANGES.remove(place);
+    exit
+}
+
+/// Whether this very change was told a moment ago: one call can change an inode's time more than once.
+#[inline(always)]
+fn told_already(change: *const Change, call: &Call, subject: Subject) -> bool {
+    // SAFETY: the entry is this thread's.
+    let (file, after) = unsafe { ((*change).file, (*change).after) };
+    let what = file.ino ^ u64::from(after.mode) << 48 ^ u64::from(after.nlink) << 32 ^ u64::from(after.flags) << 24;
+    let whom = subject.start ^ u64::from(call.number) << 32 ^ after.size;
+    let refusal = Refusal { what, whom, kind: refusal::CHANGE, id: subject.tgid };
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: a value is only compared.
+    if let Some(at) = unsafe { RECENT.get(refusal) }
+        && now.wrapping_sub(*at) < limits::RECENT_NS
+    {
+        return true;
+    }
+    let _ = RECENT.insert(refusal, now, u64::from(BPF_ANY));
+    false
+}
+
+/// `syscalls:sys_exit_*` of the calls in [`call::ending`]: `long ret` is zero or a negative errno.
+#[tracepoint]
+fn sys_exit_change(ctx: TracePointContext) -> u32 {
+    tally::count(&ctx, Hook::InodeDirty, ended(&ctx));
+    0
+}
+
+#[inline(always)]
+fn ended(ctx: &TracePointContext) -> Exit {
+    /// Offsets of `__syscall_nr` and `ret` in the event's format.
+    const NR: usize = 8;
+    const RET: usize = 16;
+    // SAFETY: the format has been this one since the syscall tracepoints exist.
+    let (Ok(number), Ok(result)) = (unsafe { (ctx.read_at::<i32>(NR), ctx.read_at::<i64>(RET)) }) else {
+        return Exit::Unrelated;
+    };
+    let (number, result) = (number as u32, result as i32);
+    // SAFETY: a helper without arguments.
+    let tid = (unsafe { bpf_get_current_pid_tgid() }) as u32;
+    let at = |slot| Place { tid, slot };
+    // One after the other: of two pointers the compiler asks at once whether both are null, which the verifier refuses.
+    if CHANGES.get_ptr(at(SLOT_FILE)).is_none() && CHANGES.get_ptr(at(SLOT_FOLDER)).is_none() {
+        return if is_refusal(i64::from(result)) { refused(number, result) } else { Exit::Unrelated };
+    }
+    let (slot, deed) = chosen(number, tid);
+    let exit = if deed as u32 != Deed::None as u32 {
+        match CHANGES.get_ptr_mut(at(slot)) {
+            Some(change) => told(change, deed, number, result),
+            None => Exit::FilterMiss,
+        }
+    } else if result == 0 {
+        placed(number)
+    } else {
+        Exit::FilterMiss
+    };
+    // The slots of this call, and what an earlier one may have left.
+    let _ = CHANGES.remove(at(SLOT_FILE));
+    let _ = CHANGES.remove(at(SLOT_OTHER_FILE));
+    let _ = CHANGES.remove(at(SLOT_FOLDER));
+    let _ = CHANGES.remove(at(SLOT_OTHER_FOLDER));
+    exit
+}
+
+/// What a call did to the file or folder in a slot; [`Deed::None`] for an empty slot, and for a folder that only holds what it
+/// was done to.
+#[inline(always)]
+fn role(number: u32, place: Place) -> Deed {
+    let Some(change) = CHANGES.get_ptr(place) else { return Deed::None };
+    // SAFETY: the entry is this thread's.
+    if unsafe { (*change).number } != number {
+        return Deed::None;
+    }
+    let folder = place.slot == SLOT_FOLDER || place.slot == SLOT_OTHER_FOLDER;
+    let deed = call::ending(number);
+    match deed {
+        Deed::Rename => change::renamed(change),
+        Deed::Unlink if folder && !change::removed(change) => Deed::None,
+        Deed::Link if folder => Deed::None,
+        _ => deed,
+    }
+}
+
+/// One call is one deed: which of the things that it changed it is told of, and as what.
+#[inline(always)]
+fn chosen(number: u32, tid: u32) -> (u32, Deed) {
+    const RENAMEAT2: u32 = 316;
+    const RENAME_EXCHANGE: u64 = 1 << 1;
+    let is = |one: Deed, other: Deed| one as u32 == other as u32;
+    let (mut slot, mut deed) = (SLOT_OTHER_FILE, role(number, Place { tid, slot: SLOT_OTHER_FILE }));
+    // Of the two files of a rename, the one whose name was taken.
+    if !is(deed, Deed::Replace) {
+        (slot, deed) = (SLOT_FILE, role(number, Place { tid, slot: SLOT_FILE }));
+    }
+    if is(deed, Deed::None) {
+        (slot, deed) = (SLOT_FOLDER, role(number, Place { tid, slot: SLOT_FOLDER }));
+    }
+    if is(deed, Deed::None) {
+        (slot, deed) = (SLOT_OTHER_FOLDER, role(number, Place { tid, slot: SLOT_OTHER_FOLDER }));
+    }
+    if number == RENAMEAT2 && !is(deed, Deed::None) && Registers::current().fifth() & RENAME_EXCHANGE != 0 {
+        deed = Deed::Exchange;
+    }
+    (slot, deed)
+}
+
+/// Something happened in a watched folder, and to nothing that is watched: perhaps a file was given a name there.
+#[inline(always)]
+fn placed(number: u32) -> Exit {
+    let deed = call::ending(number);
+    if deed as u32 != Deed::Rename as u32 && deed as u32 != Deed::Link as u32 {
+        return Exit::FilterMiss;
+    }
+    let registers = Registers::current();
+    let (dfd, path) = registers.new_path(number);
+    let other = match registers.path(number) {
+        Some((_, other)) => other,
+        None => 0,
+    };
+    asked::tell(&asked::Asked { deed: Deed::Place, hook: Hook::InodeDirty, outcome: 0, dfd, path, other })
+}
+
+/// A change was refused, before anything changed: what it was about is told as it was asked for.
+#[inline(always)]
+fn refused(number: u32, result: i32) -> Exit {
+    let registers = Registers::current();
+    let deed = call::ending(number);
+    match registers.path(number) {
+        Some((dfd, path)) => {
+            if super::refused::repeated(path, u64::from(number)) {
+                return Exit::AlreadySeen;
+            }
+            asked::tell(&asked::Asked { deed, hook: Hook::InodeDirty, outcome: result, dfd, path, other: 0 })
+        }
+        None => Exit::Unrelated,
+    }
+}
+
+#[inline(always)]
+fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
+    let registers = Registers::current();
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() } as Ptr;
+    let (mut deed, mut descriptor, mut text): (Deed, Ptr, u64) = (deed, core::ptr::null(), 0);
+    match number {
+        // ftruncate: a write, which is no news of somebody who opened the file for that.
+        77 => {
+            descriptor = call::file(task, i64::from(registers.first() as u32));
+            // SAFETY: the entry is this thread's.
+            if !seen::first_write(Subject::current(), unsafe { (*change).file }) {
+                return Exit::AlreadySeen;
+            }
+        }
+        188 | 189 | 190 | 197 | 198 | 199 => text = registers.second(),
+        463 | 466 => text = registers.fourth(),
+        // The inode of what is renamed over a key is not watched, and its former name is as it was asked for.
+        82 if deed as u32 == Deed::Replace as u32 => text = registers.first(),
+        264 | 316 if deed as u32 == Deed::Replace as u32 => text = registers.second(),
+        _ => {}
+    }
+    if deed as u32 == Deed::Xattr as u32 && is_acl(text) {
+        deed = Deed::Acl;
+    }
+    change::tell(
+        change,
+        &Told {
+            kind: Kind::Tamper,
+            deed,
+            outcome: Some(result.min(0)),
+            file: descriptor,
+            other: core::ptr::null(),
+            text,
+        },
+    )
+}
+
+/// Whether an attribute's name begins with `system.posix_acl`.
+#[inline(always)]
+fn is_acl(name: u64) -> bool {
+    let mut head = [0_u64; 2];
+    // SAFETY: the helper writes sixteen bytes and takes any address.
+    unsafe { bpf_probe_read_user((&raw mut head).cast(), 16, name as *const _) };
+    head[0] == u64::from_le_bytes(*b"system.p") && head[1] == u64::from_le_bytes(*b"osix_acl")
+}

@@ -1,0 +1,46 @@
+//! Something was mounted, or a mount was taken away, on the backend that sees system calls end: no tracepoint has the place,
+//! so that the path as asked is told, and userspace finds out whether it leads to what is watched.
+
+use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use dkimwatch_common::{
+    deed::Deed,
+    tally::{Exit, Hook},
+};
+
+use super::{asked, refused::AT_FDCWD};
+use crate::{call::Registers, tally};
+
+/// `syscalls:sys_exit_{mount,move_mount,umount}`: `long ret` is zero or a negative errno. What failed has changed nothing.
+#[tracepoint]
+fn sys_exit_mount(ctx: TracePointContext) -> u32 {
+    tally::count(&ctx, Hook::SysExitMount, ended(&ctx));
+    0
+}
+
+#[inline(always)]
+fn ended(ctx: &TracePointContext) -> Exit {
+    /// Offsets of `__syscall_nr` and `ret` in the event's format.
+    const NR: usize = 8;
+    const RET: usize = 16;
+    // SAFETY: the format has been this one since the syscall tracepoints exist.
+    let (Ok(number), Ok(0)) = (unsafe { (ctx.read_at::<i32>(NR), ctx.read_at::<i64>(RET)) }) else {
+        return Exit::Unrelated;
+    };
+    let registers = Registers::current();
+    // The numbers of x86-64 (`syscall_64.tbl`).
+    let (dfd, path, deed) = match number {
+        165 => {
+            /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (`include/uapi/linux/mount.h`): nothing is
+            /// mounted.
+            const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
+            if registers.fourth() & CHANGES_A_MOUNT != 0 {
+                return Exit::Unrelated;
+            }
+            (AT_FDCWD, registers.second(), Deed::Mount)
+        }
+        166 => (AT_FDCWD, registers.first(), Deed::Unmount),
+        429 => (registers.third() as i32, registers.fourth(), Deed::Mount),
+        _ => return Exit::Unrelated,
+    };
+    asked::tell(&asked::Asked { deed, hook: Hook::SysExitMount, outcome: 0, dfd, path, other: 0 })
+}

@@ -1,0 +1,93 @@
+//! Deeds that change a key, its name, or what lies at its path.
+
+use dkimwatch_common::{names::programs, tally::Hook};
+
+use super::{Attach, Limit, Part};
+use crate::kernel::Backend;
+
+const NAMES: Limit = (
+    "tamper-names",
+    "a key that is deleted, renamed, replaced by a rename or linked: this kernel has no vfs_unlink(), vfs_rmdir(), vfs_rename() with struct renamedata (5.12) or vfs_link() that could be hooked",
+);
+const ATTRIBUTES: Limit = (
+    "tamper-attributes",
+    "a key's mode, owner, size or time stamps that are changed: this kernel has no notify_change() that could be hooked",
+);
+const XATTR: Limit = (
+    "tamper-xattr",
+    "an extended attribute of a key that is set or removed: this kernel has no vfs_setxattr() or vfs_removexattr() that could be hooked",
+);
+const ACL: Limit = (
+    "tamper-acl",
+    "an access list of a key that is set or removed: vfs_set_acl() or vfs_remove_acl() could not be hooked",
+);
+const FLAGS: Limit = (
+    "inode-flags",
+    "a key that is made immutable or append-only, or no longer so (chattr): this kernel has no vfs_fileattr_set() (5.13), each of its file systems does it by itself",
+);
+const MOUNTS: Limit = (
+    "mount-over",
+    "a mount over a key or over a folder that leads to it, or its end: this kernel has no attach_recursive_mnt() or path_umount() that could be hooked",
+);
+const ELSEWHERE: Limit = (
+    "mount-elsewhere",
+    "a mount over a key in another mount namespace than the host's, which hides it only from the services or the container in that namespace: each of them mounts over much of the tree as it starts",
+);
+const EARLY: Limit = (
+    "tamper-early-refusal",
+    "an attempt to change a key that is refused before it comes to the file: by a folder above it, a read-only mount, a lack of the right to mount, or to truncate a file by its path, or to make a hard link",
+);
+
+macro_rules! pair {
+    ($hook:ident, $function:literal, $entry:ident, $exit:ident, $limit:expr) => {
+        [
+            // First the end: one without a beginning says nothing, and a beginning without an end stays.
+            Part::new(programs::$exit, Hook::$hook, Attach::Fexit($function), $limit),
+            Part::new(programs::$entry, Hook::$hook, Attach::Fentry($function), $limit),
+        ]
+    };
+}
+
+const PAIRS: &[[Part; 2]] = &[
+    pair!(Unlink, "vfs_unlink", FENTRY_UNLINK, FEXIT_UNLINK, NAMES),
+    pair!(Unlink, "vfs_rmdir", FENTRY_RMDIR, FEXIT_RMDIR, NAMES),
+    pair!(RenameDone, "vfs_rename", FENTRY_RENAME, FEXIT_RENAME, NAMES),
+    pair!(Link, "vfs_link", FENTRY_LINK, FEXIT_LINK, NAMES),
+    pair!(NotifyChange, "notify_change", FENTRY_NOTIFY_CHANGE, FEXIT_NOTIFY_CHANGE, ATTRIBUTES),
+    pair!(Xattr, "vfs_setxattr", FENTRY_SETXATTR, FEXIT_SETXATTR, XATTR),
+    pair!(Xattr, "vfs_removexattr", FENTRY_REMOVEXATTR, FEXIT_REMOVEXATTR, XATTR),
+    [
+        Part::where_present(programs::FEXIT_SET_ACL, Hook::Acl, Attach::Fexit("vfs_set_acl"), ACL),
+        Part::where_present(programs::FENTRY_SET_ACL, Hook::Acl, Attach::Fentry("vfs_set_acl"), ACL),
+    ],
+    [
+        Part::where_present(programs::FEXIT_REMOVE_ACL, Hook::Acl, Attach::Fexit("vfs_remove_acl"), ACL),
+        Part::where_present(programs::FENTRY_REMOVE_ACL, Hook::Acl, Attach::Fentry("vfs_remove_acl"), ACL),
+    ],
+    pair!(FileAttr, "vfs_fileattr_set", FENTRY_FILEATTR_SET, FEXIT_FILEATTR_SET, FLAGS),
+    pair!(Mount, "path_umount", FENTRY_PATH_UMOUNT, FEXIT_PATH_UMOUNT, MOUNTS),
+];
+
+const ATTACHED: &[Part] =
+    &[Part::new(programs::FEXIT_ATTACH_MOUNT, Hook::Mount, Attach::Fexit("attach_recursive_mnt"), MOUNTS)];
+
+pub(super) const fn parts(backend: Backend) -> &'static [Part] {
+    match backend {
+        Backend::Lsm | Backend::Fentry => PAIRS.as_flattened(),
+        Backend::Tracepoint => &[],
+    }
+}
+
+pub(super) const fn mounts(backend: Backend) -> &'static [Part] {
+    match backend {
+        Backend::Lsm | Backend::Fentry => ATTACHED,
+        Backend::Tracepoint => &[],
+    }
+}
+
+pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
+    match backend {
+        Backend::Lsm | Backend::Fentry => &[ELSEWHERE, EARLY],
+        Backend::Tracepoint => &[],
+    }
+}
