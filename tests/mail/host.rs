@@ -145,6 +145,7 @@ impl MailHost {
     }
 
     /// Waits until somebody listens on a port of its loopback interface.
+    #[expect(clippy::disallowed_methods, reason = "nobody tells when a daemon begins to listen")]
     pub(crate) fn wait_for_port(&self, port: u16, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         loop {

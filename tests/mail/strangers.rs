@@ -38,7 +38,12 @@ pub(crate) fn cat_by_another_user(lab: &Lab, key: &str) -> Result<Stranger> {
     read("cat by another user", in_root(lab, user, "/usr/bin/cat", key), user.uid, inside(lab, "/usr/bin/cat"))
 }
 
-/// The same, where the key lies at another path of another mount namespace.
+/// `cat` by root, whom no mode keeps out.
+pub(crate) fn cat_by_root(lab: &Lab, key: &str) -> Result<Stranger> {
+    read("cat by root", in_root(lab, Account::ROOT, "/usr/bin/cat", key), 0, inside(lab, "/usr/bin/cat"))
+}
+
+/// `cat` by another user, where the key lies at another path of another mount namespace.
 pub(crate) fn cat_in_another_mount_namespace(lab: &Lab, key_name: &str) -> Result<Stranger> {
     let user = Account { uid: NOBODY, gid: lab.group };
     let mut command = Command::new("unshare");

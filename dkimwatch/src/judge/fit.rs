@@ -103,8 +103,9 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         return Fit::Other;
     }
     let expected = expected(reader, image);
-    if expected.is_none() && image.id != newest.id && !is_at_its_path(reader, attributed) {
-        // The number of a former file, given to another program since.
+    let is_former = image.id != newest.id || reader.place.is_none();
+    if expected.is_none() && is_former && !is_at_its_path(reader, attributed) {
+        // The number of a file that is gone from there, given to another program since.
         return Fit::Other;
     }
     let open = attributed.access.file.open.known();
