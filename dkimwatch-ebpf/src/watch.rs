@@ -222,7 +222,10 @@ pub fn object(entry: Ptr, ways: bool) -> Result<Object, Exit> {
     // SAFETY: values are only copied out.
     if let Some(watch) = unsafe { DIRS.get(file) } {
         tag = Some(watch.tag);
-    } else if ways && let Some(way) = unsafe { WAYS.get(file) } {
+    } else if ways
+        // SAFETY: as above.
+        && let Some(way) = unsafe { WAYS.get(file) }
+    {
         tag = Some(*way);
     }
     let Some(tag) = tag else { return Err(Exit::FilterMiss) };

@@ -13,7 +13,7 @@ use crate::{
     attribute::{AttributedAccess, Attributor},
     decode::{self, Access, DecodeError},
     judge::{self, JudgedAccess, Verdict},
-    kernel::{Batch, Counts, Live, Rings, Session},
+    kernel::{Batch, Counts, Live, Rings, Session, dumps_through_pipe},
     print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
     refused::{self, Answer, Resolver},
     watchlist::{Change, Changes, WatchList},
@@ -473,15 +473,6 @@ fn news(before: &[(Hook, Counts)], now: &[(Hook, Counts)]) -> News {
         }
     }
     news
-}
-
-/// Whether the kernel hands core dumps to a program or a socket, which `RLIMIT_CORE` does not keep it from (core(5)). Where
-/// that cannot be known, it does.
-fn dumps_through_pipe() -> bool {
-    match std::fs::read("/proc/sys/kernel/core_pattern") {
-        Ok(pattern) => matches!(pattern.first(), Some(b'|' | b'@')),
-        Err(_) => true,
-    }
 }
 
 /// A clock whose first tick is one period away.

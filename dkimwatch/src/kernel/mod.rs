@@ -6,6 +6,7 @@ mod backend;
 mod canary;
 #[cfg(test)]
 mod contract_tests;
+mod core_pattern;
 mod error;
 mod identify;
 mod namespace;
@@ -21,6 +22,7 @@ mod tracefs;
 mod watchset;
 
 pub use backend::{Backend, BackendChoice, Unseen};
+pub use core_pattern::dumps_through_pipe;
 pub use error::KernelError;
 pub use identify::Handle;
 pub use namespace::host_mount_namespace;
