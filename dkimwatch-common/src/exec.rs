@@ -59,8 +59,6 @@ pub mod mark {
     pub const LUA: u32 = 1 << 7;
     /// The environment is longer than what was looked at, or could not be read.
     pub const ENVIRONMENT_CUT: u32 = 1 << 8;
-    /// All of them.
-    pub const ENVIRONMENT: u32 = ENVIRONMENT_CUT * 2 - 1;
 }
 
 /// How an [`ExecImage`] came to be known.

@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use dkimwatch_common::{exec::mark, limits};
 
-use crate::memory::{Ptr, forget_range, offset, pointer, u64_at};
+use crate::memory::{Ptr, offset, opaque, pointer, u64_at};
 
 /// Bytes of a string that are looked at: room for the longest name, in words.
 type Head = [u64; 8];
@@ -27,50 +27,35 @@ const VARIABLES: [(&[u8], u32); 11] = [
     (b"LUA_INIT", mark::LUA),
 ];
 
-/// A variable in words, so that nothing has to be computed of it: no name is shorter than the first word.
+/// A variable as it is looked for, in words, so that it takes no branch.
 #[derive(Clone, Copy)]
-struct Words {
-    first: u64,
-    second: u64,
-    /// Which bits of the second word count.
-    mask: u64,
-    /// The first byte of the value, in the second and the third word.
-    value: [u64; 2],
+struct Wanted {
+    /// The name, two words of it.
+    name: [u64; 2],
+    /// Which of their bits count.
+    mask: [u64; 2],
+    /// The first byte of the value, in the first three words.
+    value: [u64; 3],
+    mark: u64,
 }
 
-impl Words {
-    const NONE: Self = Self { first: 0, second: 0, mask: 0, value: [0; 2] };
-}
-
-const fn words(name: &[u8]) -> Words {
-    assert!(name.len() >= 8 && name.len() <= 16);
-    let mut words = Words::NONE;
+const fn wanted((name, mark): (&[u8], u32)) -> Wanted {
+    let mut wanted = Wanted { name: [0; 2], mask: [0; 2], value: [0; 3], mark: mark as u64 };
     let mut i = 0;
     while i < name.len() {
-        let byte = (name[i] as u64) << (8 * (i % 8));
-        if i < 8 {
-            words.first |= byte;
-        } else {
-            words.second |= byte;
-            words.mask |= 0xff << (8 * (i % 8));
-        }
+        wanted.name[i / 8] |= (name[i] as u64) << (8 * (i % 8));
+        wanted.mask[i / 8] |= 0xff << (8 * (i % 8));
         i += 1;
     }
-    words.value[i / 8 - 1] = 0xff << (8 * (i % 8));
-    words
+    wanted.value[i / 8] = 0xff << (8 * (i % 8));
+    wanted
 }
 
-const WORDS: [Words; 11] = {
-    let mut all = [Words::NONE; 11];
+static WANTED: [Wanted; VARIABLES.len()] = {
+    let mut all = [const { wanted(VARIABLES[0]) }; VARIABLES.len()];
     let mut i = 0;
     while i < VARIABLES.len() {
-        all[i] = words(VARIABLES[i].0);
-        let mut j = 0;
-        while j < i {
-            // `marks_of` goes by it.
-            assert!(all[j].first != all[i].first);
-            j += 1;
-        }
+        all[i] = wanted(VARIABLES[i]);
         i += 1;
     }
     all
@@ -97,8 +82,7 @@ pub fn marks(task: Ptr) -> u32 {
             break;
         }
         if begins {
-            // Of whatever was found: with what it was in each look, the verifier walks every look as often as there are variables.
-            marks = forget_range(u64::from(marks | marks_of(&head)), mark::ENVIRONMENT.into()) as u32;
+            marks |= marks_of(&head);
         }
         // The helper ends what it cut with a NUL of its own; a string of just that length leaves an empty one behind.
         begins = (read as u64) < HEAD;
@@ -108,19 +92,24 @@ pub fn marks(task: Ptr) -> u32 {
     marks | mark::ENVIRONMENT_CUT
 }
 
-/// By the first word, which no two names share, and the rest of that one alone: the verifier walks each branch in each look
-/// anew, and has a million instructions for all of them.
+/// Without a branch: the verifier walks each of them in each look anew.
 #[inline(always)]
 fn marks_of(head: &Head) -> u32 {
+    let mut marks = 0;
     let mut i = 0;
-    while i < VARIABLES.len() {
-        let words = WORDS[i];
-        if head[0] == words.first {
-            // An empty value changes nothing.
-            let has_value = (head[1] & words.value[0]) | (head[2] & words.value[1]) != 0;
-            return if head[1] & words.mask == words.second && has_value { VARIABLES[i].1 } else { 0 };
-        }
+    while i < WANTED.len() {
+        let Wanted { name, mask, value, mark } = &WANTED[i];
+        let differs = (head[0] & mask[0]) ^ name[0] | (head[1] & mask[1]) ^ name[1];
+        // An empty value changes nothing.
+        let begun = head[0] & value[0] | head[1] & value[1] | head[2] & value[2];
+        marks |= mark & is_zero(differs) & !is_zero(begun);
         i += 1;
     }
-    0
+    marks as u32
+}
+
+/// All ones for zero, else zero; by sums that the compiler does not know for a comparison.
+#[inline(always)]
+fn is_zero(value: u64) -> u64 {
+    opaque(opaque(value | opaque(value.wrapping_neg())) >> 63).wrapping_sub(1)
 }

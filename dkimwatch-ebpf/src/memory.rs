@@ -180,3 +180,13 @@ pub fn forget_range(value: u64, mask: u64) -> u64 {
     unsafe { core::arch::asm!("{value} &= {mask}", value = inout(reg) value, mask = in(reg) mask) };
     value
 }
+
+/// `value` as it is, of which the compiler no longer knows where it comes from.
+#[inline(always)]
+pub fn opaque(value: u64) -> u64 {
+    let mut value = value;
+    // SAFETY: an operation on a register. (Without an instruction two lines of source would have one place, which the kernel
+    // refuses.)
+    unsafe { core::arch::asm!("{value} += 0", value = inout(reg) value) };
+    value
+}
