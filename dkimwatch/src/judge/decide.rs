@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use dkimwatch_common::{record::Kind, watch::file_watch};
+use dkimwatch_common::{deed::Deed, record::Kind, watch::file_watch};
 
 use super::{
     Action, JudgedAccess, JudgedKey, Policy, Reader, Role, Verdict, Watched,
@@ -24,7 +24,10 @@ use crate::{attribute::AttributedAccess, decode::Access};
 ///   `/proc/PID/exe` shows.
 #[must_use]
 pub fn judge(attributed: AttributedAccess, policy: &Policy) -> Option<JudgedAccess> {
-    if is_public(&attributed.access, policy) || !memory::holds_key(&attributed.access, policy) {
+    if is_public(&attributed.access, policy)
+        || changes_nothing(&attributed.access)
+        || !memory::holds_key(&attributed.access, policy)
+    {
         return None;
     }
     let action = Action::of(&attributed.access)?;
@@ -143,6 +146,13 @@ const fn detail_severity(detail: Detail) -> u8 {
 /// The deed was not done.
 fn is_refused(access: &Access) -> bool {
     access.outcome.known().is_some_and(|outcome| outcome.is_err())
+}
+
+/// Mode or owner were set to what they were: Debian's opendkim does that to its keys' folder whenever it is installed.
+fn changes_nothing(access: &Access) -> bool {
+    matches!(access.deed, Deed::Mode | Deed::Owner)
+        && !is_refused(access)
+        && access.change.known().is_some_and(|change| change.before == change.after)
 }
 
 /// The key that a record's tag names. A tag without an entry (the watch list has just changed) leaves the path.
