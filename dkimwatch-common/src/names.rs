@@ -204,6 +204,8 @@ pub mod programs {
     pub const FEXIT_ATTACH_MOUNT: &str = "fexit_attach_mount";
     /// `tp_btf/sched_process_exec`.
     pub const PROCESS_EXEC: &str = "sched_process_exec";
+    /// `tp_btf/sched_process_exec`, attached after the one above: the environment of a signer.
+    pub const PROCESS_ENVIRONMENT: &str = "sched_process_environment";
     /// `tp_btf/sched_process_fork`.
     pub const PROCESS_FORK: &str = "sched_process_fork";
     /// `tp_btf/sched_process_exit`.
@@ -276,6 +278,7 @@ pub mod programs {
         FEXIT_PATH_UMOUNT,
         FEXIT_ATTACH_MOUNT,
         PROCESS_EXEC,
+        PROCESS_ENVIRONMENT,
         PROCESS_FORK,
         PROCESS_EXIT,
         ITER_PROCESSES,

@@ -158,7 +158,12 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
             }
         }
     }
-    CHANGES.insert(place, &NOTHING, u64::from(BPF_ANY)).ok()?;
+    #[expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "by value it would be on the stack first, which it fills"
+    )]
+    let made = CHANGES.insert(place, &NOTHING, u64::from(BPF_ANY));
+    made.ok()?;
     let change = CHANGES.get_ptr_mut(place)?;
     let entry = first_name(changed.inode);
     // SAFETY: as above.

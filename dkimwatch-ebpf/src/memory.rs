@@ -127,13 +127,15 @@ pub unsafe fn copy_str(to: *mut u8, room: u32, from: Ptr) -> i64 {
     unsafe { bpf_probe_read_kernel_str(to.cast(), room, from.cast()) }
 }
 
-/// `value`, as it is, where the compiler must not go on with a common end of two branches: of two loads from the context at
-/// different places it makes one from a computed place, which the verifier refuses.
+/// `value`, as it is, of which the compiler no longer knows where it comes from: it can neither join two branches that end in it
+/// (of two loads from the context at different places it makes one from a computed place, which the verifier refuses), nor
+/// make a branch of a sum.
 #[inline(always)]
 pub fn apart(value: u64) -> u64 {
     let mut value = value;
-    // SAFETY: no instruction.
-    unsafe { core::arch::asm!("/* {value} */", value = inout(reg) value) };
+    // SAFETY: an operation on a register. Without one, two lines of the source would have one place in the program, which the
+    // kernel refuses (`Invalid line_info`).
+    unsafe { core::arch::asm!("{value} += 0", value = inout(reg) value) };
     value
 }
 
@@ -178,15 +180,5 @@ pub fn forget_range(value: u64, mask: u64) -> u64 {
     let mut value = value;
     // SAFETY: an operation on a register.
     unsafe { core::arch::asm!("{value} &= {mask}", value = inout(reg) value, mask = in(reg) mask) };
-    value
-}
-
-/// `value` as it is, of which the compiler no longer knows where it comes from.
-#[inline(always)]
-pub fn opaque(value: u64) -> u64 {
-    let mut value = value;
-    // SAFETY: an operation on a register. (Without an instruction two lines of source would have one place, which the kernel
-    // refuses.)
-    unsafe { core::arch::asm!("{value} += 0", value = inout(reg) value) };
     value
 }

@@ -84,12 +84,24 @@ pub fn executed(task: Ptr, bprm: Ptr) -> Exit {
     // SAFETY: a helper without arguments.
     image.executed = unsafe { bpf_ktime_get_boot_ns() };
     let signer = runs_signer(&image);
-    // Before the look at the environment, whose every way out the verifier follows to the end.
     holders::executed(task, image.start, signer);
     if signer {
-        image.marks = mark::RECORDED | environment::marks(task);
+        image.marks = mark::RECORDED;
     }
     kept(PROCESSES.insert(u32_at(task, offset!(task_tgid)), image, u64::from(BPF_ANY)))
+}
+
+/// A process executed a file, and was recorded: what of its environment matters is added, where it runs a signer's program.
+#[inline(always)]
+pub fn executed_with(task: Ptr) -> Exit {
+    let Some(image) = PROCESSES.get_ptr_mut(u32_at(task, offset!(task_tgid))) else { return Exit::Unrelated };
+    // SAFETY: the process that the entry belongs to executes, and has no other thread any more.
+    unsafe {
+        if (*image).marks & mark::RECORDED != 0 && (*image).start == start(task) {
+            (*image).marks |= environment::marks(task);
+        }
+    }
+    Exit::Unrelated
 }
 
 /// Whether it is an expected signer's program, to the best of the tables: for an interpreter, with a signer's script.

@@ -52,8 +52,13 @@ pub struct Live {
 pub(super) const ITERATORS: [(&str, &str); 2] =
     [(programs::ITER_IDENTIFY, "task_file"), (programs::ITER_PROCESSES, "task")];
 
-/// The programs that keep the process table: BTF tracepoints, each called as its tracepoint.
-pub(super) const PROCESS_TABLE: [&str; 3] = [programs::PROCESS_EXEC, programs::PROCESS_FORK, programs::PROCESS_EXIT];
+/// The programs that keep the process table, and their BTF tracepoints, in the order in which they are to be called.
+pub(super) const PROCESS_TABLE: [(&str, &str); 4] = [
+    (programs::PROCESS_EXEC, "sched_process_exec"),
+    (programs::PROCESS_ENVIRONMENT, "sched_process_exec"),
+    (programs::PROCESS_FORK, "sched_process_fork"),
+    (programs::PROCESS_EXIT, "sched_process_exit"),
+];
 
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Session {
@@ -127,8 +132,8 @@ impl Session {
 
     /// The hooks first, then the processes that were there before them, so that none falls between.
     fn keep_processes(&mut self) -> Result<(), KernelError> {
-        for name in PROCESS_TABLE {
-            backend::attach_btf_tracepoint(&mut self.ebpf, name, name, &self.btf)?;
+        for (name, tracepoint) in PROCESS_TABLE {
+            backend::attach_btf_tracepoint(&mut self.ebpf, name, tracepoint, &self.btf)?;
         }
         identify::run(iterator(&mut self.ebpf, programs::ITER_PROCESSES)?, programs::ITER_PROCESSES).map(drop)
     }

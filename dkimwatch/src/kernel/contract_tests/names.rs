@@ -67,6 +67,11 @@ fn every_program_is_used() {
     let backends: BTreeSet<_> = Backend::ALL.iter().flat_map(|backend| backend::program_names(*backend)).collect();
     let empty = Backend::ALL.iter().map(|backend| backend::empty(*backend).0);
     let iterators = session::ITERATORS.iter().map(|(name, _)| *name);
-    let used: Vec<&str> = backends.into_iter().chain(empty).chain(iterators).chain(session::PROCESS_TABLE).collect();
+    let used: Vec<&str> = backends
+        .into_iter()
+        .chain(empty)
+        .chain(iterators)
+        .chain(session::PROCESS_TABLE.map(|(name, _)| name))
+        .collect();
     assert_eq!(set(&used), set(programs::ALL), "left: backends, benchmark, iterators and process table");
 }
