@@ -16,7 +16,7 @@ use dkimwatch_common::{
 use crate::{
     holders,
     maps::{ATTEMPT_RING, SEQUENCE, SETTINGS, SIGNER_RING, STRANGER_RING},
-    memory::{Memory, Probed, Ptr, copy, offset, pointer, u32_at, u64_at},
+    memory::{Memory, Probed, Ptr, copy, forgotten, offset, pointer, u32_at, u64_at},
     path, seen,
     subject::{self, Subject},
     watch::{self, Found},
@@ -65,28 +65,34 @@ pub fn shared_via() -> u32 {
 #[inline(always)]
 pub fn access(access: &Access, found: &Found) -> Exit {
     let subject = Subject::current();
-    // Before anything is reserved: the verifier of 6.1 forgets, over so much code, which half of an `Option` it is in.
-    if let Name::File(file) = access.name
-        && matches!(access.outcome, Some(0))
-        && found.watch.kind != file_watch::CANARY
-        && found.watch.kind != file_watch::BACKING
-    {
-        holders::reached(&subject, found);
-        seen::opened(file, found.file, subject);
-    }
     let signer = subject.runs_signer();
     let sequence = next_sequence(u32::from(signer));
     // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
     let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
     let Some(mut entry) = entry else {
-        seen::untold(found.file, subject);
+        remembered(access, found, subject, false);
         return Exit::RingFull;
     };
     let ring = if signer { mark::SIGNER_RING } else { 0 };
     // SAFETY: the record is reserved for us alone until it is submitted.
     unsafe { fill(entry.as_mut_ptr(), access, found, subject, sequence, ring, size_of::<RawRecord>()) };
     entry.submit(0);
+    // Last: the ways through this come together at the program's end, and not before all that a record is filled with.
+    remembered(access, found, subject, true);
     Exit::Submitted
+}
+
+/// Who has opened what is kept for what follows the open; and what the opener may do is no news, where the open was `told`.
+#[inline(always)]
+fn remembered(access: &Access, found: &Found, subject: Subject, told: bool) {
+    if let Name::File(file) = access.name
+        && matches!(access.outcome, Some(0))
+        && found.watch.kind != file_watch::CANARY
+        && found.watch.kind != file_watch::BACKING
+    {
+        holders::reached(&subject, found);
+        seen::opened(file, found.file, subject, told);
+    }
 }
 
 /// Records something that needs more than an open's record: `more` fills the rest of it, whose facts are not known yet.
@@ -118,7 +124,7 @@ pub fn deed(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended))
         _ if subject.runs_signer() => (1, mark::SIGNER_RING),
         _ => (0, 0),
     };
-    let sequence = next_sequence(ring);
+    let (ring, marks, sequence, found, subject) = forgotten((ring, marks, next_sequence(ring), *found, subject));
     let entry = if ring == ATTEMPTS {
         ATTEMPT_RING.reserve::<RawExtended>(0)
     } else if ring == 1 {
@@ -128,7 +134,7 @@ pub fn deed(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended))
     };
     let Some(mut entry) = entry else { return Exit::RingFull };
     // SAFETY: the record is reserved for us alone until it is submitted.
-    unsafe { fill_extended(entry.as_mut_ptr(), access, found, subject, sequence, marks, more) };
+    unsafe { fill_extended(entry.as_mut_ptr(), access, &found, subject, sequence, marks, more) };
     entry.submit(0);
     Exit::Submitted
 }

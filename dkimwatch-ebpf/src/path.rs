@@ -38,7 +38,8 @@ pub fn below(name: Ptr, folder: Ptr, to: *mut u8) -> Walked {
     if !name.is_null() {
         // SAFETY: it has room for a whole name.
         let written = unsafe { copy_str(to, NAME as u32, name) };
-        len = if written > 0 { forget_range(written as u64, 2 * PATH_BYTES as u64 - 1) } else { 0 };
+        // An empty one is none.
+        len = if written > 1 { forget_range(written as u64, 2 * PATH_BYTES as u64 - 1) } else { 0 };
     }
     walk_on(folder, core::ptr::null(), to, len)
 }

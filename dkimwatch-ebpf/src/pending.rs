@@ -20,7 +20,7 @@ use dkimwatch_common::{
 use crate::{
     emit,
     maps::PENDING,
-    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, u32_at, u64_at},
+    memory::{Memory, Probed, Ptr, copy_str, forgotten, offset, pointer, u32_at, u64_at},
     seen,
     watch::{Found, Object},
 };
@@ -218,13 +218,18 @@ unsafe fn ended(pending: *mut Pending, hook: Hook, outcome: i32, attribute: Ptr)
         if done && shape & EXCHANGES != 0 {
             (entry, other) = (other, entry);
         }
-        let (mut named, mut other_named) = (core::ptr::null(), core::ptr::null());
+        // Where in the name it begins: at its start, or, of a path without it, at the NUL that is always last.
+        let (mut named, mut other_named) = (NAME - 1, NAME - 1);
         if done && shape & WAS_NAMED != 0 {
-            (named, entry) = (name, folder);
+            (named, entry) = (0, folder);
         }
         if done && shape & OTHER_WAS_NAMED != 0 {
-            (other_named, other) = (name, folder);
+            (other_named, other) = (0, folder);
         }
+        let (named, entry, other_named, other, outcome, deed) =
+            forgotten((named, entry, other_named, other, outcome, deed));
+        let (named, other_named) = (name.add(named & (NAME - 1)), name.add(other_named & (NAME - 1)));
+        let done = outcome == 0;
         let name = emit::Name::Below(named, entry);
         // The number of a deed, as `Deed` has it: it was one.
         let kind = Kind::Tamper;

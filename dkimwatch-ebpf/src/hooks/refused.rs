@@ -19,7 +19,7 @@ use dkimwatch_common::{
 
 use crate::{
     emit,
-    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, u32_at, u64_at},
+    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, u32_at, u64_at, word},
     recent,
     subject::Subject,
     syscall, tally,
@@ -46,13 +46,33 @@ pub(super) const fn is_refusal(result: i64) -> bool {
 /// refuses nothing.
 #[fexit(function = "path_openat")]
 fn fexit_path_openat(ctx: FExitContext) -> i32 {
-    // SAFETY: the argument after the last is the return value (`bpf_trampoline`); `ret()` needs a helper of 5.17.
-    let result = unsafe { *ctx.as_ptr().cast::<i64>().add(3) };
-    if !is_refusal(result) {
-        return 0;
+    let outcome = refusal_in(word!(ctx, 3));
+    if outcome != 0 {
+        tally::count(&ctx, Hook::OpenRefused, walk_refused(ctx.arg(0), ctx.arg(1), outcome as i32));
     }
-    tally::count(&ctx, Hook::OpenRefused, walk_refused(ctx.arg(0), ctx.arg(1), result as i32));
     0
+}
+
+/// The refusal that a `struct file *` is (`ERR_PTR()`), zero for none. In assembly, as the verifier takes it for a pointer,
+/// which may be compared and not calculated with, and the compiler makes a sum of several comparisons.
+#[inline(always)]
+fn refusal_in(file: u64) -> i64 {
+    let mut outcome = 0_i64;
+    // SAFETY: comparisons of registers.
+    unsafe {
+        core::arch::asm!(
+            "{outcome} = -1",
+            "if {file} == -1 goto +5",
+            "{outcome} = -13",
+            "if {file} == -13 goto +3",
+            "{outcome} = -30",
+            "if {file} == -30 goto +1",
+            "{outcome} = 0",
+            file = in(reg) file,
+            outcome = inout(reg) outcome,
+        );
+    }
+    outcome
 }
 
 #[inline(always)]
