@@ -65,34 +65,28 @@ pub fn shared_via() -> u32 {
 #[inline(always)]
 pub fn access(access: &Access, found: &Found) -> Exit {
     let subject = Subject::current();
-    let signer = subject.runs_signer();
-    let sequence = next_sequence(u32::from(signer));
-    // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
-    let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
-    let Some(mut entry) = entry else {
-        remembered(access, found, subject, false);
-        return Exit::RingFull;
-    };
-    let ring = if signer { mark::SIGNER_RING } else { 0 };
-    // SAFETY: the record is reserved for us alone until it is submitted.
-    unsafe { fill(entry.as_mut_ptr(), access, found, subject, sequence, ring, size_of::<RawRecord>()) };
-    entry.submit(0);
-    // Last: the ways through this come together at the program's end, and not before all that a record is filled with.
-    remembered(access, found, subject, true);
-    Exit::Submitted
-}
-
-/// Who has opened what is kept for what follows the open; and what the opener may do is no news, where the open was `told`.
-#[inline(always)]
-fn remembered(access: &Access, found: &Found, subject: Subject, told: bool) {
+    // Before anything is reserved: of ways that reserved apart, Linux 6.1 never joins two (`refsafe()`).
     if let Name::File(file) = access.name
         && matches!(access.outcome, Some(0))
         && found.watch.kind != file_watch::CANARY
         && found.watch.kind != file_watch::BACKING
     {
         holders::reached(&subject, found);
-        seen::opened(file, found.file, subject, told);
+        seen::opened(file, found.file, subject);
     }
+    let signer = subject.runs_signer();
+    let sequence = next_sequence(u32::from(signer));
+    // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
+    let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
+    let Some(mut entry) = entry else {
+        seen::untold(found.file, subject);
+        return Exit::RingFull;
+    };
+    let ring = if signer { mark::SIGNER_RING } else { 0 };
+    // SAFETY: the record is reserved for us alone until it is submitted.
+    unsafe { fill(entry.as_mut_ptr(), access, found, subject, sequence, ring, size_of::<RawRecord>()) };
+    entry.submit(0);
+    Exit::Submitted
 }
 
 /// Records something that needs more than an open's record: `more` fills the rest of it, whose facts are not known yet.
