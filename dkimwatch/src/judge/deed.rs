@@ -24,11 +24,7 @@ pub(super) fn did(attributed: &AttributedAccess, action: Action) -> String {
 
 /// The verb, as done and as tried.
 fn verb(access: &Access, action: Action) -> (String, String) {
-    let folder = if access.file.is_folder { "the folder of " } else { "" };
-    let both = |done: &str, tried: &str| {
-        let whole = |verb: &str| format!("{verb} {folder}").trim_end().to_owned();
-        (whole(done), whole(tried))
-    };
+    let both = |done: &str, tried: &str| (done.to_owned(), tried.to_owned());
     match action {
         Action::KeyOpened | Action::KeyOpenDenied => both("opened", "open"),
         Action::KeyRead => {

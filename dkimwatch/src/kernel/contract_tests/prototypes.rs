@@ -83,7 +83,8 @@ fn attached_at(attribute: &str) -> Option<At> {
         "lsm" => Some(At::Lsm(quoted())),
         "fentry" => Some(At::Fentry(quoted())),
         "fexit" => Some(At::Fexit(quoted())),
-        "btf_tracepoint" => Some(At::BtfTracepoint(quoted())),
+        // A raw tracepoint has the same prototype, of which a module's may be absent from the kernel's own types.
+        "btf_tracepoint" | "raw_tracepoint" => Some(At::BtfTracepoint(quoted())),
         "tracepoint" => Some(At::Tracepoint),
         _ => quoted().strip_prefix("iter/").map(|over| At::Iterator(over.to_owned())),
     }

@@ -10,7 +10,7 @@ const MEMORY: Limit = (
     "ptrace, /proc/PID/mem, process_vm_readv and pidfd_getfd on a process that holds a key: this kernel has no way to see it",
 );
 const TRACEME: Limit = (
-    "traceme",
+    "memory-traceme",
     "a process that holds a key and hands itself to its parent (PTRACE_TRACEME): the hook for it did not attach",
 );
 const SIGNAL: Limit = (
