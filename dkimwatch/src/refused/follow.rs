@@ -75,6 +75,8 @@ pub(super) struct Question {
     forebears: Vec<(u32, u64)>,
     /// Where the walk began, and the path as it was asked for; `None`: not known as a whole.
     path: Option<Vec<u8>>,
+    /// The root that an absolute path began at: that of the process, when the process is gone.
+    root: Option<Vec<u8>>,
     /// Only the folder is followed: to open what was mounted a moment ago would keep it from being taken away.
     folder_only: bool,
 }
@@ -89,8 +91,10 @@ impl Question {
         let process = &access.process;
         let whole = |path: &crate::decode::KernelPath| (!path.cut).then(|| path.bytes.clone());
         let path = access.file.path.known().and_then(whole).zip(access.second.known().and_then(whole));
+        let root = path.as_ref().filter(|(_, text)| text.first() == Some(&b'/')).map(|(base, _)| base.clone());
         let joined = |(base, text): (Vec<u8>, Vec<u8>)| joined(&base, super::first_text(&text));
         Self {
+            root,
             pid: process.pid,
             start_ns: process.start_ns,
             inner_pid: process.inner_pid.known().copied().unwrap_or(process.pid),
@@ -170,7 +174,7 @@ impl Follower {
             }
         }
         if here {
-            return Root::at("/");
+            return Root::at(question.root.as_deref().map_or("/".as_ref(), |root| Path::new(OsStr::from_bytes(root))));
         }
         let seen = self.seen.get(&question.mnt_ns).copied();
         question.forebears.iter().copied().chain(seen).find_map(|(pid, start_ns)| {
@@ -182,10 +186,10 @@ impl Follower {
 
 impl Root {
     fn of(pid: u32) -> Option<Self> {
-        Self::at(&format!("/proc/{pid}/root"))
+        Self::at(Path::new(&format!("/proc/{pid}/root")))
     }
 
-    fn at(path: &str) -> Option<Self> {
+    fn at(path: &Path) -> Option<Self> {
         let handle = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         Some(Self { path: named(&handle)?, handle })
     }
@@ -312,6 +316,7 @@ mod tests {
             mnt_ns: mount_namespace("self").expect("a namespace"),
             forebears: Vec::new(),
             path: Some(path.as_os_str().as_bytes().to_vec()),
+            root: None,
             folder_only: false,
         }
     }

@@ -51,7 +51,10 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
         Answer::There(found) => {
             let (tag, kind) = match places.file(found.place) {
                 Some(watched) => watched,
-                None => (found.folder.and_then(|folder| places.folder(folder))?, file_watch::BORN),
+                None => {
+                    let folder = found.folder.and_then(|folder| places.folder(folder));
+                    (folder.or_else(|| places.holder(&found.path))?, file_watch::BORN)
+                }
             };
             if found.mode & S_IFMT != S_IFREG {
                 return None;
@@ -69,7 +72,7 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
             let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
             let (tag, kind) = match places.name(*folder, name) {
                 Some(tag) => (tag, file_watch::ARMED),
-                None => (places.folder(*folder)?, file_watch::BORN),
+                None => (places.folder(*folder).or_else(|| places.holder(path))?, file_watch::BORN),
             };
             access.file.tag = tag;
             access.file.watch_kind = kind;

@@ -68,14 +68,20 @@ impl Places {
             return Some(Covered { tag: *tag, is_folder: *is_folder });
         }
         // In a folder of keys, whatever it was.
-        let above = |(at, byte): (usize, &u8)| (*byte == b'/').then(|| path.get(..at)).flatten();
-        let holder = path.iter().enumerate().filter_map(above).find_map(|folder| self.paths.get(folder));
-        if let Some((tag, true)) = holder {
-            return Some(Covered { tag: *tag, is_folder: true });
+        if let Some(tag) = self.holder(path) {
+            return Some(Covered { tag, is_folder: true });
         }
         let below = [path.strip_suffix(b"/").unwrap_or(path), b"/"].concat();
         let (first, (tag, _)) = self.paths.range(below.clone()..).next()?;
         first.starts_with(&below).then_some(Covered { tag: *tag, is_folder: true })
+    }
+
+    /// The tag of the watched folder that a path is below, however deep: also in a folder that was made a moment ago, and has
+    /// not been looked at yet.
+    pub(super) fn holder(&self, path: &[u8]) -> Option<Tag> {
+        let above = |(at, byte): (usize, &u8)| (*byte == b'/').then(|| path.get(..at)).flatten();
+        let mut folders = path.iter().enumerate().filter_map(above).filter_map(|folder| self.paths.get(folder));
+        folders.find_map(|(tag, is_folder)| is_folder.then_some(*tag))
     }
 
     /// The tag of a watched file, and why it is watched (`file_watch`).
