@@ -14,10 +14,9 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    holders,
     maps::{ATTEMPT_RING, SEQUENCE, SETTINGS, SIGNER_RING, STRANGER_RING},
     memory::{Memory, Probed, Ptr, copy, forgotten, offset, pointer, u32_at, u64_at},
-    path, seen,
+    path,
     subject::{self, Subject},
     watch::{self, Found},
 };
@@ -60,28 +59,15 @@ pub fn shared_via() -> u32 {
     SETTINGS.get(limits::SETTING_VIA).copied().unwrap_or(0)
 }
 
-/// Records an open of a watched file. The data that follows it is no news, and whoever reads through its descriptor later
-/// is told with its opener.
+/// Records an open of a watched file. What is kept of it for what follows, another program keeps: see `hooks::open`.
 #[inline(always)]
 pub fn access(access: &Access, found: &Found) -> Exit {
     let subject = Subject::current();
-    // Before anything is reserved: of ways that reserved apart, Linux 6.1 never joins two (`refsafe()`).
-    if let Name::File(file) = access.name
-        && matches!(access.outcome, Some(0))
-        && found.watch.kind != file_watch::CANARY
-        && found.watch.kind != file_watch::BACKING
-    {
-        holders::reached(&subject, found);
-        seen::opened(file, found.file, subject);
-    }
     let signer = subject.runs_signer();
     let sequence = next_sequence(u32::from(signer));
     // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
     let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
-    let Some(mut entry) = entry else {
-        seen::untold(found.file, subject);
-        return Exit::RingFull;
-    };
+    let Some(mut entry) = entry else { return Exit::RingFull };
     let ring = if signer { mark::SIGNER_RING } else { 0 };
     // SAFETY: the record is reserved for us alone until it is submitted.
     unsafe { fill(entry.as_mut_ptr(), access, found, subject, sequence, ring, size_of::<RawRecord>()) };

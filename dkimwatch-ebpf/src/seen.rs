@@ -29,10 +29,15 @@ pub fn writable(file: Ptr) -> bool {
     u32_at(file, offset!(file_f_mode)) & FMODE_WRITE != 0
 }
 
-/// A watched file was opened: what the opener may do with the descriptor is no news from now on, and the opener is remembered
-/// for whoever gets the descriptor from it.
+/// A watched file was opened: what the opener may do with the descriptor is no news from now on , and the opener is remembered for
+/// whoever gets the descriptor from it.
 #[inline(always)]
-pub fn opened(file: Ptr, id: FileId, subject: Subject) {
+pub fn opened(file: Ptr, found: &Found) {
+    if matches!(found.watch.kind, file_watch::CANARY | file_watch::BACKING) {
+        return;
+    }
+    let (id, subject) = (found.file, Subject::current());
+    holders::reached(&subject, found);
     let mode = u32_at(file, offset!(file_f_mode));
     // A table that lost an entry costs one event too many, never one too few.
     if mode & FMODE_READ != 0 {
@@ -57,13 +62,6 @@ pub fn opened(file: Ptr, id: FileId, subject: Subject) {
         copy(opener.process.comm.as_mut_ptr(), limits::COMM as u32, leader.wrapping_add(offset!(task_comm) as usize));
     }
     let _ = OPENERS.insert(file as u64, opener, u64::from(BPF_ANY));
-}
-
-/// An open could not be told: the data that follows it is news.
-#[inline(always)]
-pub fn untold(id: FileId, subject: Subject) {
-    let _ = SEEN.remove(by(subject, id, seen::READ));
-    let _ = SEEN.remove(by(subject, id, seen::WRITE));
 }
 
 /// Records that data of a watched file was reached, unless that is known of this process. `file` finds the open file, null

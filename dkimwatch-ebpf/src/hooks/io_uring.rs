@@ -23,35 +23,48 @@ const IORING_FILE_INDEX_ALLOC: u32 = u32::MAX;
 /// `io_uring_complete(void *ctx, unsigned long long user_data, int res, unsigned int cflags)`.
 #[btf_tracepoint(function = "io_uring_complete")]
 fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
-    tally::count(&ctx, Hook::IoUringComplete, completed(&ctx));
+    let exit = match opened(&ctx) {
+        Some(file) => open::by_descriptor(file, Hook::IoUringComplete, Via::Tracepoint),
+        None => Exit::Unrelated,
+    };
+    tally::count(&ctx, Hook::IoUringComplete, exit);
     0
 }
 
+/// As above, and after that one; see `open::fexit_file_opened`.
+#[btf_tracepoint(function = "io_uring_complete")]
+fn io_uring_opened(ctx: BtfTracePointContext) -> i32 {
+    if let Some(file) = opened(&ctx) {
+        open::kept_by_descriptor(file);
+    }
+    0
+}
+
+/// The file that a completed request has opened.
 #[inline(always)]
-fn completed(ctx: &BtfTracePointContext) -> Exit {
+fn opened(ctx: &BtfTracePointContext) -> Option<Ptr> {
     let (ring, request): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
     // A completion that the ring makes for itself has no request.
     if request.is_null() {
-        return Exit::Unrelated;
+        return None;
     }
     // SAFETY: an integer.
     let opcode = unsafe { Probed::read::<u8>(request, offset!(io_opcode)) };
     if opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2 {
-        return Exit::Unrelated;
+        return None;
     }
     let result = result(ctx);
     if result < 0 {
-        return Exit::Unrelated;
+        return None;
     }
     // `io_kiocb->cmd` begins the request.
     let slot = u32_at(request, offset!(io_open_slot));
-    let file = match slot {
+    Some(match slot {
         // The descriptor is in the table that the ring's workers share with its owner.
         0 => open::descriptor(result as usize),
         IORING_FILE_INDEX_ALLOC => registered(ring, result as usize),
         slot => registered(ring, slot as usize - 1),
-    };
-    open::by_descriptor(file, Hook::IoUringComplete, Via::Tracepoint)
+    })
 }
 
 /// What the request came to.
