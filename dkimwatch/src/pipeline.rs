@@ -204,7 +204,7 @@ impl Pipeline {
             return match refused::mounted_as_asked(access, self.list.places()) {
                 Ok(access) => self.go_on(access),
                 Err(access) => {
-                    self.refused.ask(access);
+                    self.refused.ask(*access);
                     Ok(())
                 }
             };

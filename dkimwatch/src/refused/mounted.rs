@@ -34,10 +34,10 @@ pub fn mounted(access: Access, answer: &Answer, places: &Places) -> Option<Acces
 ///
 /// # Errors
 /// The access as it was, where its path has to be followed.
-pub fn mounted_as_asked(access: Access, places: &Places) -> Result<Access, Access> {
+pub fn mounted_as_asked(access: Access, places: &Places) -> Result<Access, Box<Access>> {
     match as_asked_for(&access, places) {
         Some((path, covered)) => Ok(covering(access, path, covered)),
-        None => Err(access),
+        None => Err(Box::new(access)),
     }
 }
 

@@ -4,7 +4,7 @@
 //! Asked anew whenever a device is opened that is not known: a mapping is made in no time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     ffi::OsString,
     fs,
     os::unix::{
@@ -129,8 +129,8 @@ impl Search<'_> {
     fn descend(&mut self, device: Device, tag: Tag, depth: usize) {
         let Some(depth) = depth.checked_sub(1) else { return };
         for below in self.supports(device).into_iter().chain(self.disk(device)) {
-            if !self.below.devices.contains_key(&below) {
-                self.below.devices.insert(below, tag);
+            if let Entry::Vacant(place) = self.below.devices.entry(below) {
+                place.insert(tag);
                 self.descend(below, tag, depth);
             }
         }

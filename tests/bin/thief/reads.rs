@@ -130,7 +130,8 @@ fn by_aio(file: BorrowedFd<'_>) -> Result<Vec<u8>> {
             raw::call(libc::SYS_io_submit, [context, 1, requests.as_ptr() as usize]).context("io_submit")?;
             raw::call(libc::SYS_io_getevents, [context, 1, 1, &raw mut event as usize, 0]).context("io_getevents")?;
         }
-        usize::try_from(event.result).with_context(|| std::io::Error::from_raw_os_error(-(event.result as i32)))
+        usize::try_from(event.result)
+            .with_context(|| std::io::Error::from_raw_os_error(i32::try_from(-event.result).unwrap_or(libc::EIO)))
     })
 }
 
