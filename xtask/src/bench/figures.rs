@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::open_loop::Work;
+
 /// A program set that `dkimwatch bench-attach` knows.
 pub(super) struct Program {
     /// Its name there.
@@ -38,6 +40,21 @@ pub(super) struct Figures {
     pub(super) baseline: u64,
     /// One a program, and auditd's.
     pub(super) rows: Vec<Row>,
+    /// Other work than opening a file.
+    pub(super) more: Vec<More>,
+}
+
+/// What a program adds to work other than opening a file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(super) struct More {
+    /// The program's name.
+    pub(super) program: String,
+    /// What is done, see [`Work`].
+    pub(super) work: String,
+    /// One round before it was attached.
+    pub(super) before: u64,
+    /// The same while it was.
+    pub(super) with: u64,
 }
 
 /// One program's figures.
@@ -130,7 +147,41 @@ impl Figures {
             let auditd = Some(AUDITD).filter(|_| row.name != AUDITD);
             table += &format!("| {} | {added} | {} | {} |\n", row.name, ratio(empty), ratio(auditd));
         }
-        table
+        table + &self.more_table()
+    }
+
+    /// The table of other work.
+    fn more_table(&self) -> String {
+        if self.more.is_empty() {
+            return String::new();
+        }
+        let works = || Work::ALL.into_iter().filter(|work| *work != Work::Open);
+        let mut table = "\nAdded to other work that has to do with no key:\n\n| program |".to_owned();
+        works().for_each(|work| table += &format!(" {} |", heading(work)));
+        table += "\n|---|";
+        works().for_each(|_| table += "---:|");
+        for row in self.rows.iter().filter(|row| row.with.is_some()) {
+            table += &format!("\n| {} |", row.name);
+            for work in works() {
+                let found = self.more.iter().find(|more| more.program == row.name && more.work == work.name());
+                let added = found.map(|more| thousands(more.with.cast_signed() - more.before.cast_signed()));
+                table += &format!(" {} |", added.unwrap_or_else(|| "–".to_owned()));
+            }
+        }
+        table + "\n"
+    }
+}
+
+/// In the table's head.
+const fn heading(work: Work) -> &'static str {
+    match work {
+        Work::Open => "an open",
+        Work::Read => "a `pread`",
+        Work::Map => "`mmap`, a page fault, `munmap`",
+        Work::Missing => "an open of nothing (`ENOENT`)",
+        Work::Denied => "an open that is refused (`EACCES`)",
+        Work::Process => "`true`: fork, exec, wait",
+        Work::Call => "`getppid`",
     }
 }
 
@@ -159,7 +210,7 @@ mod tests {
             after: Some(10_000),
             refused: None,
         };
-        Figures { release: "6.1".to_owned(), baseline: 10_000, rows: added.iter().map(row).collect() }
+        Figures { release: "6.1".to_owned(), baseline: 10_000, rows: added.iter().map(row).collect(), more: Vec::new() }
     }
 
     #[test]
@@ -188,6 +239,14 @@ mod tests {
         let table = figures(&[("empty-lsm", 180), ("lsm", 1_360), ("auditd", 2_720)]).table();
         assert!(table.contains("10,000 instructions"), "{table}");
         assert!(table.contains("| lsm | 1,360 | 7.56 | 0.50 |\n"), "{table}");
+    }
+
+    #[test]
+    fn other_work_has_a_table_of_its_own() {
+        let mut figures = figures(&[("lsm", 300)]);
+        assert!(!figures.table().contains("other work"), "nothing was measured");
+        figures.more.push(More { program: "lsm".into(), work: "read".into(), before: 1_000, with: 3_150 });
+        assert!(figures.table().ends_with("| lsm | 2,150 | – | – | – | – | – |\n"), "{}", figures.table());
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::figures::{AUDITD, Figures, PROGRAMS, Row};
+use super::{
+    figures::{AUDITD, Figures, More, PROGRAMS, Row},
+    open_loop::Work,
+};
 use crate::{
     command::{self, Reaped, capture},
     vm,
@@ -40,39 +43,51 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     }
     fs::write(&arguments.file, "unrelated\n").context("cannot write the unrelated file")?;
     let release = String::from_utf8_lossy(rustix::system::uname().release().to_bytes()).into_owned();
-    let baseline = measure(&arguments.file)?;
+    let baseline = measure(&arguments.file, Work::Open)?;
     println!("{release}: baseline {baseline}");
     let mut rows = Vec::new();
+    let mut more = Vec::new();
     for program in PROGRAMS {
-        let row = row(program.name, &arguments.file, || Attached::start(&arguments.dkimwatch, program.name))?;
+        let (row, others) =
+            measured(program.name, &arguments.file, || Attached::start(&arguments.dkimwatch, program.name))?;
         println!("{}", row.line());
         rows.push(row);
+        more.extend(others);
     }
     // Last, for it cannot be undone: a task born while auditing is on keeps its audit context.
-    let row = row(AUDITD, &arguments.file, || Auditing::start(&arguments.audit))?;
+    let (row, others) = measured(AUDITD, &arguments.file, || Auditing::start(&arguments.audit))?;
     println!("{}", row.line());
     rows.push(row);
-    let figures = Figures { release, baseline, rows };
+    more.extend(others);
+    let figures = Figures { release, baseline, rows, more };
     fs::write(&arguments.out, serde_json::to_vec_pretty(&figures)?).context("cannot write the figures")?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Before, with, and after. What did not start is told in the row; what was measured stays.
-fn row<T>(name: &str, file: &Path, start: impl FnOnce() -> Result<T>) -> Result<Row> {
-    let before = measure(file)?;
+fn measured<T>(name: &str, file: &Path, start: impl FnOnce() -> Result<T>) -> Result<(Row, Vec<More>)> {
+    let others = || Work::ALL.into_iter().filter(|work| *work != Work::Open);
+    let before = measure(file, Work::Open)?;
+    let befores = others().map(|work| measure(file, work)).collect::<Result<Vec<_>>>()?;
     let attached = match start() {
         Ok(attached) => attached,
-        Err(error) => return Ok(Row::refused(name, before, format!("{error:#}"))),
+        Err(error) => return Ok((Row::refused(name, before, format!("{error:#}")), Vec::new())),
     };
-    let with = measure(file)?;
+    let with = measure(file, Work::Open)?;
+    let more = others().zip(befores).map(|(work, before)| {
+        let with = measure(file, work)?;
+        Ok(More { program: name.to_owned(), work: work.name().to_owned(), before, with })
+    });
+    let more = more.collect::<Result<Vec<_>>>()?;
     drop(attached);
-    Ok(Row { name: name.to_owned(), before, with: Some(with), after: Some(measure(file)?), refused: None })
+    let after = Some(measure(file, Work::Open)?);
+    Ok((Row { name: name.to_owned(), before, with: Some(with), after, refused: None }, more))
 }
 
 /// In a process of its own: auditing gives its context only to tasks that are born while it is on.
-fn measure(file: &Path) -> Result<u64> {
+fn measure(file: &Path, work: Work) -> Result<u64> {
     let own = env::current_exe().context("this program has no path")?;
-    let output = capture(Command::new(own).arg("guest-open-loop").arg(file))?;
+    let output = capture(Command::new(own).arg("guest-open-loop").args(["--work", work.name()]).arg(file))?;
     String::from_utf8_lossy(&output).trim().parse().context("the loop printed no number")
 }
 
