@@ -73,7 +73,8 @@ fn lsm_file_opened(ctx: LsmContext) -> i32 {
     verdict
 }
 
-/// What is born in a watched folder is enrolled by now.
+/// What is born in a watched folder is enrolled by now. Whether the open itself was told is not known here: of one that was
+/// lost (the loss is told), the data that the same process then reads is not told either.
 #[inline(always)]
 fn kept(file: Ptr) {
     // SAFETY: a pointer.
