@@ -75,6 +75,9 @@ pub const ATTEMPT_RING: u32 = 2 << 20;
 pub const PENDING: u32 = 1_024;
 /// See [`PENDING`].
 pub const PENDING_NS: u64 = 10_000_000_000;
+/// Records that are being filled at this moment: one for each CPU, and one for each task that was preempted in the midst of
+/// it, where programs can be.
+pub const DRAFTS: u32 = 512;
 /// Mounts that are looked through for one of the host's that shares with a mount what is mounted on it.
 pub const PEERS: usize = 32;
 

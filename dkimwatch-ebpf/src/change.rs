@@ -282,7 +282,7 @@ pub fn tell(change: *mut Change, told: &Told) -> Exit {
     let name = if descriptor.is_null() { emit::Name::None } else { emit::Name::File(descriptor) };
     let access = emit::Access { kind, deed, hook: Hook::InodeDirty, via: emit::via(Via::Tracepoint), name, outcome };
     emit::extended(&access, &found, |record| {
-        // SAFETY: the record is reserved for us alone until it is submitted, and the entry is this thread's.
+        // SAFETY: the draft is this thread's alone until it is submitted, and the entry is this thread's.
         unsafe {
             if descriptor.is_null() {
                 path_of(record, change);

@@ -1,9 +1,8 @@
-//! Reserve → fill → submit, in place in the ring.
+//! Begin a draft → what the hook knows → who it was → submit.
 
-use aya_ebpf::{
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
-    maps::RingBuf,
-};
+use core::mem::offset_of;
+
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use dkimwatch_common::{
     deed::Deed,
     identity::FileId,
@@ -14,9 +13,9 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    maps::{ATTEMPT_RING, SEQUENCE, SETTINGS, SIGNER_RING, STRANGER_RING},
-    memory::{Memory, Probed, Ptr, copy, forgotten, offset, pointer, u32_at, u64_at},
-    path,
+    draft::{self, Draft, Ring},
+    maps::SETTINGS,
+    memory::{Memory, Probed, Ptr, copy, offset, pointer, u32_at, u64_at},
     subject::{self, Subject},
     watch::{self, Found},
 };
@@ -50,29 +49,18 @@ pub enum Name {
     Path(Ptr, Ptr),
 }
 
-/// The attempts' counter.
-const ATTEMPTS: u32 = 2;
-
 /// The backend that is live, for programs that several backends share.
 #[inline(always)]
 pub fn shared_via() -> u32 {
     SETTINGS.get(limits::SETTING_VIA).copied().unwrap_or(0)
 }
 
-/// Records an open of a watched file. What is kept of it for what follows, another program keeps: see `hooks::open`.
+/// Records an open of a watched file.
 #[inline(always)]
 pub fn access(access: &Access, found: &Found) -> Exit {
     let subject = Subject::current();
-    let signer = subject.runs_signer();
-    let sequence = next_sequence(u32::from(signer));
-    // Two reservations rather than one on a chosen ring: the verifier wants to know the map.
-    let entry = if signer { SIGNER_RING.reserve::<RawRecord>(0) } else { STRANGER_RING.reserve::<RawRecord>(0) };
-    let Some(mut entry) = entry else { return Exit::RingFull };
-    let ring = if signer { mark::SIGNER_RING } else { 0 };
-    // SAFETY: the record is reserved for us alone until it is submitted.
-    unsafe { fill(entry.as_mut_ptr(), access, found, subject, sequence, ring, size_of::<RawRecord>()) };
-    entry.submit(0);
-    Exit::Submitted
+    let len = size_of::<RawRecord>();
+    recorded(Ring::of(&subject), len, access, found, &subject, |_| {})
 }
 
 /// Records something that needs more than an open's record: `more` fills the rest of it, whose facts are not known yet.
@@ -84,52 +72,52 @@ pub fn extended(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtend
 /// As [`extended`], by a subject that is known already.
 #[inline(always)]
 pub fn extended_by(subject: Subject, access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended)) -> Exit {
-    let signer = subject.runs_signer();
-    let sequence = next_sequence(u32::from(signer));
-    let entry = if signer { SIGNER_RING.reserve::<RawExtended>(0) } else { STRANGER_RING.reserve::<RawExtended>(0) };
-    let Some(mut entry) = entry else { return Exit::RingFull };
-    let ring = if signer { mark::SIGNER_RING } else { 0 };
-    // SAFETY: the record is reserved for us alone until it is submitted.
-    unsafe { fill_extended(entry.as_mut_ptr(), access, found, subject, sequence, ring, more) };
-    entry.submit(0);
-    Exit::Submitted
+    recorded(Ring::of(&subject), size_of::<RawExtended>(), access, found, &subject, more)
 }
 
 /// Records a deed: one that was done as [`extended`] does, one that was refused as [`attempt`].
 #[inline(always)]
 pub fn deed(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended)) -> Exit {
-    let subject = Subject::current();
-    let (ring, marks) = match access.outcome {
-        Some(outcome) if outcome < 0 => (ATTEMPTS, mark::ATTEMPT_RING),
-        _ if subject.runs_signer() => (1, mark::SIGNER_RING),
-        _ => (0, 0),
-    };
-    let (ring, marks, sequence, found, subject) = forgotten((ring, marks, next_sequence(ring), *found, subject));
-    let entry = if ring == ATTEMPTS {
-        ATTEMPT_RING.reserve::<RawExtended>(0)
-    } else if ring == 1 {
-        SIGNER_RING.reserve::<RawExtended>(0)
-    } else {
-        STRANGER_RING.reserve::<RawExtended>(0)
-    };
-    let Some(mut entry) = entry else { return Exit::RingFull };
-    // SAFETY: the record is reserved for us alone until it is submitted.
-    unsafe { fill_extended(entry.as_mut_ptr(), access, &found, subject, sequence, marks, more) };
-    entry.submit(0);
-    Exit::Submitted
+    match access.outcome {
+        Some(outcome) if outcome < 0 => attempt(access, found, more),
+        _ => extended(access, found, more),
+    }
 }
 
 /// As [`extended`], through the ring for attempts, which anybody can make as many of as he likes.
 #[inline(always)]
 pub fn attempt(access: &Access, found: &Found, more: impl FnOnce(*mut RawExtended)) -> Exit {
-    let subject = Subject::current();
-    let sequence = next_sequence(ATTEMPTS);
-    let ring: &RingBuf = &ATTEMPT_RING;
-    let Some(mut entry) = ring.reserve::<RawExtended>(0) else { return Exit::RingFull };
-    // SAFETY: the record is reserved for us alone until it is submitted.
-    unsafe { fill_extended(entry.as_mut_ptr(), access, found, subject, sequence, mark::ATTEMPT_RING, more) };
-    entry.submit(0);
-    Exit::Submitted
+    recorded(Ring::Attempts, size_of::<RawExtended>(), access, found, &Subject::current(), more)
+}
+
+#[inline(always)]
+fn recorded(
+    ring: Ring,
+    len: usize,
+    access: &Access,
+    found: &Found,
+    subject: &Subject,
+    more: impl FnOnce(*mut RawExtended),
+) -> Exit {
+    let Some(draft) = Draft::begin(ring) else { return Exit::RingFull };
+    let extended = draft.record;
+    // SAFETY: the draft is this thread's alone until it is submitted.
+    unsafe {
+        let record = &raw mut (*extended).record;
+        (*record).header = Header { version: VERSION, kind: access.kind as u16, len: len as u32 };
+        (*record).boot_ns = bpf_ktime_get_boot_ns();
+        (*record).cpu = bpf_get_smp_processor_id();
+        (*record).hook = access.hook as u16;
+        (*record).via = access.via as u16;
+        (*record).deed = access.deed as u32;
+        if let Some(outcome) = access.outcome {
+            (*record).outcome = outcome;
+            (*record).known = fact::OUTCOME;
+        }
+        file(record, access.name, found);
+    }
+    more(extended);
+    draft.submit(subject, ring)
 }
 
 /// What a hook without a watched file reports about: nothing that is watched.
@@ -144,82 +132,9 @@ pub const fn no_file() -> Found {
 }
 
 #[inline(always)]
-unsafe fn fill_extended(
-    extended: *mut RawExtended,
-    access: &Access,
-    found: &Found,
-    subject: Subject,
-    sequence: u64,
-    ring: u32,
-    more: impl FnOnce(*mut RawExtended),
-) {
-    // SAFETY: the caller vouches for the record.
-    unsafe {
-        fill(&raw mut (*extended).record, access, found, subject, sequence, ring, size_of::<RawExtended>());
-        (*extended).second_len = 0;
-        (*extended).device = 0;
-    }
-    more(extended);
-}
-
-#[inline(always)]
-unsafe fn fill(
-    record: *mut RawRecord,
-    access: &Access,
-    found: &Found,
-    subject: Subject,
-    sequence: u64,
-    ring: u32,
-    len: usize,
-) {
-    // SAFETY: the caller vouches for the record; each part writes its own fields.
-    unsafe {
-        (*record).header = Header { version: VERSION, kind: access.kind as u16, len: len as u32 };
-        (*record).boot_ns = bpf_ktime_get_boot_ns();
-        (*record).sequence = sequence;
-        (*record).cpu = bpf_get_smp_processor_id();
-        (*record).hook = access.hook as u16;
-        (*record).via = access.via as u16;
-        (*record).deed = access.deed as u32;
-        (*record).known = 0;
-        (*record).unreadable = 0;
-        (*record).marks = ring;
-        (*record).outcome = 0;
-        if let Some(outcome) = access.outcome {
-            (*record).outcome = outcome;
-            (*record).known = fact::OUTCOME;
-        }
-        clear(record);
-        file(record, access.name, found);
-        subject::fill(record, subject);
-    }
-}
-
-/// Old ring bytes are no facts: zero what is not always written.
-#[inline(always)]
-unsafe fn clear(record: *mut RawRecord) {
-    // SAFETY: see `fill`.
-    unsafe {
-        (*record).open_flags = 0;
-        (*record).open_mode = 0;
-        (*record).inner_pid = 0;
-        (*record).tracer = 0;
-        (*record).login_uid = u32::MAX;
-        (*record).session = u32::MAX;
-        (*record).cgroup_id = 0;
-        (*record).claimed = FileId::new(0, 0);
-        (*record).ancestor_count = 0;
-        (*record).path_len = 0;
-        (*record).claimed_path_len = 0;
-        (*record).args_len = 0;
-        (*record).cgroup_len = 0;
-    }
-}
-
-#[inline(always)]
 unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
     let inode = found.inode;
-    // SAFETY: see `fill`.
+    // SAFETY: see `recorded`.
     unsafe {
         (*record).file = found.file;
         (*record).dir = found.dir;
@@ -232,8 +147,7 @@ unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
         (*record).file_uid = u32_at(inode, offset!(inode_i_uid));
         (*record).file_gid = u32_at(inode, offset!(inode_i_gid));
         (*record).file_nlink = u32_at(inode, offset!(inode_i_nlink));
-        let to = (&raw mut (*record).path).cast();
-        let walked = match name {
+        let (dentry, mnt, below) = match name {
             Name::None => return,
             // A hook on data that did not find the descriptor.
             Name::File(file) if file.is_null() => return,
@@ -241,14 +155,15 @@ unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
                 (*record).open_flags = u32_at(file, offset!(file_f_flags));
                 (*record).open_mode = u32_at(file, offset!(file_f_mode));
                 (*record).known |= fact::OPEN_FLAGS;
-                path::of_file(file, to)
+                (pointer(file, offset!(file_dentry)), pointer(file, offset!(file_mnt)), core::ptr::null())
             }
             Name::Below(name, folder) => {
                 (*record).marks |= mark::PATH_IN_FS;
-                path::below(name, folder, to)
+                (folder, core::ptr::null(), name)
             }
-            Name::Path(dentry, mnt) => path::walk(dentry, mnt, to),
+            Name::Path(dentry, mnt) => (dentry, mnt, core::ptr::null()),
         };
+        let walked = draft::path(dentry, mnt, below, offset_of!(RawRecord, path));
         (*record).path_len = walked.len;
         if walked.cut {
             (*record).marks |= mark::PATH_CUT;
@@ -263,7 +178,7 @@ unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
 /// Fills the other process of an extended record from a task.
 ///
 /// # Safety
-/// `extended` points to a record reserved in the ring.
+/// `extended` is a draft of this thread's.
 #[inline(always)]
 pub unsafe fn other_task(extended: *mut RawExtended, task: Ptr) {
     let leader = pointer(task, offset!(task_group_leader));
@@ -282,7 +197,7 @@ pub unsafe fn other_task(extended: *mut RawExtended, task: Ptr) {
 /// Fills the other process of an extended record from what was kept of it.
 ///
 /// # Safety
-/// `extended` points to a record reserved in the ring.
+/// `extended` is a draft of this thread's.
 #[inline(always)]
 pub unsafe fn other_kept(extended: *mut RawExtended, other: &RawAncestor) {
     // SAFETY: the caller vouches for the record.
@@ -295,7 +210,7 @@ pub unsafe fn other_kept(extended: *mut RawExtended, other: &RawAncestor) {
 /// Fills what changed.
 ///
 /// # Safety
-/// `extended` points to a record reserved in the ring.
+/// `extended` is a draft of this thread's.
 #[inline(always)]
 pub unsafe fn change(extended: *mut RawExtended, change: &RawChange) {
     // SAFETY: the caller vouches for the record.
@@ -308,30 +223,17 @@ pub unsafe fn change(extended: *mut RawExtended, change: &RawChange) {
 /// Fills the second text with a path in its file system, see [`Name::Below`].
 ///
 /// # Safety
-/// `extended` points to a record reserved in the ring.
+/// `extended` is a draft of this thread's.
 #[inline(always)]
 pub unsafe fn second_below(extended: *mut RawExtended, name: Ptr, folder: Ptr) {
     // SAFETY: the caller vouches for the record.
     unsafe {
-        let walked = path::below(name, folder, (&raw mut (*extended).second).cast());
+        let walked = draft::path(folder, core::ptr::null(), name, offset_of!(RawExtended, second));
         (*extended).second_len = walked.len;
         if walked.cut {
             (*extended).record.marks |= mark::SECOND_CUT;
         }
         (*extended).record.known |= fact::SECOND;
-    }
-}
-
-/// Counts a ring's records.
-#[inline(always)]
-fn next_sequence(ring: u32) -> u64 {
-    match SEQUENCE.get_ptr_mut(ring) {
-        // SAFETY: the slot is this CPU's own.
-        Some(sequence) => unsafe {
-            *sequence += 1;
-            *sequence
-        },
-        None => 0,
     }
 }
 

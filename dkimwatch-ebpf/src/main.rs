@@ -1,6 +1,6 @@
 //! What the kernel sees: dkimwatch's eBPF programs.
 //!
-//! A hook is three steps: is it ours? → reserve → fill and submit. It observes: it hands on the verdict of the programs
+//! A hook is three steps: is it ours? → fill a draft → submit it. It observes: it hands on the verdict of the programs
 //! before it and never changes an outcome. [`watch`] answers the first question, [`emit`] does the rest, [`process`]
 //! keeps what each process executed.
 #![no_std]
@@ -18,6 +18,7 @@
 mod call;
 mod change;
 mod contract;
+mod draft;
 mod emit;
 mod environment;
 mod holders;

@@ -9,7 +9,7 @@ use dkimwatch_common::{
     filter,
     identity::FileId,
     limits,
-    record::RawAttributes,
+    record::{RawAttributes, RawExtended},
     tally::COUNTERS,
     watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
 };
@@ -66,6 +66,10 @@ pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 
 /// Deeds that are being done, by the thread that does them.
 #[map]
 pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(limits::PENDING, 0);
+
+/// Records that are being filled, by the thread (its `struct task_struct *`) that does so.
+#[map]
+pub static DRAFTS: HashMap<u64, RawExtended> = HashMap::with_max_entries(limits::DRAFTS, 0);
 
 /// Refusals that were told a moment ago.
 #[map]

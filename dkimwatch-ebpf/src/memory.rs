@@ -117,17 +117,6 @@ pub unsafe fn copy(to: *mut u8, len: u32, from: Ptr) -> bool {
     unsafe { bpf_probe_read_kernel(to.cast(), len, from.cast()) == 0 }
 }
 
-/// `value` as it is, of which the verifier no longer knows anything: it went through a helper. Where ways that differ in what is
-/// known of it come together, the verifier then walks what follows once and not for each of them.
-#[inline(always)]
-pub fn forgotten<T: Copy>(value: T) -> T {
-    let mut value = value;
-    let at: *mut c_void = (&raw mut value).cast();
-    // SAFETY: the helper copies the value over itself, byte by byte; of the stack it always can.
-    unsafe { bpf_probe_read_kernel(at, size_of::<T>() as u32, at) };
-    value
-}
-
 /// Copies a string with its NUL and returns the bytes written, or a negative errno.
 ///
 /// # Safety

@@ -14,10 +14,23 @@ pub struct Walked {
     pub unlinked: bool,
 }
 
-/// Writes the path of an open file, see [`walk`].
-#[inline(always)]
-pub fn of_file(file: Ptr, to: *mut u8) -> Walked {
-    walk(pointer(file, offset!(file_dentry)), pointer(file, offset!(file_mnt)), to)
+impl Walked {
+    const CUT: u64 = 1 << 32;
+    const UNLINKED: u64 = 1 << 33;
+
+    /// As an integer, which is all that a global function returns.
+    #[inline(always)]
+    pub fn to_bits(&self) -> u64 {
+        let cut = if self.cut { Self::CUT } else { 0 };
+        let unlinked = if self.unlinked { Self::UNLINKED } else { 0 };
+        u64::from(self.len) | cut | unlinked
+    }
+
+    /// From [`Walked::to_bits`].
+    #[inline(always)]
+    pub fn from_bits(bits: u64) -> Self {
+        Self { len: bits as u32, cut: bits & Self::CUT != 0, unlinked: bits & Self::UNLINKED != 0 }
+    }
 }
 
 /// Writes the components of a path, leaf first, each with its NUL, crossing mounts up to the root of the mount tree;
@@ -33,7 +46,7 @@ pub fn walk(dentry: Ptr, mnt: Ptr, to: *mut u8) -> Walked {
 /// As [`walk`], of a name in a folder: that of an entry which has another by now. Null where there is none, and the folder
 /// is the entry itself.
 #[inline(always)]
-pub fn below(name: Ptr, folder: Ptr, to: *mut u8) -> Walked {
+pub fn below(name: Ptr, folder: Ptr, mnt: Ptr, to: *mut u8) -> Walked {
     let mut len = 0;
     if !name.is_null() {
         // SAFETY: it has room for a whole name.
@@ -41,7 +54,7 @@ pub fn below(name: Ptr, folder: Ptr, to: *mut u8) -> Walked {
         // An empty one is none.
         len = if written > 1 { forget_range(written as u64, 2 * PATH_BYTES as u64 - 1) } else { 0 };
     }
-    walk_on(folder, core::ptr::null(), to, len)
+    walk_on(folder, mnt, to, len)
 }
 
 #[inline(always)]

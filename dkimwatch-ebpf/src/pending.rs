@@ -20,7 +20,7 @@ use dkimwatch_common::{
 use crate::{
     emit,
     maps::PENDING,
-    memory::{Memory, Probed, Ptr, copy_str, forgotten, offset, pointer, u32_at, u64_at},
+    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, u32_at, u64_at},
     seen,
     watch::{Found, Object},
 };
@@ -226,10 +226,7 @@ unsafe fn ended(pending: *mut Pending, hook: Hook, outcome: i32, attribute: Ptr)
         if done && shape & OTHER_WAS_NAMED != 0 {
             (other_named, other) = (0, folder);
         }
-        let (named, entry, other_named, other, outcome, deed) =
-            forgotten((named, entry, other_named, other, outcome, deed));
         let (named, other_named) = (name.add(named & (NAME - 1)), name.add(other_named & (NAME - 1)));
-        let done = outcome == 0;
         let name = emit::Name::Below(named, entry);
         // The number of a deed, as `Deed` has it: it was one.
         let kind = Kind::Tamper;
@@ -296,7 +293,7 @@ pub fn mounted(hook: Hook, deed: Deed, (entry, mnt): (Ptr, Ptr), outcome: i32, o
     let access = emit::Access { kind, deed, hook, via, name, outcome: Some(outcome) };
     emit::deed(&access, &object.found, |extended| {
         if object.is_folder {
-            // SAFETY: the record is reserved for us alone until it is submitted.
+            // SAFETY: the draft is this thread's alone until it is submitted.
             unsafe { (*extended).record.marks |= mark::FOLDER };
         }
     })

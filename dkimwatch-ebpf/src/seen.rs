@@ -87,7 +87,7 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     let access = emit::Access { name: emit::Name::File(file), ..*access };
     let exit = emit::extended_by(subject, &access, found, |record| {
         if let Some(opener) = opener(file, found) {
-            // SAFETY: the record is reserved.
+            // SAFETY: the draft is this thread's.
             unsafe { emit::other_kept(record, &opener.process) };
         }
     });

@@ -1,5 +1,7 @@
 //! Who it was, as it was at that moment: everything that attribution needs.
 
+use core::mem::offset_of;
+
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_user};
 use dkimwatch_common::{
     exec::{ExecImage, source},
@@ -9,9 +11,10 @@ use dkimwatch_common::{
 };
 
 use crate::{
+    draft,
     maps::{PROCESSES, SIGNERS},
     memory::{Ptr, at_most, copy, copy_str, forget_range, offset, pointer, present, u32_at, u64_at},
-    path, process, watch,
+    process, watch,
 };
 
 /// `include/linux/sched.h`.
@@ -80,7 +83,7 @@ pub fn executed(tgid: u32, start: u64) -> FileId {
 /// Fills a record's facts about the process.
 ///
 /// # Safety
-/// `record` points to a record reserved in the ring.
+/// `record` is the draft of this thread.
 #[inline(always)]
 pub unsafe fn fill(record: *mut RawRecord, subject: Subject) {
     // SAFETY: the caller vouches for the record; each part writes its own fields.
@@ -89,6 +92,9 @@ pub unsafe fn fill(record: *mut RawRecord, subject: Subject) {
         (*record).tgid = tgid;
         (*record).tid = tid;
         (*record).start = start;
+        // Not known, until it is.
+        (*record).login_uid = u32::MAX;
+        (*record).session = u32::MAX;
         let flags = u32_at(task, offset!(task_flags));
         if flags & PF_KTHREAD != 0 {
             (*record).marks |= mark::KERNEL_THREAD;
@@ -248,7 +254,8 @@ unsafe fn executable(record: *mut RawRecord, subject: Subject) {
         if !mm.is_null() && !file.is_null() {
             let inode = pointer(file, offset!(file_f_inode));
             (*record).claimed = watch::identity(inode);
-            let walked = path::of_file(file, (&raw mut (*record).claimed_path).cast());
+            let (entry, mnt) = (pointer(file, offset!(file_dentry)), pointer(file, offset!(file_mnt)));
+            let walked = draft::path(entry, mnt, core::ptr::null(), offset_of!(RawRecord, claimed_path));
             (*record).claimed_path_len = walked.len;
             if walked.cut {
                 (*record).marks |= mark::CLAIMED_PATH_CUT;

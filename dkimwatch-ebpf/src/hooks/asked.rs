@@ -37,7 +37,7 @@ pub fn tell(asked: &Asked) -> Exit {
     let access = emit::Access { kind, deed, hook, via, name, outcome: Some(outcome) };
     emit::attempt(&access, &emit::no_file(), |extended| {
         const HALF: usize = limits::SECOND_ASKED;
-        // SAFETY: the record is reserved for us alone until it is submitted; each half of the text has room for a path.
+        // SAFETY: the draft is this thread's alone until it is submitted; each half of the text has room for a path.
         unsafe {
             let record = &raw mut (*extended).record;
             (*record).marks |= mark::AS_ASKED;

@@ -131,7 +131,7 @@ fn opened(file: Ptr, deed: Deed, hook: Hook, outcome: i32) -> Exit {
     let (kind, via, name) = (Kind::Device, emit::shared_via(), emit::Name::File(file));
     let access = emit::Access { kind, deed, hook, via, name, outcome: Some(outcome) };
     let device = |record: *mut dkimwatch_common::record::RawExtended| {
-        // SAFETY: the record is reserved for us alone until it is submitted.
+        // SAFETY: the draft is this thread's alone until it is submitted.
         unsafe { (*record).device = u32_at(inode, offset!(inode_i_rdev)) };
     };
     if outcome == 0 { emit::extended(&access, &found, device) } else { emit::attempt(&access, &found, device) }

@@ -209,7 +209,7 @@ fn told(subject: &Subject, target: Ptr, holder: &Holder, deed: Deed, hook: Hook,
         }
         let access = access(deed, hook, outcome);
         return emit::attempt(&access, &key(holder), |record| {
-            // SAFETY: the record is reserved for us alone until it is submitted.
+            // SAFETY: the draft is this thread's alone until it is submitted.
             unsafe { emit::other_task(record, target) };
         });
     }
@@ -231,7 +231,7 @@ fn submitted(
     limited: bool,
 ) -> Exit {
     emit::extended_by(*subject, &access(deed, hook, outcome), &key(holder), |record| {
-        // SAFETY: the record is reserved for us alone until it is submitted.
+        // SAFETY: the draft is this thread's alone until it is submitted.
         unsafe {
             emit::other_task(record, target);
             if limited {

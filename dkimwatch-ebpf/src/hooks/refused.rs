@@ -203,7 +203,7 @@ fn told(
     let (kind, deed, via) = (Kind::Refused, Deed::None, emit::shared_via());
     let access = emit::Access { kind, deed, hook, via, name, outcome: Some(outcome) };
     emit::attempt(&access, found, |extended| {
-        // SAFETY: the record is reserved for us alone until it is submitted.
+        // SAFETY: the draft is this thread's alone until it is submitted.
         unsafe {
             let record = &raw mut (*extended).record;
             (*record).open_flags = flags;
