@@ -8,16 +8,19 @@ use dkimwatch_common::{
     deed::Deed,
     identity::FileId,
     limits,
-    record::{Kind, RawAttributes, RawChange, RawExtended, Via, fact, mark},
+    record::{Kind, RawAttributes, RawExtended, Via, fact, mark},
     tally::{Exit, Hook},
     watch::FileWatch,
 };
 
 use crate::{
+    draft::{self, Draft, Ring},
     emit,
     maps::{ATTRIBUTES, CHANGES},
     memory::{Memory, Probed, Ptr, copy, copy_str, offset, pointer, present, u32_at, u64_at},
-    path, seen, watch,
+    path, seen,
+    subject::Subject,
+    watch::{self, Found},
 };
 
 /// The thread that changes something, and which of its changes this is.
@@ -67,6 +70,8 @@ pub struct Change {
     pub marks: u32,
     /// Bytes used in `path`.
     pub path_len: u32,
+    /// What it is told as.
+    pub told: Told,
     /// Its path in its file system, as the change began.
     pub path: [u8; limits::PATH_BYTES],
 }
@@ -86,32 +91,38 @@ static NOTHING: Change = Change {
     number: 0,
     marks: 0,
     path_len: 0,
+    told: Told { file: 0, other: 0, text: 0, kind: 0, deed: 0, outcome: 0, pad: 0 },
     path: [0; limits::PATH_BYTES],
 };
 
 /// `include/linux/fs.h`: the kernel's own note that a file has no capabilities.
 const S_NOSEC: u32 = 1 << 12;
 
-/// The attributes of an inode now.
+/// Writes the attributes that an inode has now.
+///
+/// # Safety
+/// `to` can be written to.
 #[inline(always)]
-fn attributes(inode: Ptr) -> RawAttributes {
-    RawAttributes {
-        size: u64_at(inode, offset!(inode_i_size)),
-        // SAFETY: an integer; `umode_t` is 16 bits wide.
-        mode: u32::from(unsafe { Probed::read::<u16>(inode, offset!(inode_i_mode)) }),
-        uid: u32_at(inode, offset!(inode_i_uid)),
-        gid: u32_at(inode, offset!(inode_i_gid)),
-        nlink: u32_at(inode, offset!(inode_i_nlink)),
-        flags: u32_at(inode, offset!(inode_i_flags)) & !S_NOSEC,
-        pad: 0,
+unsafe fn attributes(to: *mut RawAttributes, inode: Ptr) {
+    // SAFETY: the caller vouches for `to`; `umode_t` is an integer of 16 bits.
+    unsafe {
+        (*to).size = u64_at(inode, offset!(inode_i_size));
+        (*to).mode = u32::from(Probed::read::<u16>(inode, offset!(inode_i_mode)));
+        (*to).uid = u32_at(inode, offset!(inode_i_uid));
+        (*to).gid = u32_at(inode, offset!(inode_i_gid));
+        (*to).nlink = u32_at(inode, offset!(inode_i_nlink));
+        (*to).flags = u32_at(inode, offset!(inode_i_flags)) & !S_NOSEC;
+        (*to).pad = 0;
     }
 }
 
 /// Keeps the attributes of what is, or is about to be, watched.
 #[inline(always)]
 pub fn keep(file: FileId, inode: Ptr) {
-    // A table that lost an entry costs a "before".
-    let _ = ATTRIBUTES.insert(file, attributes(inode), u64::from(BPF_ANY));
+    let mut now = NO_ATTRIBUTES;
+    // SAFETY: a local value. A table that lost an entry costs a "before".
+    unsafe { attributes(&raw mut now, inode) };
+    let _ = ATTRIBUTES.insert(file, now, u64::from(BPF_ANY));
 }
 
 /// Forgets them: the file is being written, and its size is not told.
@@ -153,7 +164,7 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
                 && (*known).number == number
                 && (*known).inode == changed.inode as u64
             {
-                (*known).after = attributes(changed.inode);
+                attributes(&raw mut (*known).after, changed.inode);
                 return Some(known);
             }
         }
@@ -174,7 +185,7 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
         (*change).entry = entry as u64;
         (*change).name = u64_at(entry, offset!(dentry_hash_len));
         (*change).number = number;
-        (*change).after = attributes(changed.inode);
+        attributes(&raw mut (*change).after, changed.inode);
         if let Some(before) = ATTRIBUTES.get(changed.file) {
             (*change).before = *before;
             (*change).has_before = 1;
@@ -182,13 +193,25 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
         if changed.folder {
             (*change).marks |= mark::FOLDER;
         }
-        let walked = path::walk(entry, core::ptr::null(), (&raw mut (*change).path).cast());
+    }
+    change_path(u64::from(place.tid), u64::from(place.slot));
+    Some(change)
+}
+
+/// A global function, see [`crate::draft`]: writes the path that a change's entry has.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn change_path(tid: u64, slot: u64) -> u64 {
+    let Some(change) = CHANGES.get_ptr_mut(Place { tid: tid as u32, slot: slot as u32 }) else { return 0 };
+    // SAFETY: the entry is this thread's.
+    unsafe {
+        let walked = path::walk((*change).entry as Ptr, core::ptr::null(), (&raw mut (*change).path).cast());
         (*change).path_len = walked.len;
         if walked.cut {
             (*change).marks |= mark::PATH_CUT;
         }
     }
-    Some(change)
+    1
 }
 
 /// Whether the inode at a change's address is still the one that was changed.
@@ -248,72 +271,122 @@ pub fn removed(change: *const Change) -> bool {
 }
 
 /// What a change is told as.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Told {
-    /// [`Kind::Tamper`], or [`Kind::Data`] for a write.
-    pub kind: Kind,
-    /// What was done.
-    pub deed: Deed,
-    /// Zero or a negative errno; `None` where the end is not seen.
-    pub outcome: Option<i32>,
-    /// The descriptor that was used, null where there is none.
-    pub file: Ptr,
-    /// The other path as it was asked for, in the kernel's memory; null where there is none.
-    pub other: Ptr,
+    /// The descriptor that was used (`struct file *`), zero where there is none.
+    pub file: u64,
+    /// The other path as it was asked for, in the kernel's memory; zero where there is none.
+    pub other: u64,
     /// A text in the caller's memory: an attribute's name, or the other path as it was asked for. Zero where there is none.
     pub text: u64,
+    /// [`Kind::Tamper`], or [`Kind::Data`] for a write.
+    pub kind: u32,
+    /// What was done: a [`Deed`].
+    pub deed: u32,
+    /// Zero or a negative errno.
+    pub outcome: i32,
+    /// Explicit padding.
+    pub pad: u32,
 }
 
-/// Records a change.
+/// Records the change at a place.
 #[inline(always)]
-pub fn tell(change: *mut Change, told: &Told) -> Exit {
+pub fn tell(place: Place, change: *mut Change, told: &Told) -> Exit {
+    // SAFETY: the entry is this thread's.
+    unsafe { (*change).told = *told };
+    let (tid, slot) = (u64::from(place.tid), u64::from(place.slot));
+    let subject = Subject::current();
+    let ring = Ring::of(&subject);
+    // One after the other, as together they have more than the stack has room for.
+    if change_draft(tid, slot, ring as u64) == 0 {
+        return Exit::RingFull;
+    }
+    change_names(tid, slot);
+    draft::submit(&subject, ring)
+}
+
+/// A global function, see [`crate::draft`]: begins the draft that tells of a change. Zero where there is no room for one.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn change_draft(tid: u64, slot: u64, ring: u64) -> u64 {
+    let Some(change) = CHANGES.get_ptr_mut(Place { tid: tid as u32, slot: slot as u32 }) else { return 0 };
     let there = is_there(change);
     // SAFETY: the entry is this thread's.
-    let (file, watch, inode, entry) =
-        unsafe { ((*change).file, (*change).watch, (*change).inode as Ptr, (*change).entry as Ptr) };
-    if there {
-        // SAFETY: as above.
-        unsafe { (*change).after = attributes(inode) };
-        keep(file, inode);
-    }
-    let found =
-        watch::Found { inode: if there { inode } else { core::ptr::null() }, file, dir: FileId::new(0, 0), watch };
-    let Told { kind, deed, outcome, file: descriptor, other, text } = *told;
-    let name = if descriptor.is_null() { emit::Name::None } else { emit::Name::File(descriptor) };
-    let access = emit::Access { kind, deed, hook: Hook::InodeDirty, via: emit::via(Via::Tracepoint), name, outcome };
-    emit::extended(&access, &found, |record| {
-        // SAFETY: the draft is this thread's alone until it is submitted, and the entry is this thread's.
-        unsafe {
-            if descriptor.is_null() {
-                path_of(record, change);
-            } else if let Some(opener) = seen::opener(descriptor, &found) {
-                emit::other_kept(record, &opener.process);
-            }
-            (*record).record.marks |= (*change).marks & mark::FOLDER;
-            if !there {
-                let attributes = &(*change).after;
-                (*record).record.file_generation = (*change).watch.generation;
-                (*record).record.file_mode = attributes.mode;
-                (*record).record.file_uid = attributes.uid;
-                (*record).record.file_gid = attributes.gid;
-                (*record).record.file_nlink = attributes.nlink;
-            }
-            if (*change).has_before != 0 && kind as u16 == Kind::Tamper as u16 {
-                emit::change(record, &RawChange { before: (*change).before, after: (*change).after });
-            }
-            if !other.is_null() {
-                as_asked(record, copy_str((&raw mut (*record).second).cast(), limits::PATH_BYTES as u32, other));
-                return;
-            }
-            second(record, deed, if there { inode } else { core::ptr::null() }, entry, text);
+    unsafe {
+        let file = (*change).file;
+        let inode = if there { (*change).inode as Ptr } else { core::ptr::null() };
+        if there {
+            attributes(&raw mut (*change).after, inode);
+            // A table that lost an entry costs a "before".
+            let _ = ATTRIBUTES.insert(file, &(*change).after, u64::from(BPF_ANY));
         }
-    })
+        let found = Found { inode, file, dir: FileId::new(0, 0), watch: (*change).watch };
+        let (kind, deed, hook, via) = (Kind::Tamper, Deed::None, Hook::InodeDirty, emit::via(Via::Tracepoint));
+        let access = emit::Access { kind, deed, hook, via, name: emit::Name::None, outcome: None };
+        let ring = if ring == Ring::Signers as u64 { Ring::Signers } else { Ring::Strangers };
+        let Some(draft) = emit::drafted(ring, size_of::<RawExtended>(), &access, &found) else { return 0 };
+        let extended = draft.record;
+        let record = &raw mut (*extended).record;
+        let told = &raw const (*change).told;
+        (*record).header.kind = (*told).kind as u16;
+        (*record).deed = (*told).deed;
+        (*record).outcome = (*told).outcome;
+        (*record).known |= fact::OUTCOME;
+        (*record).marks |= (*change).marks & mark::FOLDER;
+        if !there {
+            let attributes = &raw const (*change).after;
+            (*record).file_generation = (*change).watch.generation;
+            (*record).file_mode = (*attributes).mode;
+            (*record).file_uid = (*attributes).uid;
+            (*record).file_gid = (*attributes).gid;
+            (*record).file_nlink = (*attributes).nlink;
+        }
+        if (*change).has_before != 0 && (*told).kind == Kind::Tamper as u32 {
+            const SIZE: u32 = size_of::<RawAttributes>() as u32;
+            let to = &raw mut (*extended).change;
+            copy((&raw mut (*to).before).cast(), SIZE, (&raw const (*change).before).cast());
+            copy((&raw mut (*to).after).cast(), SIZE, (&raw const (*change).after).cast());
+            (*record).known |= fact::CHANGE;
+        }
+    }
+    1
+}
+
+/// A global function, see [`crate::draft`]: adds the names by which the file was, and is, known.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn change_names(tid: u64, slot: u64) -> u64 {
+    let Some(change) = CHANGES.get_ptr_mut(Place { tid: tid as u32, slot: slot as u32 }) else { return 0 };
+    let Some(draft) = Draft::begun() else { return 0 };
+    let extended = draft.record;
+    // SAFETY: the draft and the entry are this thread's.
+    unsafe {
+        let told = &raw const (*change).told;
+        let descriptor = (*told).file as Ptr;
+        if descriptor.is_null() {
+            path_of(extended, change);
+        } else {
+            emit::named(&raw mut (*extended).record, emit::Name::File(descriptor));
+            if let Some(opener) = seen::opener(descriptor, (*change).file) {
+                emit::other_kept(extended, &opener.process);
+            }
+        }
+        let other = (*told).other as Ptr;
+        if other.is_null() {
+            let inode = if is_there(change) { (*change).inode as Ptr } else { core::ptr::null() };
+            second(extended, (*told).deed, inode, (*change).entry as Ptr, (*told).text);
+        } else {
+            as_asked(extended, copy_str((&raw mut (*extended).second).cast(), limits::PATH_BYTES as u32, other));
+        }
+    }
+    1
 }
 
 /// The path that the file had.
 #[inline(always)]
 unsafe fn path_of(record: *mut RawExtended, change: *const Change) {
-    // SAFETY: see `tell`.
+    // SAFETY: see `change_names`.
     unsafe {
         let record = &raw mut (*record).record;
         let to = (&raw mut (*record).path).cast();
@@ -330,7 +403,7 @@ unsafe fn path_of(record: *mut RawExtended, change: *const Change) {
 #[inline(always)]
 unsafe fn as_asked(record: *mut RawExtended, written: i64) {
     if written > 0 {
-        // SAFETY: see `tell`.
+        // SAFETY: see `change_names`.
         unsafe {
             (*record).second_len = written as u32 - 1;
             (*record).record.marks |= mark::AS_ASKED;
@@ -341,17 +414,18 @@ unsafe fn as_asked(record: *mut RawExtended, written: i64) {
 
 /// The other name, or a text.
 #[inline(always)]
-unsafe fn second(record: *mut RawExtended, deed: Deed, inode: Ptr, entry: Ptr, text: u64) {
-    let name = match deed {
-        Deed::Rename | Deed::Exchange if !inode.is_null() => entry,
-        // `d_instantiate()` puts the newest name first.
-        Deed::Link if !inode.is_null() => {
+unsafe fn second(record: *mut RawExtended, deed: u32, inode: Ptr, entry: Ptr, text: u64) {
+    let mut name: Ptr = core::ptr::null();
+    if !inode.is_null() {
+        if deed == Deed::Rename as u32 || deed == Deed::Exchange as u32 {
+            name = entry;
+        } else if deed == Deed::Link as u32 {
+            // `d_instantiate()` puts the newest name first.
             let newest = first_name(inode);
-            if newest == entry { core::ptr::null() } else { newest }
+            name = if newest == entry { core::ptr::null() } else { newest };
         }
-        _ => core::ptr::null(),
-    };
-    // SAFETY: see `tell`.
+    }
+    // SAFETY: see `change_names`.
     unsafe {
         if !name.is_null() {
             emit::second_below(record, core::ptr::null(), name);

@@ -16,7 +16,7 @@ use dkimwatch_common::{
 
 use crate::{
     maps::{ATTEMPT_RING, DRAFTS, SEQUENCE, SIGNER_RING, STRANGER_RING},
-    memory::{Ptr, at_most},
+    memory::{Ptr, at_most, number},
     path::{self, Walked},
     subject::{self, Subject},
 };
@@ -67,11 +67,23 @@ impl Draft {
         Some(Self { record })
     }
 
+    /// The draft that this thread has begun.
+    #[inline(always)]
+    pub fn begun() -> Option<Self> {
+        DRAFTS.get_ptr_mut(thread()).map(|record| Self { record })
+    }
+
     /// Adds who it was, and hands it to its ring.
     #[inline(always)]
     pub fn submit(self, subject: &Subject, ring: Ring) -> Exit {
-        if draft_submit(subject.task as u64, ring as u64) == 0 { Exit::Submitted } else { Exit::RingFull }
+        submit(subject, ring)
     }
+}
+
+/// As [`Draft::submit`], of the draft that this thread has begun.
+#[inline(always)]
+pub fn submit(subject: &Subject, ring: Ring) -> Exit {
+    if draft_submit(number(subject.task), ring as u64) == 0 { Exit::Submitted } else { Exit::RingFull }
 }
 
 /// Of an idle task there is one for each CPU, all of the same numbers: its address tells them apart.
@@ -99,7 +111,11 @@ extern "C" fn draft_submit(task: u64, ring: u64) -> u64 {
             ATTEMPT_RING.output::<RawExtended>(&*draft, 0)
         } else if ring == Ring::Signers as u64 {
             (*record).marks |= mark::SIGNER_RING;
-            if is_open { SIGNER_RING.output::<RawRecord>(&*record, 0) } else { SIGNER_RING.output::<RawExtended>(&*draft, 0) }
+            if is_open {
+                SIGNER_RING.output::<RawRecord>(&*record, 0)
+            } else {
+                SIGNER_RING.output::<RawExtended>(&*draft, 0)
+            }
         } else if is_open {
             STRANGER_RING.output::<RawRecord>(&*record, 0)
         } else {
@@ -114,7 +130,7 @@ extern "C" fn draft_submit(task: u64, ring: u64) -> u64 {
 /// `entry` where there is one, else that of `entry`; see [`path::walk`].
 #[inline(always)]
 pub fn path(entry: Ptr, mnt: Ptr, name: Ptr, at: usize) -> Walked {
-    Walked::from_bits(draft_path(entry as u64, mnt as u64, name as u64, at as u64))
+    Walked::from_bits(draft_path(number(entry), number(mnt), number(name), at as u64))
 }
 
 /// A global function, see [`path()`].

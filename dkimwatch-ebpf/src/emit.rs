@@ -99,11 +99,20 @@ fn recorded(
     subject: &Subject,
     more: impl FnOnce(*mut RawExtended),
 ) -> Exit {
-    let Some(draft) = Draft::begin(ring) else { return Exit::RingFull };
-    let extended = draft.record;
+    let Some(draft) = drafted(ring, len, access, found) else { return Exit::RingFull };
+    // SAFETY: see `drafted`.
+    unsafe { named(&raw mut (*draft.record).record, access.name) };
+    more(draft.record);
+    draft.submit(subject, ring)
+}
+
+/// Begins a draft with what the hook knows, but the name of the file.
+#[inline(always)]
+pub fn drafted(ring: Ring, len: usize, access: &Access, found: &Found) -> Option<Draft> {
+    let draft = Draft::begin(ring)?;
     // SAFETY: the draft is this thread's alone until it is submitted.
     unsafe {
-        let record = &raw mut (*extended).record;
+        let record = &raw mut (*draft.record).record;
         (*record).header = Header { version: VERSION, kind: access.kind as u16, len: len as u32 };
         (*record).boot_ns = bpf_ktime_get_boot_ns();
         (*record).cpu = bpf_get_smp_processor_id();
@@ -114,10 +123,9 @@ fn recorded(
             (*record).outcome = outcome;
             (*record).known = fact::OUTCOME;
         }
-        file(record, access.name, found);
+        file(record, found);
     }
-    more(extended);
-    draft.submit(subject, ring)
+    Some(draft)
 }
 
 /// What a hook without a watched file reports about: nothing that is watched.
@@ -132,9 +140,9 @@ pub const fn no_file() -> Found {
 }
 
 #[inline(always)]
-unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
+unsafe fn file(record: *mut RawRecord, found: &Found) {
     let inode = found.inode;
-    // SAFETY: see `recorded`.
+    // SAFETY: see `drafted`.
     unsafe {
         (*record).file = found.file;
         (*record).dir = found.dir;
@@ -147,6 +155,17 @@ unsafe fn file(record: *mut RawRecord, name: Name, found: &Found) {
         (*record).file_uid = u32_at(inode, offset!(inode_i_uid));
         (*record).file_gid = u32_at(inode, offset!(inode_i_gid));
         (*record).file_nlink = u32_at(inode, offset!(inode_i_nlink));
+    }
+}
+
+/// Fills the name by which the file was reached.
+///
+/// # Safety
+/// `record` is the draft of this thread.
+#[inline(always)]
+pub unsafe fn named(record: *mut RawRecord, name: Name) {
+    // SAFETY: the caller vouches for the record.
+    unsafe {
         let (dentry, mnt, below) = match name {
             Name::None => return,
             // A hook on data that did not find the descriptor.

@@ -117,6 +117,17 @@ pub unsafe fn copy(to: *mut u8, len: u32, from: Ptr) -> bool {
     unsafe { bpf_probe_read_kernel(to.cast(), len, from.cast()) == 0 }
 }
 
+/// An address as a number: of one that the verifier has a type for, it goes through memory, as a global function takes
+/// nothing but numbers.
+#[inline(always)]
+pub fn number(address: Ptr) -> u64 {
+    let mut number = address as u64;
+    let at: *mut c_void = (&raw mut number).cast();
+    // SAFETY: the helper copies the number over itself; of the stack it always can.
+    unsafe { bpf_probe_read_kernel(at, size_of::<u64>() as u32, at) };
+    number
+}
+
 /// Copies a string with its NUL and returns the bytes written, or a negative errno.
 ///
 /// # Safety

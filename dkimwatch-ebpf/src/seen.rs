@@ -13,7 +13,7 @@ use dkimwatch_common::{
 use crate::{
     emit, holders,
     maps::{OPENERS, SEEN},
-    memory::{Ptr, copy, offset, pointer, u32_at},
+    memory::{Ptr, copy, number, offset, pointer, u32_at},
     subject::{self, Subject},
     task,
     watch::Found,
@@ -80,13 +80,13 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     }
     holders::reached(&subject, found);
     let file = file();
-    if subject.is_kernel_thread() && opener(file, found).is_some() {
+    if subject.is_kernel_thread() && opener(file, found.file).is_some() {
         // It works for whoever opened it (a loop device), who was told.
         return Exit::AlreadySeen;
     }
     let access = emit::Access { name: emit::Name::File(file), ..*access };
     let exit = emit::extended_by(subject, &access, found, |record| {
-        if let Some(opener) = opener(file, found) {
+        if let Some(opener) = opener(file, found.file) {
             // SAFETY: the draft is this thread's.
             unsafe { emit::other_kept(record, &opener.process) };
         }
@@ -106,16 +106,23 @@ pub fn writes(file: FileId) -> bool {
 
 /// Who opened a file by which a watched one is reached, where that is known.
 #[inline(always)]
-pub fn opener(file: Ptr, found: &Found) -> Option<&'static Opener> {
+pub fn opener(file: Ptr, id: FileId) -> Option<&'static Opener> {
     // SAFETY: a value is only copied out; an address that is used again meanwhile is another file's by its identity.
-    unsafe { OPENERS.get(file as u64) }
-        .filter(|opener| opener.file.ino == found.file.ino && opener.file.dev == found.file.dev)
+    unsafe { OPENERS.get(file as u64) }.filter(|opener| opener.file.ino == id.ino && opener.file.dev == id.dev)
 }
 
 /// The open file of the current process by which an inode's data can be read; null where it has none, or has it beyond
 /// [`limits::DESCRIPTORS`].
 #[inline(always)]
 pub fn descriptor(inode: Ptr) -> Ptr {
+    open_file_of(number(inode)) as Ptr
+}
+
+/// A global function, see `watch::name_hash_at`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn open_file_of(inode: u64) -> u64 {
+    let inode = inode as Ptr;
     let task = Subject::current().task;
     let table = pointer(pointer(task, offset!(task_files)), offset!(files_fdt));
     let slots = u32_at(table, offset!(fdtable_max_fds)) as usize;
@@ -130,11 +137,11 @@ pub fn descriptor(inode: Ptr) -> Ptr {
             && pointer(file, offset!(file_f_inode)) == inode
             && u32_at(file, offset!(file_f_mode)) & FMODE_READ != 0
         {
-            return file;
+            return file as u64;
         }
         fd += 1;
     }
-    core::ptr::null()
+    0
 }
 
 /// Whether this process reaches the file's data by writing for the first time; what its own open had allowed is no news.

@@ -13,7 +13,7 @@ use dkimwatch_common::{
 
 use crate::{
     maps::{BACKING, DIRS, FILES, FILTER, NAMES, WAYS},
-    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
+    memory::{Memory, Probed, Ptr, copy_str, number, offset, pointer, present, u32_at, u64_at},
     process, recent,
 };
 
@@ -376,10 +376,18 @@ pub fn short_name(dentry: Ptr) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// The hash of a directory entry's name, read word by word: the stack has no room for the whole.
+/// The hash of a directory entry's name.
 #[inline(always)]
 fn name_hash(dentry: Ptr) -> u64 {
-    let name = pointer(dentry, offset!(dentry_name));
+    name_hash_at(number(pointer(dentry, offset!(dentry_name))))
+}
+
+/// A global function, so that the ways out of its loop are no ways through what follows it: the hash of a name, read word by
+/// word, as the stack has no room for the whole.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn name_hash_at(name: u64) -> u64 {
+    let name = name as Ptr;
     filter::name_hash(|i| {
         let mut bytes = [0_u8; 16];
         // SAFETY: nine bytes of sixteen: eight of the name and the NUL that the helper writes.

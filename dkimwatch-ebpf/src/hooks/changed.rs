@@ -163,7 +163,9 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
         } else {
             (Kind::Tamper, call.deed)
         };
-        change::tell(change, &Told { kind, deed, outcome: Some(0), file: descriptor, other: call.other, text: 0 })
+        let (file, other) = (descriptor as u64, call.other as u64);
+        let (kind, deed) = (kind as u32, deed as u32);
+        change::tell(place, change, &Told { file, other, text: 0, kind, deed, outcome: 0, pad: 0 })
     };
     let _ = CHANGES.remove(place);
     exit
@@ -216,7 +218,7 @@ fn ended(ctx: &TracePointContext) -> Exit {
     let (slot, deed) = chosen(number, tid);
     let exit = if deed as u32 != Deed::None as u32 {
         match CHANGES.get_ptr_mut(at(slot)) {
-            Some(change) => told(change, deed, number, result),
+            Some(change) => told(at(slot), change, deed, number, result),
             None => Exit::FilterMiss,
         }
     } else if result == 0 {
@@ -307,7 +309,7 @@ fn refused(number: u32, result: i32) -> Exit {
 }
 
 #[inline(always)]
-fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
+fn told(place: Place, change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
     let registers = Registers::current();
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() } as Ptr;
@@ -331,17 +333,8 @@ fn told(change: *mut Change, deed: Deed, number: u32, result: i32) -> Exit {
     if deed as u32 == Deed::Xattr as u32 && is_acl(text) {
         deed = Deed::Acl;
     }
-    change::tell(
-        change,
-        &Told {
-            kind: Kind::Tamper,
-            deed,
-            outcome: Some(result.min(0)),
-            file: descriptor,
-            other: core::ptr::null(),
-            text,
-        },
-    )
+    let (kind, deed, file, outcome) = (Kind::Tamper as u32, deed as u32, descriptor as u64, result.min(0));
+    change::tell(place, change, &Told { file, other: 0, text, kind, deed, outcome, pad: 0 })
 }
 
 /// Whether an attribute's name begins with `system.posix_acl`.

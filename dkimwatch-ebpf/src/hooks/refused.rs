@@ -152,6 +152,19 @@ fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
 /// tries an unrelated file ten thousand times is to be told once. A path too long to compare is told each time.
 #[inline(always)]
 pub(super) fn repeated(path: u64, base: u64) -> bool {
+    let hash = user_path_hash(path);
+    if hash == 0 {
+        return false;
+    }
+    let subject = Subject::current();
+    let what = hash ^ base;
+    recent::repeated(&Refusal { what, whom: subject.start, kind: refusal::PATH, id: subject.tgid })
+}
+
+/// A global function, see `watch::name_hash_at`: the hash of a path in the caller's memory, zero for one that is too long.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn user_path_hash(path: u64) -> u64 {
     let mut ended = false;
     let hash = dkimwatch_common::filter::name_hash(|word| {
         let mut bytes = [0_u8; 16];
@@ -162,12 +175,7 @@ pub(super) fn repeated(path: u64, base: u64) -> bool {
         ended |= next >> 56 == 0;
         next
     });
-    if !ended {
-        return false;
-    }
-    let subject = Subject::current();
-    let what = hash ^ base;
-    recent::repeated(&Refusal { what, whom: subject.start, kind: refusal::PATH, id: subject.tgid })
+    if ended { hash | 1 } else { 0 }
 }
 
 /// Where a path that begins with `first` is walked from: the root, the working folder, or a descriptor's folder.
