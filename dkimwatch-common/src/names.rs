@@ -94,14 +94,6 @@ pub mod globals {
 pub mod programs {
     /// `lsm/file_open`.
     pub const LSM_FILE_OPEN: &str = "lsm_file_open";
-    /// `lsm/file_open`, and after the one above: what is kept of an open for what follows it.
-    pub const LSM_FILE_OPENED: &str = "lsm_file_opened";
-    /// `fexit/security_file_open`, the same.
-    pub const FEXIT_FILE_OPENED: &str = "fexit_file_opened";
-    /// `tracepoint/syscalls/sys_exit_*` of the open family, the same.
-    pub const SYS_EXIT_OPENED: &str = "sys_exit_opened";
-    /// `tp_btf/io_uring_complete`, the same.
-    pub const IO_URING_OPENED: &str = "io_uring_opened";
     /// `lsm/d_instantiate`.
     pub const LSM_D_INSTANTIATE: &str = "lsm_d_instantiate";
     /// `lsm/inode_rename`.
@@ -231,10 +223,6 @@ pub mod programs {
     /// All of them.
     pub const ALL: &[&str] = &[
         LSM_FILE_OPEN,
-        LSM_FILE_OPENED,
-        FEXIT_FILE_OPENED,
-        SYS_EXIT_OPENED,
-        IO_URING_OPENED,
         LSM_D_INSTANTIATE,
         LSM_INODE_RENAME,
         FEXIT_FILE_OPEN,

@@ -29,10 +29,10 @@ pub fn writable(file: Ptr) -> bool {
     u32_at(file, offset!(file_f_mode)) & FMODE_WRITE != 0
 }
 
-/// A watched file was opened: what the opener may do with the descriptor is no news from now on , and the opener is remembered for
-/// whoever gets the descriptor from it.
+/// A watched file was opened, and the opener is remembered for whoever gets the descriptor from it. Where the open was told,
+/// what the opener may do with the descriptor is no news from now on.
 #[inline(always)]
-pub fn opened(file: Ptr, found: &Found) {
+pub fn opened(file: Ptr, found: &Found, is_told: bool) {
     if matches!(found.watch.kind, file_watch::CANARY | file_watch::BACKING) {
         return;
     }
@@ -40,10 +40,10 @@ pub fn opened(file: Ptr, found: &Found) {
     holders::reached(&subject, found);
     let mode = u32_at(file, offset!(file_f_mode));
     // A table that lost an entry costs one event too many, never one too few.
-    if mode & FMODE_READ != 0 {
+    if is_told && mode & FMODE_READ != 0 {
         let _ = is_news(&by(subject, id, seen::READ));
     }
-    if mode & FMODE_WRITE != 0 {
+    if is_told && mode & FMODE_WRITE != 0 {
         let _ = is_news(&by(subject, id, seen::WRITE));
     }
     let leader = pointer(subject.task, offset!(task_group_leader));

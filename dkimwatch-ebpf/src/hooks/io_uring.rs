@@ -18,9 +18,8 @@ const IORING_OP_OPENAT2: u8 = 28;
 const IORING_FILE_INDEX_ALLOC: u32 = u32::MAX;
 
 /// `io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.14 and later; until then it was
-/// `io_uring_complete(void *ctx, void *req, unsigned long long user_data, int res, unsigned int cflags, unsigned long long
-/// extra1, unsigned long long extra2)`, and until 5.18, without a request,
-/// `io_uring_complete(void *ctx, unsigned long long user_data, int res, unsigned int cflags)`.
+/// `io_uring_complete(void *ctx, void *req, u64 user_data, int res, unsigned int cflags, u64 extra1, u64 extra2)`, and until
+/// 5.18, without a request, `io_uring_complete(void *ctx, u64 user_data, int res, unsigned int cflags)`.
 #[btf_tracepoint(function = "io_uring_complete")]
 fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
     let exit = match opened(&ctx) {
@@ -28,15 +27,6 @@ fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
         None => Exit::Unrelated,
     };
     tally::count(&ctx, Hook::IoUringComplete, exit);
-    0
-}
-
-/// As above, and after that one; see `open::fexit_file_opened`.
-#[btf_tracepoint(function = "io_uring_complete")]
-fn io_uring_opened(ctx: BtfTracePointContext) -> i32 {
-    if let Some(file) = opened(&ctx) {
-        open::kept_by_descriptor(file);
-    }
     0
 }
 

@@ -16,7 +16,7 @@ use dkimwatch_common::{
 use super::device;
 use crate::{
     emit,
-    memory::{Memory, Probed, Ptr, Typed, offset, pointer, u32_at, word},
+    memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
     recent, seen,
     subject::Subject,
     tally,
@@ -52,57 +52,7 @@ fn fexit_file_open(ctx: FExitContext) -> i32 {
     0
 }
 
-/// As above, and after that one: what is kept of an open for what follows it. A program of its own, as all that is kept, and
-/// the record, are together more than the verifier of 6.1 walks: of two ways that reserved apart it joins none.
-#[fexit(function = "security_file_open")]
-fn fexit_file_opened(ctx: FExitContext) -> i32 {
-    if word!(ctx, 1) as i32 == 0 {
-        kept(ctx.arg(0));
-    }
-    0
-}
-
-/// `int security_file_open(struct file *file)`; until 4.18 it had a second argument, `const struct cred *cred`. As
-/// [`fexit_file_opened`].
-#[lsm(hook = "file_open")]
-fn lsm_file_opened(ctx: LsmContext) -> i32 {
-    let verdict: i32 = ctx.arg(1);
-    if verdict == 0 {
-        kept(ctx.arg(0));
-    }
-    verdict
-}
-
-/// What is born in a watched folder is enrolled by now. Whether the open itself was told is not known here: of one that was
-/// lost (the loss is told), the data that the same process then reads is not told either.
-#[inline(always)]
-fn kept(file: Ptr) {
-    // SAFETY: a pointer.
-    if let Ok(found) = watch::inode::<Typed>(unsafe { Typed::read::<Ptr>(file, offset!(file_f_inode)) }) {
-        seen::opened(file, &found);
-    }
-}
-
 /// `syscalls:sys_exit_{open,openat,openat2,creat,open_by_handle_at}`: `long ret` is the new descriptor.
-#[tracepoint]
-fn sys_exit_opened(ctx: TracePointContext) -> u32 {
-    if let Some(fd) = descriptor_given(&ctx) {
-        kept_by_descriptor(descriptor(fd));
-    }
-    0
-}
-
-/// As [`kept`], where the file had to be found.
-#[inline(always)]
-pub fn kept_by_descriptor(file: Ptr) {
-    if let Ok(found) = watch::inode::<Probed>(pointer(file, offset!(file_f_inode)))
-        && u32_at(file, offset!(file_f_mode)) & FMODE_PATH == 0
-    {
-        seen::opened(file, &found);
-    }
-}
-
-/// As [`sys_exit_opened`], and before that one.
 #[tracepoint]
 fn sys_exit_open(ctx: TracePointContext) -> u32 {
     tally::count(&ctx, Hook::SysExitOpen, try_sys_exit_open(&ctx));
@@ -164,7 +114,10 @@ fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
     let name = emit::Name::File(file);
     let exit =
         emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found);
-    if outcome < 0 && exit as u32 == Exit::Submitted as u32 {
+    let is_told = exit as u32 == Exit::Submitted as u32;
+    if outcome == 0 {
+        seen::opened(file, found, is_told);
+    } else if is_told {
         recent::tell(&Subject::current());
     }
     exit

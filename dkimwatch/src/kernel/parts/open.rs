@@ -9,49 +9,16 @@ use crate::kernel::Backend;
 pub(in crate::kernel) const FAMILY: &[&str] =
     &["sys_exit_openat", "sys_exit_openat2", "sys_exit_open", "sys_exit_creat", "sys_exit_open_by_handle_at"];
 
-/// Of two programs at a trampoline the one that was attached last is called first (`bpf_trampoline_link_prog()`), at a
-/// tracepoint the one that was attached first: the record comes before what is kept of the open.
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
         Backend::Lsm => {
-            const {
-                &[
-                    Part::essential(programs::LSM_FILE_OPENED, Hook::LsmFileOpen, Attach::Lsm("file_open")),
-                    Part::essential(programs::LSM_FILE_OPEN, Hook::LsmFileOpen, Attach::Lsm("file_open")),
-                ]
-            }
+            const { &[Part::essential(programs::LSM_FILE_OPEN, Hook::LsmFileOpen, Attach::Lsm("file_open"))] }
         }
         Backend::Fentry => {
-            const {
-                &[
-                    Part::essential(
-                        programs::FEXIT_FILE_OPENED,
-                        Hook::FexitFileOpen,
-                        Attach::Fexit("security_file_open"),
-                    ),
-                    Part::essential(
-                        programs::FEXIT_FILE_OPEN,
-                        Hook::FexitFileOpen,
-                        Attach::Fexit("security_file_open"),
-                    ),
-                ]
-            }
+            const { &[Part::essential(programs::FEXIT_FILE_OPEN, Hook::FexitFileOpen, Attach::Fexit("security_file_open"))] }
         }
         Backend::Tracepoint => {
-            const {
-                &[
-                    Part::essential(
-                        programs::SYS_EXIT_OPEN,
-                        Hook::SysExitOpen,
-                        Attach::Tracepoints("syscalls", FAMILY),
-                    ),
-                    Part::essential(
-                        programs::SYS_EXIT_OPENED,
-                        Hook::SysExitOpen,
-                        Attach::Tracepoints("syscalls", FAMILY),
-                    ),
-                ]
-            }
+            const { &[Part::essential(programs::SYS_EXIT_OPEN, Hook::SysExitOpen, Attach::Tracepoints("syscalls", FAMILY))] }
         }
     }
 }
