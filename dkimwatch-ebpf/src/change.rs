@@ -14,10 +14,11 @@ use dkimwatch_common::{
 };
 
 use crate::{
+    attributes,
     draft::{self, Draft, Ring},
     emit,
     maps::{ATTRIBUTES, CHANGES},
-    memory::{Memory, Probed, Ptr, copy, copy_str, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, copy, copy_str, offset, pointer, present, u32_at, u64_at},
     path, seen,
     subject::Subject,
     watch::{self, Found},
@@ -95,33 +96,12 @@ static NOTHING: Change = Change {
     path: [0; limits::PATH_BYTES],
 };
 
-/// `include/linux/fs.h`: the kernel's own note that a file has no capabilities.
-const S_NOSEC: u32 = 1 << 12;
-
-/// Writes the attributes that an inode has now.
-///
-/// # Safety
-/// `to` can be written to.
-#[inline(always)]
-unsafe fn attributes(to: *mut RawAttributes, inode: Ptr) {
-    // SAFETY: the caller vouches for `to`; `umode_t` is an integer of 16 bits.
-    unsafe {
-        (*to).size = u64_at(inode, offset!(inode_i_size));
-        (*to).mode = u32::from(Probed::read::<u16>(inode, offset!(inode_i_mode)));
-        (*to).uid = u32_at(inode, offset!(inode_i_uid));
-        (*to).gid = u32_at(inode, offset!(inode_i_gid));
-        (*to).nlink = u32_at(inode, offset!(inode_i_nlink));
-        (*to).flags = u32_at(inode, offset!(inode_i_flags)) & !S_NOSEC;
-        (*to).pad = 0;
-    }
-}
-
 /// Keeps the attributes of what is, or is about to be, watched.
 #[inline(always)]
 pub fn keep(file: FileId, inode: Ptr) {
     let mut now = NO_ATTRIBUTES;
     // SAFETY: a local value. A table that lost an entry costs a "before".
-    unsafe { attributes(&raw mut now, inode) };
+    unsafe { attributes::write(&raw mut now, inode) };
     let _ = ATTRIBUTES.insert(file, now, u64::from(BPF_ANY));
 }
 
@@ -164,7 +144,7 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
                 && (*known).number == number
                 && (*known).inode == changed.inode as u64
             {
-                attributes(&raw mut (*known).after, changed.inode);
+                attributes::write(&raw mut (*known).after, changed.inode);
                 return Some(known);
             }
         }
@@ -185,7 +165,7 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
         (*change).entry = entry as u64;
         (*change).name = u64_at(entry, offset!(dentry_hash_len));
         (*change).number = number;
-        attributes(&raw mut (*change).after, changed.inode);
+        attributes::write(&raw mut (*change).after, changed.inode);
         if let Some(before) = ATTRIBUTES.get(changed.file) {
             (*change).before = *before;
             (*change).has_before = 1;
@@ -317,7 +297,7 @@ extern "C" fn change_draft(tid: u64, slot: u64, ring: u64) -> u64 {
         let file = (*change).file;
         let inode = if there { (*change).inode as Ptr } else { core::ptr::null() };
         if there {
-            attributes(&raw mut (*change).after, inode);
+            attributes::write(&raw mut (*change).after, inode);
             // A table that lost an entry costs a "before".
             let _ = ATTRIBUTES.insert(file, &(*change).after, u64::from(BPF_ANY));
         }

@@ -15,6 +15,7 @@
 )]
 #![expect(unreachable_pub, reason = "a program's public items are for its own modules; nothing links against it")]
 
+mod attributes;
 mod call;
 mod change;
 mod contract;

@@ -18,9 +18,9 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    emit,
+    attributes, emit,
     maps::PENDING,
-    memory::{Memory, Probed, Ptr, copy_str, offset, pointer, u32_at, u64_at},
+    memory::{Ptr, copy_str, offset, pointer, u64_at},
     seen,
     watch::{Found, Object},
 };
@@ -133,7 +133,7 @@ pub fn begin(beginning: &Beginning, object: &Object) -> Exit {
         (*pending).deed = beginning.deed as u32;
         (*pending).shape = beginning.shape | layered(found.inode);
         (*pending).is_folder = u32::from(object.is_folder);
-        attributes(&raw mut (*pending).before, found.inode);
+        attributes::write(&raw mut (*pending).before, found.inode);
         if !beginning.renamed.is_null() {
             (*pending).folder = pointer(beginning.renamed, offset!(dentry_d_parent)) as u64;
             let name = pointer(beginning.renamed, offset!(dentry_name));
@@ -149,20 +149,6 @@ fn layered(inode: Ptr) -> u32 {
     /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
     const OVERLAY: u64 = 0x794c_7630;
     if u64_at(pointer(inode, offset!(inode_i_sb)), offset!(super_s_magic)) == OVERLAY { LAYERED } else { 0 }
-}
-
-#[inline(always)]
-unsafe fn attributes(to: *mut RawAttributes, inode: Ptr) {
-    // SAFETY: the caller vouches for `to`.
-    unsafe {
-        (*to).size = u64_at(inode, offset!(inode_i_size));
-        (*to).mode = u32::from(Probed::read::<u16>(inode, offset!(inode_i_mode)));
-        (*to).uid = u32_at(inode, offset!(inode_i_uid));
-        (*to).gid = u32_at(inode, offset!(inode_i_gid));
-        (*to).nlink = u32_at(inode, offset!(inode_i_nlink));
-        (*to).flags = u32_at(inode, offset!(inode_i_flags));
-        (*to).pad = 0;
-    }
 }
 
 /// The deed of this thread that a function ends which was called with `what` is told, with what it came to. `attribute` is
@@ -200,7 +186,7 @@ unsafe fn ended(pending: *mut Pending, hook: Hook, outcome: i32, attribute: Ptr)
         let inode = (*pending).inode as Ptr;
         let (deed, shape) = ((*pending).deed, (*pending).shape);
         let mut change = RawChange { before: (*pending).before, after: (*pending).before };
-        attributes(&raw mut change.after, inode);
+        attributes::write(&raw mut change.after, inode);
         let (before, after) = (change.before, change.after);
         let same = before.mode == after.mode && before.uid == after.uid && before.gid == after.gid;
         // What was so before was not changed.

@@ -296,7 +296,9 @@ fn container(scene: &Scene) -> Result<()> {
 
 /// As [`stolen`], by a program of the signer's user in a cgroup of this name and in a mount namespace of its own.
 pub(crate) fn stolen_in_cgroup(cgroup: &str, words: &[PathBuf]) -> Result<Loot> {
-    const MOUNT: &str = "mount -t cgroup2 none /sys/fs/cgroup; cd /sys/fs/cgroup; at=$1; shift";
+    // Where it lies there already, it is not to be had a second time.
+    const MOUNT: &str =
+        "cd /sys/fs/cgroup; [ -e cgroup.procs ] || { mount -t cgroup2 none .; cd /sys/fs/cgroup; }; at=$1; shift";
     let mut inside = shell(&format!("{MOUNT}; mkdir -p \"$at\"; echo $$ > \"$at/cgroup.procs\"; cd /; become \"$@\""));
     let loot = stolen(inside.arg(cgroup).args(words));
     // What others have below the same folders stays.

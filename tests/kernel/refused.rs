@@ -499,7 +499,10 @@ fn flood(_: &Scene) -> Result<()> {
     let theft = watch.wait_for("the theft", PATIENCE, |event| event.pid() == Some(thief))?;
     is(&theft, "event.action", "key-opened")?;
     let lost = watch.stop()?.events.only(|event| event.action() == "events-lost");
-    let attempts = |event: &Event| event.text("dkimwatch.hook").is_some_and(|hook| hook.contains("path_openat"));
+    let attempts = |event: &Event| {
+        let hook = event.text("dkimwatch.lost.hook");
+        hook.is_some_and(|hook| hook.contains("path_openat") || hook.contains("refused"))
+    };
     ensure!(lost.iter().all(attempts), "more than attempts was lost:\n{lost}");
     Ok(())
 }

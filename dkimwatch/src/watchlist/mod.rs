@@ -356,7 +356,8 @@ impl WatchList {
         let opened = file.path.known().map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
         match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
             Some(Watched::Key(key)) => match at(&key.path)? {
-                Some(now) => Ok(now != file.id),
+                // One that had no name then has become the key since.
+                Some(now) => Ok(now != file.id || file.nlink == 0),
                 None => Ok(opened != Some(&key.path)),
             },
             Some(Watched::Folder { path, .. }) => Ok(!opened.is_some_and(|opened| opened.starts_with(path))),
