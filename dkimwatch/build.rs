@@ -1,4 +1,4 @@
-//! Compiles the kernel side with the same toolchain and leaves its object in `OUT_DIR`, where the binary embeds it.
+//! Compiles the kernel side with the same toolchain and leaves its objects in `OUT_DIR`, where the binary embeds them.
 
 use std::{
     env, fs,
@@ -37,8 +37,11 @@ fn main() -> Result<()> {
         }],
         Toolchain::Custom(&toolchain),
     )?;
-    let object = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("dkimwatch-ebpf");
-    drop_debug_info(&object).with_context(|| format!("drop the debug information of {}", object.display()))
+    for object in ["dkimwatch-ebpf", "dkimwatch-empty"] {
+        let object = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join(object);
+        drop_debug_info(&object).with_context(|| format!("drop the debug information of {}", object.display()))?;
+    }
+    Ok(())
 }
 
 /// Lets every build of this crate (the tests', the linter's, the release's) use one folder for the kernel side, which is the

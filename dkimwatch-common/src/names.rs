@@ -214,12 +214,6 @@ pub mod programs {
     pub const ITER_PROCESSES: &str = "iter_processes";
     /// `iter/task_file`: says what a file of the watcher is to the kernel.
     pub const ITER_IDENTIFY: &str = "iter_identify";
-    /// `lsm/file_open`, empty: the floor that the benchmark measures against.
-    pub const EMPTY_LSM: &str = "empty_lsm_file_open";
-    /// `fexit/security_file_open`, empty.
-    pub const EMPTY_FEXIT: &str = "empty_fexit_file_open";
-    /// `tracepoint/syscalls/sys_exit_*`, empty.
-    pub const EMPTY_SYS_EXIT: &str = "empty_sys_exit_open";
     /// All of them.
     pub const ALL: &[&str] = &[
         LSM_FILE_OPEN,
@@ -283,8 +277,5 @@ pub mod programs {
         PROCESS_EXIT,
         ITER_PROCESSES,
         ITER_IDENTIFY,
-        EMPTY_LSM,
-        EMPTY_FEXIT,
-        EMPTY_SYS_EXIT,
     ];
 }

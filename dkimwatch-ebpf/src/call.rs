@@ -11,6 +11,7 @@ use crate::{
 /// `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
 const PF_IO_WORKER: u32 = 0x0000_0010;
+const PF_WQ_WORKER: u32 = 0x0000_0020;
 /// `fcntl.h`: relative paths begin at the working folder.
 const AT_FDCWD: i32 = -100;
 
@@ -27,10 +28,12 @@ pub struct Call {
     pub descriptor: i64,
     /// The other path as it was asked for, in the kernel's memory; null where there is none.
     pub other: Ptr,
+    /// It is done by a worker of the kernel's: for a file server, or for the file system itself.
+    pub by_worker: bool,
 }
 
 const fn call(deed: Deed, number: u32) -> Call {
-    Call { deed, number, ends: false, descriptor: -1, other: core::ptr::null() }
+    Call { deed, number, ends: false, descriptor: -1, other: core::ptr::null(), by_worker: false }
 }
 
 /// The registers that the current task entered the kernel with.
@@ -107,7 +110,7 @@ impl Call {
         }
         if flags & PF_KTHREAD != 0 {
             // A file server in the kernel.
-            return call(Deed::Changed, 0);
+            return Call { by_worker: flags & PF_WQ_WORKER != 0, ..call(Deed::Changed, 0) };
         }
         let registers = Registers::current();
         /// `__X32_SYSCALL_BIT`.

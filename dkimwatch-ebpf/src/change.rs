@@ -238,6 +238,22 @@ pub fn lost_a_name(change: *const Change) -> bool {
     unsafe { (*change).has_before != 0 && (*change).after.nlink < (*change).before.nlink }
 }
 
+/// Whether attributes are known to be others than before.
+#[inline(always)]
+pub fn changes_attributes(change: *const Change) -> bool {
+    // SAFETY: the entry is this thread's.
+    unsafe {
+        let (before, after) = (&raw const (*change).before, &raw const (*change).after);
+        let differ = (*before).size ^ (*after).size
+            | u64::from((*before).mode ^ (*after).mode)
+            | u64::from((*before).uid ^ (*after).uid)
+            | u64::from((*before).gid ^ (*after).gid)
+            | u64::from((*before).nlink ^ (*after).nlink)
+            | u64::from((*before).flags ^ (*after).flags);
+        (*change).has_before != 0 && differ != 0
+    }
+}
+
 /// Whether a folder was removed, and not something in it.
 #[inline(always)]
 pub fn removed(change: *const Change) -> bool {

@@ -34,14 +34,14 @@ use crate::{
 /// in this way or the next.
 #[btf_tracepoint(function = "inode_set_ctime_to_ts")]
 fn inode_set_ctime_to_ts(ctx: BtfTracePointContext) -> i32 {
-    tally::count(&ctx, Hook::InodeDirty, changed::<Typed>(ctx.arg(0)));
+    tally::count(&ctx, Hook::InodeDirty, changed::<Typed, true>(ctx.arg(0)));
     0
 }
 
 /// `ctime_ns_xchg(struct inode *inode, u32 old, u32 new, u32 cur)`, 6.13 and later: on file systems with fine time stamps.
 #[btf_tracepoint(function = "ctime_ns_xchg")]
 fn ctime_ns_xchg(ctx: BtfTracePointContext) -> i32 {
-    tally::count(&ctx, Hook::InodeDirty, changed::<Typed>(ctx.arg(0)));
+    tally::count(&ctx, Hook::InodeDirty, changed::<Typed, true>(ctx.arg(0)));
     0
 }
 
@@ -49,19 +49,21 @@ fn ctime_ns_xchg(ctx: BtfTracePointContext) -> i32 {
 /// ext4 can be a module, whose types the kernel's own BTF does not have.
 #[raw_tracepoint(tracepoint = "ext4_mark_inode_dirty")]
 fn ext4_mark_inode_dirty(ctx: RawTracePointContext) -> i32 {
-    tally::count(&ctx, Hook::InodeDirty, changed::<Probed>(ctx.arg::<u64>(0) as Ptr));
+    tally::count(&ctx, Hook::InodeDirty, changed::<Probed, false>(ctx.arg::<u64>(0) as Ptr));
     0
 }
 
+/// `BY_TIME`: the inode gets a change time. Without, it is only about to be written down, which a worker of the kernel's does
+/// again when the data gets its place on the disk.
 #[inline(always)]
-fn changed<M: Memory>(inode: Ptr) -> Exit {
+fn changed<M: Memory, const BY_TIME: bool>(inode: Ptr) -> Exit {
     // SAFETY: an integer.
     let ino = unsafe { M::read::<u64>(inode, offset!(inode_i_ino)) };
     if !watch::may_be_watched(ino) {
         return Exit::Unrelated;
     }
     match watched(inode) {
-        Some(changed) => within_a_call(&changed),
+        Some(changed) => within_a_call::<BY_TIME>(&changed),
         None => Exit::FilterMiss,
     }
 }
@@ -85,7 +87,7 @@ fn watched(inode: Ptr) -> Option<Changed> {
 }
 
 #[inline(always)]
-fn within_a_call(changed: &Changed) -> Exit {
+fn within_a_call<const BY_TIME: bool>(changed: &Changed) -> Exit {
     if change::first_name(changed.inode).is_null() {
         return Exit::FilterMiss;
     }
@@ -101,7 +103,7 @@ fn within_a_call(changed: &Changed) -> Exit {
     if call.ends {
         return until_it_ends(changed, &call, subject);
     }
-    at_once(changed, &call, subject)
+    at_once(changed, &call, subject, call.by_worker && !BY_TIME)
 }
 
 /// The call's end is seen: it is told then.
@@ -131,9 +133,9 @@ fn is_taken(place: Place, changed: &Changed, number: u32) -> bool {
     }
 }
 
-/// The call's end is not seen, or is not worth a program at it.
+/// The call's end is not seen, or is not worth a program at it. `perhaps_not`: only what can be seen to have changed has.
 #[inline(always)]
-fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
+fn at_once(changed: &Changed, call: &Call, subject: Subject, perhaps_not: bool) -> Exit {
     let mut descriptor: Ptr = core::ptr::null();
     if call.descriptor >= 0 {
         descriptor = call::file(subject.task, call.descriptor);
@@ -153,7 +155,9 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject) -> Exit {
     }
     let place = Place { tid: subject.tid, slot: SLOT_NOW };
     let Some(change) = change::begin(place, changed, call.number) else { return Exit::TableFull };
-    let exit = if !writes && told_already(change, call, subject) {
+    let exit = if perhaps_not && !change::changes_attributes(change) {
+        Exit::FilterMiss
+    } else if !writes && told_already(change, call, subject) {
         Exit::AlreadySeen
     } else {
         let (kind, deed) = if writes {

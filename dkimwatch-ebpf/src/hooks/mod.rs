@@ -5,7 +5,6 @@ pub mod changed;
 pub mod code;
 pub mod data;
 pub mod device;
-pub mod empty;
 pub mod identify;
 pub mod io_uring;
 pub mod memory;

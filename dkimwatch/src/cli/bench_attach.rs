@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     exit::Outcome,
-    kernel::{Backend, BackendChoice, Session},
+    kernel::{Backend, BackendChoice, Empties, Session},
 };
 
 /// Attaches one set of programs, prints `attached`, and stays until its standard input closes.
@@ -20,11 +20,11 @@ pub struct BenchAttachArgs {
 /// A set of programs.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Set {
-    /// An empty program at the LSM hook.
+    /// An empty program at each hook of the lsm backend.
     EmptyLsm,
-    /// An empty program at the function's exit.
-    EmptyFexit,
-    /// An empty program at the system calls' exits.
+    /// An empty program at each hook of the fentry backend.
+    EmptyFentry,
+    /// An empty program at each hook of the tracepoint backend.
     EmptyTracepoint,
     /// The lsm backend.
     Lsm,
@@ -39,19 +39,29 @@ pub enum Set {
 /// # Errors
 /// When the kernel refuses.
 pub fn run(args: &BenchAttachArgs) -> Result<Outcome> {
-    let mut session = Session::open(0)?;
     match args.program {
-        Set::EmptyLsm => session.attach_empty(Backend::Lsm)?,
-        Set::EmptyFexit => session.attach_empty(Backend::Fentry)?,
-        Set::EmptyTracepoint => session.attach_empty(Backend::Tracepoint)?,
-        Set::Lsm => drop(session.go_live(BackendChoice::Lsm)?),
-        Set::Fentry => drop(session.go_live(BackendChoice::Fentry)?),
-        Set::Tracepoint => drop(session.go_live(BackendChoice::Tracepoint)?),
+        Set::EmptyLsm => waiting(Empties::attach(Backend::Lsm)?),
+        Set::EmptyFentry => waiting(Empties::attach(Backend::Fentry)?),
+        Set::EmptyTracepoint => waiting(Empties::attach(Backend::Tracepoint)?),
+        Set::Lsm => waiting(live(BackendChoice::Lsm)?),
+        Set::Fentry => waiting(live(BackendChoice::Fentry)?),
+        Set::Tracepoint => waiting(live(BackendChoice::Tracepoint)?),
     }
+}
+
+fn live(backend: BackendChoice) -> Result<Session> {
+    let mut session = Session::open(0)?;
+    session.go_live(backend)?;
+    Ok(session)
+}
+
+/// Says so, and keeps what is attached until the other side has enough of it.
+fn waiting<T>(attached: T) -> Result<Outcome> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "attached")?;
     out.flush()?;
     // Returns when the other side closes it.
     std::io::stdin().lock().read_to_end(&mut Vec::new())?;
+    drop(attached);
     Ok(Outcome::Quiet)
 }

@@ -6,7 +6,7 @@ use aya::{
     Btf, BtfError, Ebpf,
     programs::{BtfTracePoint, FEntry, FExit, Lsm, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use dkimwatch_common::{names::programs, record::Via, tally::Hook};
+use dkimwatch_common::{record::Via, tally::Hook};
 use serde::Serialize;
 
 use super::{
@@ -163,7 +163,11 @@ fn attach_part(part: &Part, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelErro
     attach_named(ebpf, part.name, &part.attach, btf)
 }
 
-fn attach_named(ebpf: &mut Ebpf, name: &'static str, attach: &Attach, btf: &Btf) -> Result<(), KernelError> {
+/// Attaches a program of an object.
+///
+/// # Errors
+/// When the object does not hold it, or the kernel refuses it.
+pub(super) fn attach_named(ebpf: &mut Ebpf, name: &'static str, attach: &Attach, btf: &Btf) -> Result<(), KernelError> {
     let program = program(ebpf, name)?;
     let done = match attach {
         Attach::Tracepoints(..) => tracefs::within(|| attach_program(program, attach, btf))?,
@@ -235,21 +239,6 @@ pub(super) fn attach_btf_tracepoint(
     btf: &Btf,
 ) -> Result<(), KernelError> {
     attach_named(ebpf, name, &Attach::BtfTracepoint(tracepoint), btf)
-}
-
-/// Attaches an empty program, for the benchmark.
-pub(super) fn attach_empty(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
-    let (name, attach) = empty(backend);
-    attach_named(ebpf, name, &attach, btf)
-}
-
-/// The empty program at a backend's hook.
-pub(super) const fn empty(backend: Backend) -> (&'static str, Attach) {
-    match backend {
-        Backend::Lsm => (programs::EMPTY_LSM, Attach::Lsm("file_open")),
-        Backend::Fentry => (programs::EMPTY_FEXIT, Attach::Fexit("security_file_open")),
-        Backend::Tracepoint => (programs::EMPTY_SYS_EXIT, Attach::Tracepoints("syscalls", parts::OPEN_FAMILY)),
-    }
 }
 
 /// The names of a backend's programs.

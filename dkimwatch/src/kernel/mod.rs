@@ -7,6 +7,7 @@ mod canary;
 #[cfg(test)]
 mod contract_tests;
 mod core_pattern;
+mod empty;
 mod error;
 mod identify;
 mod namespace;
@@ -23,6 +24,7 @@ mod watchset;
 
 pub use backend::{Backend, BackendChoice, Unseen};
 pub use core_pattern::dumps_through_pipe;
+pub use empty::Empties;
 pub use error::KernelError;
 pub use identify::Handle;
 pub use namespace::host_mount_namespace;

@@ -236,14 +236,6 @@ impl Session {
         backend::detach(backend, &mut self.ebpf);
     }
 
-    /// Attaches an empty program at a backend's hook: the floor of the benchmark.
-    ///
-    /// # Errors
-    /// When the kernel refuses it.
-    pub fn attach_empty(&mut self, backend: Backend) -> Result<(), KernelError> {
-        backend::attach_empty(backend, &mut self.ebpf, &self.btf)
-    }
-
     /// The rings, registered with the runtime.
     ///
     /// # Errors

@@ -12,8 +12,6 @@ mod placed;
 mod refused;
 mod tamper;
 
-pub(super) use open::FAMILY as OPEN_FAMILY;
-
 use dkimwatch_common::tally::Hook;
 
 use super::Backend;

@@ -6,7 +6,7 @@ use super::{Attach, Limit, Part};
 use crate::kernel::Backend;
 
 /// The system calls that open a file.
-pub(in crate::kernel) const FAMILY: &[&str] =
+const FAMILY: &[&str] =
     &["sys_exit_openat", "sys_exit_openat2", "sys_exit_open", "sys_exit_creat", "sys_exit_open_by_handle_at"];
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {

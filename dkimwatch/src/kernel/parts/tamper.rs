@@ -29,6 +29,10 @@ const MOUNTS: Limit = (
     "mount-over",
     "a mount over a key or over a folder that leads to it, or its end: this kernel has no attach_recursive_mnt() or path_umount() that could be hooked",
 );
+const BY_PATH: Limit = (
+    "mount-by-path",
+    "a mount over a key that is asked for by a symbolic link in its last place, by a path that another thread changes meanwhile, or by a 32-bit system call: this kernel has no attach_recursive_mnt() that could be hooked, and the path is followed as the system call ends",
+);
 const ELSEWHERE: Limit = (
     "mount-elsewhere",
     "a mount over a key in another mount namespace than the host's, which hides it only from the services or the container in that namespace: each of them mounts over much of the tree as it starts",
@@ -68,8 +72,14 @@ const PAIRS: &[[Part; 2]] = &[
     pair!(Mount, "path_umount", FENTRY_PATH_UMOUNT, FEXIT_PATH_UMOUNT, MOUNTS),
 ];
 
-const ATTACHED: &[Part] =
-    &[Part::new(programs::FEXIT_ATTACH_MOUNT, Hook::Mount, Attach::Fexit("attach_recursive_mnt"), MOUNTS)];
+const ATTACHED: &[Part] = &[
+    Part::new(programs::FEXIT_ATTACH_MOUNT, Hook::Mount, Attach::Fexit("attach_recursive_mnt"), BY_PATH),
+    Part::new(programs::SYS_EXIT_MOUNT, Hook::SysExitMount, Attach::Tracepoints("syscalls", MADE_BY), MOUNTS)
+        .instead_of(programs::FEXIT_ATTACH_MOUNT),
+];
+
+/// The system calls that mount.
+const MADE_BY: &[&str] = &["sys_exit_mount", "sys_exit_move_mount"];
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
