@@ -5,7 +5,9 @@
 
 use aya_ebpf::{
     macros::{btf_tracepoint, fentry, fexit, lsm, raw_tracepoint, tracepoint},
-    programs::{BtfTracePointContext, FEntryContext, FExitContext, LsmContext, RawTracePointContext, TracePointContext},
+    programs::{
+        BtfTracePointContext, FEntryContext, FExitContext, LsmContext, RawTracePointContext, TracePointContext,
+    },
 };
 
 /// At an LSM hook. Where a program before it refuses, it is not called.

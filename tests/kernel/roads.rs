@@ -105,9 +105,8 @@ fn idmapped_mount(scene: &Scene) -> Result<()> {
     let mut road = thief(scene);
     road.arg("idmapped-mount").arg(scene.folder(name)).args(["key.private", uid.as_str()]);
     let loot = match stolen(&mut road) {
-        // The system call is of 5.12.
         Err(error) if format!("{error:#}").contains("mount_setattr: system call 442: Function not implemented") => {
-            scene.limited(name, "no-such-road");
+            scene.absent(name, "no mount_setattr (5.12)");
             return Ok(());
         }
         other => other?,

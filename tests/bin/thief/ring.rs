@@ -88,8 +88,8 @@ fn request(entry: &Entry) -> Result<()> {
         raw::descriptor(unsafe { raw::call(SETUP, [4, params.as_mut_ptr() as usize]) }.context("io_uring_setup")?)?;
     let fd: RawFd = ring.as_raw_fd();
     let map = |from: libc::off_t| {
-        let (size, access) = (4096 * 4, libc::PROT_READ | libc::PROT_WRITE);
-        // SAFETY: a new mapping; both rings of four entries and the entries fit in four pages.
+        let (size, access) = (4096, libc::PROT_READ | libc::PROT_WRITE);
+        // SAFETY: a new mapping; both rings of four entries fit in a page, and so do the entries.
         let at = unsafe { libc::mmap(ptr::null_mut(), size, access, libc::MAP_SHARED | libc::MAP_POPULATE, fd, from) };
         if at == libc::MAP_FAILED { Err(Error::last_os_error()).context("map the ring") } else { Ok(at.cast::<u8>()) }
     };

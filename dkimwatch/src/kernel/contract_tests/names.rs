@@ -65,13 +65,8 @@ fn the_globals_that_the_loader_sets_are_there() {
 fn every_program_is_used() {
     // Backends share programs; nobody else does.
     let backends: BTreeSet<_> = Backend::ALL.iter().flat_map(|backend| backend::program_names(*backend)).collect();
-    let empty = Backend::ALL.iter().map(|backend| backend::empty(*backend).0);
     let iterators = session::ITERATORS.iter().map(|(name, _)| *name);
-    let used: Vec<&str> = backends
-        .into_iter()
-        .chain(empty)
-        .chain(iterators)
-        .chain(session::PROCESS_TABLE.map(|(name, _)| name))
-        .collect();
+    let used: Vec<&str> =
+        backends.into_iter().chain(iterators).chain(session::PROCESS_TABLE.map(|(name, _)| name)).collect();
     assert_eq!(set(&used), set(programs::ALL), "left: backends, benchmark, iterators and process table");
 }
