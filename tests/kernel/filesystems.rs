@@ -71,7 +71,7 @@ fn twice(scene: &Scene) -> Result<()> {
     fs::create_dir(&again)?;
     run(Command::new("mount").arg(device_of(&scene.grounds.at("ext4"))?).arg(&again))?;
     let loot = by_nobody(scene, &again.join("keys/key.private"));
-    run(Command::new("umount").arg(&again))?;
+    run(Command::new("umount").arg("--lazy").arg(&again))?;
     let event = told(scene, name, &scene.grounds.at("ext4").join("keys/key.private"), &loot?)?;
     is(&event, "file.path", &again.join("keys/key.private").display().to_string())
 }
@@ -137,7 +137,7 @@ fn through_overlay(scene: &Scene) -> Result<()> {
     let (lower, merged) = (scene.grounds.at("plain"), folder.join("merged"));
     run(&mut overlay(&lower, (&folder.join("upper"), &folder.join("work")), &merged))?;
     let loot = by_nobody(scene, &merged.join("keys/key.private"));
-    run(Command::new("umount").arg(&merged))?;
+    run(Command::new("umount").arg("--lazy").arg(&merged))?;
     let loot = loot?;
     let events = scene.settled(name, &lower)?;
     if events.is_empty() && scene.unseen("data-without-open") {
@@ -174,7 +174,7 @@ fn fresh_mount(scene: &Scene) -> Result<()> {
     run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&at))?;
     let key = at.join("new.private");
     let seen = fs::write(&key, BYTES).map_err(Into::into).and_then(|()| until_seen(scene, name, &key));
-    run(Command::new("umount").arg(&at))?;
+    run(Command::new("umount").arg("--lazy").arg(&at))?;
     seen
 }
 
@@ -207,8 +207,8 @@ fn below_mount(scene: &Scene) -> Result<()> {
     run(Command::new("mount").arg("--bind").arg(&folder).arg(&aside))?;
     run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&folder))?;
     let loot = by_nobody(scene, &aside.join("new.private"));
-    run(Command::new("umount").arg(&folder))?;
-    run(Command::new("umount").arg(&aside))?;
+    run(Command::new("umount").arg("--lazy").arg(&folder))?;
+    run(Command::new("umount").arg("--lazy").arg(&aside))?;
     let events = scene.settled(name, &scene.folder(name))?;
     alarms(&one_by(&events, &loot?)?)
 }

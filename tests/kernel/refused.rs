@@ -11,11 +11,11 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use dkimwatch_tests::support::{Event, Events, WatchCommand};
+use dkimwatch_tests::support::{Event, Events};
 
 use crate::{
     Sentence,
-    scene::{NOBODY, PATIENCE, SIGNER_UID, Scene, alarms, counts, is, run},
+    scene::{NOBODY, PATIENCE, SIGNER_UID, Scene, alarms, counts, is, is_loss, run},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
@@ -478,31 +478,17 @@ fn path_only(scene: &Scene) -> Result<()> {
 }
 
 /// With a watch of its own: the attempts may be too many for their ring, and that is told.
-fn flood(_: &Scene) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
-    let (key, other) = (folder.path().join("key"), folder.path().join("other"));
-    for key in [&key, &other] {
-        fs::write(key, "a key")?;
-        shut(key)?;
-    }
-    let mut command = WatchCommand::new().key(&key).key(&other);
-    if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {
-        command = command.backend(&backend);
-    }
-    let watch = command.start()?;
-    watch.wait_for("watch-started", PATIENCE, |event| event.action() == "watch-started")?;
+fn flood(scene: &Scene) -> Result<()> {
+    let name = "a_theft_is_told_in_a_flood_of_refused_opens";
+    let (key, other) = (scene.key(name), scene.folder(name).join("sentinel"));
+    shut(&other)?;
     let flood = ["--times".as_ref(), "2000".as_ref(), other.as_os_str()];
     let mut flood = knocker().args(flood).uid(NOBODY).gid(NOBODY).spawn()?;
     let thief = run(Command::new("cat").arg(&key))?;
     ensure!(flood.wait()?.success(), "the flood was not refused");
-    let theft = watch.wait_for("the theft", PATIENCE, |event| event.pid() == Some(thief))?;
+    let theft = scene.watch.wait_for("the theft", PATIENCE, |event| event.pid() == Some(thief))?;
     is(&theft, "event.action", "key-opened")?;
-    let lost = watch.stop()?.events.only(|event| event.action() == "events-lost");
-    let attempts = |event: &Event| {
-        let hook = event.text("dkimwatch.lost.hook");
-        hook.is_some_and(|hook| hook.contains("path_openat") || hook.contains("refused"))
-    };
-    ensure!(lost.iter().all(attempts), "more than attempts was lost:\n{lost}");
+    let lost = scene.watch.events_where(is_loss);
+    ensure!(lost.is_empty(), "more than attempts was lost:\n{lost}");
     Ok(())
 }

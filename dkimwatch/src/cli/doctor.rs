@@ -64,13 +64,9 @@ fn examine() -> Findings {
     let mut advice = Vec::new();
     let (backends, chosen, unseen) = match Session::open(0) {
         Ok(mut session) => {
-            let survey = session.survey();
-            let chosen = survey.iter().find(|(attempt, _)| attempt.refused.is_none());
-            let (chosen, unseen) = match chosen {
-                Some((attempt, unseen)) => (Some(attempt.backend), unseen.clone()),
-                None => (None, Vec::new()),
-            };
-            (survey.into_iter().map(|(attempt, _)| attempt).collect(), chosen, unseen)
+            let (attempts, chosen) = session.survey();
+            let (chosen, unseen) = chosen.unzip();
+            (attempts, chosen, unseen.unwrap_or_default())
         }
         Err(error) => {
             advice.push(error.to_string());

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     KernelError,
     parts::{self, Attach, Part},
-    tracefs,
+    symbols, tracefs,
 };
 
 /// A way into the kernel.
@@ -104,15 +104,32 @@ pub(super) struct Attached {
     pub(super) unseen: Vec<Unseen>,
 }
 
-/// Loads and attaches a backend's programs.
+/// Loads and attaches what a backend cannot do without, which is enough to hear the canary: whether it works at all is known
+/// before the many others are loaded.
 ///
 /// # Errors
-/// When an essential program is refused; everything is detached again then.
-pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Attached, KernelError> {
+/// When one is refused; everything is detached again then.
+pub(super) fn attach_essential(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+    for part in parts::of(backend).filter(|part| part.essential) {
+        if let Err(error) = attach_part(part, ebpf, btf) {
+            detach(backend, ebpf);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Loads and attaches the others.
+pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Attached {
     let mut hooks: Vec<Hook> = Vec::new();
+    for part in parts::of(backend).filter(|part| part.essential) {
+        if !hooks.contains(&part.hook) {
+            hooks.push(part.hook);
+        }
+    }
     let mut attached = Vec::new();
     let mut unseen: Vec<Unseen> = parts::always_unseen(backend).map(Unseen::from).collect();
-    for part in parts::of(backend) {
+    for part in parts::of(backend).filter(|part| !part.essential) {
         if part.instead_of.is_some_and(|other| attached.contains(&other)) {
             continue;
         }
@@ -124,10 +141,6 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Att
                 }
             }
             Err(KernelError::NoFunction { .. }) if part.where_present => {}
-            Err(error) if part.essential => {
-                detach(backend, ebpf);
-                return Err(error);
-            }
             Err(error) => {
                 tracing::debug!(program = part.name, %error, "left out");
                 for lost in part.lost.iter().chain(part.lost_too) {
@@ -138,7 +151,7 @@ pub(super) fn attach(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<Att
             }
         }
     }
-    Ok(Attached { hooks, unseen })
+    Attached { hooks, unseen }
 }
 
 /// Detaches and unloads a backend's programs.
@@ -160,6 +173,12 @@ pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
 }
 
 fn attach_part(part: &Part, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+    if let Attach::Fexit(function) | Attach::Fentry(function) = part.attach
+        && part.where_whole
+        && symbols::is_split(function)
+    {
+        return Err(KernelError::Split { program: part.name, function });
+    }
     attach_named(ebpf, part.name, &part.attach, btf)
 }
 

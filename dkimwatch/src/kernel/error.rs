@@ -61,6 +61,14 @@ pub enum KernelError {
         /// The function, or the tracepoint's.
         function: String,
     },
+    /// The kernel's own calls go past what a program is to be attached to.
+    #[error("{program}: this kernel's compiler has split {function}(), whose callers go past it")]
+    Split {
+        /// The program.
+        program: &'static str,
+        /// The function.
+        function: &'static str,
+    },
     /// tracefs is not mounted, and it could not be mounted either.
     #[error("the tracepoint backend needs tracefs: mount -t tracefs tracefs /sys/kernel/tracing ({0})")]
     Tracefs(io::Error),

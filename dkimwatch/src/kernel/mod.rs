@@ -18,6 +18,7 @@ mod pod;
 mod rights;
 mod ring;
 mod session;
+mod symbols;
 mod tally;
 mod tracefs;
 mod watchset;

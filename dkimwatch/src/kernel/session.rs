@@ -167,7 +167,8 @@ impl Session {
         let mut attempts = Vec::new();
         for candidate in choice.candidates() {
             match self.try_backend(*candidate) {
-                Ok(Attached { hooks, unseen }) => {
+                Ok(()) => {
+                    let Attached { hooks, unseen } = backend::attach_others(*candidate, &mut self.ebpf, &self.btf);
                     attempts.push(Attempt { backend: *candidate, refused: None });
                     return Ok(Live { backend: *candidate, attempts, hooks, unseen });
                 }
@@ -184,21 +185,29 @@ impl Session {
         Err(KernelError::NoBackend(reasons.join("\n")))
     }
 
-    /// Tries every backend and leaves none attached.
-    pub fn survey(&mut self) -> Vec<(Attempt, Vec<Unseen>)> {
-        Backend::ALL
-            .iter()
-            .map(|candidate| match self.try_backend(*candidate) {
-                Ok(attached) => {
-                    backend::detach(*candidate, &mut self.ebpf);
-                    (Attempt { backend: *candidate, refused: None }, attached.unseen)
+    /// Tries every backend and leaves none attached; of the first that works, what it does not see.
+    pub fn survey(&mut self) -> (Vec<Attempt>, Option<(Backend, Vec<Unseen>)>) {
+        let mut attempts = Vec::new();
+        let mut chosen = None;
+        for candidate in Backend::ALL {
+            let refused = match self.try_backend(candidate) {
+                Ok(()) => {
+                    if chosen.is_none() {
+                        let attached = backend::attach_others(candidate, &mut self.ebpf, &self.btf);
+                        chosen = Some((candidate, attached.unseen));
+                    }
+                    backend::detach(candidate, &mut self.ebpf);
+                    None
                 }
-                Err(error) => (Attempt { backend: *candidate, refused: Some(error.to_string()) }, Vec::new()),
-            })
-            .collect()
+                Err(error) => Some(error.to_string()),
+            };
+            attempts.push(Attempt { backend: candidate, refused });
+        }
+        (attempts, chosen)
     }
 
-    fn try_backend(&mut self, candidate: Backend) -> Result<Attached, KernelError> {
+    /// Attaches what a backend cannot do without, and proves it on a canary.
+    fn try_backend(&mut self, candidate: Backend) -> Result<(), KernelError> {
         let canary = Canary::new()?;
         let identity = self.identify(&[canary.handle()?])?.into_iter().flatten().next();
         let Some(identity) = identity else { return Err(KernelError::Silent(candidate)) };
@@ -209,11 +218,11 @@ impl Session {
         self.settings.set(limits::SETTING_VIA, via, 0).map_err(KernelError::map(maps::SETTINGS))?;
         let mounts = super::host_mount_namespace();
         self.settings.set(limits::SETTING_MOUNTS, mounts, 0).map_err(KernelError::map(maps::SETTINGS))?;
-        let attached = backend::attach(candidate, &mut self.ebpf, &self.btf)?;
+        backend::attach_essential(candidate, &mut self.ebpf, &self.btf)?;
         let proven = canary.open().map(|()| self.heard_canary());
         self.watch_set.disarm_canary(identity.file)?;
         if proven? {
-            return Ok(attached);
+            return Ok(());
         }
         backend::detach(candidate, &mut self.ebpf);
         Err(KernelError::Silent(candidate))

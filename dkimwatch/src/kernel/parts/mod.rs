@@ -45,6 +45,8 @@ pub(super) struct Part {
     pub(super) instead_of: Option<&'static str>,
     /// A kernel without its function does by another, which is hooked too, what this one does elsewhere.
     pub(super) where_present: bool,
+    /// Its function is known to be split by a compiler.
+    pub(super) where_whole: bool,
 }
 
 impl Part {
@@ -59,6 +61,7 @@ impl Part {
             lost_too: &[],
             instead_of: None,
             where_present: false,
+            where_whole: false,
         }
     }
 
@@ -69,7 +72,22 @@ impl Part {
 
     /// A part without which the backend is none.
     const fn essential(name: &'static str, hook: Hook, attach: Attach) -> Self {
-        Self { name, hook, attach, essential: true, lost: None, lost_too: &[], instead_of: None, where_present: false }
+        Self {
+            name,
+            hook,
+            attach,
+            essential: true,
+            lost: None,
+            lost_too: &[],
+            instead_of: None,
+            where_present: false,
+            where_whole: false,
+        }
+    }
+
+    /// A part whose function a compiler may have split.
+    const fn where_whole(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
+        Self { where_whole: true, ..Self::new(name, hook, attach, lost) }
     }
 
     /// A part whose absence costs more.

@@ -7,7 +7,11 @@ use crate::kernel::Backend;
 
 const NAMES: Limit = (
     "tamper-names",
-    "a key that is deleted, renamed, replaced by a rename or linked: this kernel has no vfs_unlink(), vfs_rmdir(), vfs_rename() with struct renamedata (5.12) or vfs_link() that could be hooked",
+    "a key that is deleted, renamed, replaced by a rename or linked: this kernel has no vfs_unlink(), vfs_rename() with struct renamedata (5.12) or vfs_link() that could be hooked",
+);
+const FOLDER: Limit = (
+    "tamper-folder-removed",
+    "a folder of keys that is removed, once nothing is left in it: this kernel's compiler has split vfs_rmdir(), and system calls go past the part that could be hooked",
 );
 const ATTRIBUTES: Limit = (
     "tamper-attributes",
@@ -54,7 +58,10 @@ macro_rules! pair {
 
 const PAIRS: &[[Part; 2]] = &[
     pair!(Unlink, "vfs_unlink", FENTRY_UNLINK, FEXIT_UNLINK, NAMES),
-    pair!(Unlink, "vfs_rmdir", FENTRY_RMDIR, FEXIT_RMDIR, NAMES),
+    [
+        Part::where_whole(programs::FEXIT_RMDIR, Hook::Unlink, Attach::Fexit("vfs_rmdir"), FOLDER),
+        Part::where_whole(programs::FENTRY_RMDIR, Hook::Unlink, Attach::Fentry("vfs_rmdir"), FOLDER),
+    ],
     pair!(RenameDone, "vfs_rename", FENTRY_RENAME, FEXIT_RENAME, NAMES),
     pair!(Link, "vfs_link", FENTRY_LINK, FEXIT_LINK, NAMES),
     pair!(NotifyChange, "notify_change", FENTRY_NOTIFY_CHANGE, FEXIT_NOTIFY_CHANGE, ATTRIBUTES),
