@@ -28,12 +28,13 @@ pub struct Call {
     pub descriptor: i64,
     /// The other path as it was asked for, in the kernel's memory; null where there is none.
     pub other: Ptr,
-    /// It is done by a worker of the kernel's: for a file server, or for the file system itself.
-    pub by_worker: bool,
+    /// Perhaps nothing is changed by it, where no change time says so: a worker of the kernel's serves files, or writes data
+    /// back; a splice writes to one file and reads another.
+    pub unsure: bool,
 }
 
 const fn call(deed: Deed, number: u32) -> Call {
-    Call { deed, number, ends: false, descriptor: -1, other: core::ptr::null(), by_worker: false }
+    Call { deed, number, ends: false, descriptor: -1, other: core::ptr::null(), unsure: false }
 }
 
 /// The registers that the current task entered the kernel with.
@@ -110,7 +111,7 @@ impl Call {
         }
         if flags & PF_KTHREAD != 0 {
             // A file server in the kernel.
-            return Call { by_worker: flags & PF_WQ_WORKER != 0, ..call(Deed::Changed, 0) };
+            return Call { unsure: flags & PF_WQ_WORKER != 0, ..call(Deed::Changed, 0) };
         }
         let registers = Registers::current();
         /// `__X32_SYSCALL_BIT`.
@@ -233,7 +234,9 @@ const fn requested(opcode: u8) -> Call {
         41 | 42 => Deed::Xattr,
         _ => Deed::None,
     };
-    call(deed, opcode as u32)
+    /// `IORING_OP_SPLICE`.
+    const SPLICE: u8 = 30;
+    Call { unsure: opcode == SPLICE, ..call(deed, opcode as u32) }
 }
 
 /// What an io_uring worker works on; null on a kernel that does not say.

@@ -103,7 +103,7 @@ fn within_a_call<const BY_TIME: bool>(changed: &Changed) -> Exit {
     if call.ends {
         return until_it_ends(changed, &call, subject);
     }
-    at_once(changed, &call, subject, call.by_worker && !BY_TIME)
+    at_once(changed, &call, subject, call.unsure && !BY_TIME)
 }
 
 /// The call's end is seen: it is told then.
@@ -145,6 +145,9 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject, perhaps_not: bool) 
         }
     }
     let writes = call.deed as u32 == Deed::Write as u32;
+    if writes && perhaps_not {
+        return Exit::FilterMiss;
+    }
     if writes || call.deed as u32 == Deed::Size as u32 {
         if writes {
             change::forget(changed.file);
