@@ -46,7 +46,7 @@ const BATCH: usize = 512;
 
 /// How long the look at the executables may take before the watch begins. Their packages' sums are read from a disk that a
 /// booting host is busy with.
-const AT_START: Duration = Duration::from_secs(10);
+const AT_START: Duration = Duration::from_secs(30);
 
 /// `st_mode`'s type bits.
 const S_IFMT: u32 = 0o17_0000;
