@@ -42,6 +42,8 @@ pub mod maps {
     pub const ATTRIBUTES: &str = "ATTRIBUTES";
     /// Changes by the system call that makes them and has not returned.
     pub const CHANGES: &str = "CHANGES";
+    /// Records that are being filled, by thread.
+    pub const DRAFTS: &str = "DRAFTS";
     /// Processes whose memory holds a key: tgid → `Holder`.
     pub const HOLDERS: &str = "HOLDERS";
     /// Files behind loop devices: `FileId` → tag.
@@ -66,6 +68,7 @@ pub mod maps {
         RECENT,
         ATTRIBUTES,
         CHANGES,
+        DRAFTS,
         HOLDERS,
         BACKING,
         TALLY,

@@ -315,7 +315,7 @@ extern "C" fn change_draft(tid: u64, slot: u64, ring: u64) -> u64 {
         if there {
             attributes::write(&raw mut (*change).after, inode);
             // A table that lost an entry costs a "before".
-            let _ = ATTRIBUTES.insert(file, &(*change).after, u64::from(BPF_ANY));
+            let _ = ATTRIBUTES.insert(file, (*change).after, u64::from(BPF_ANY));
         }
         let found = Found { inode, file, dir: FileId::new(0, 0), watch: (*change).watch };
         let (kind, deed, hook, via) = (Kind::Tamper, Deed::None, Hook::InodeDirty, emit::via(Via::Tracepoint));

@@ -56,7 +56,12 @@ impl Draft {
     #[inline(always)]
     pub fn begin(ring: Ring) -> Option<Self> {
         let thread = thread();
-        let record = match DRAFTS.insert(thread, &NOTHING, u64::from(BPF_NOEXIST)) {
+        #[expect(
+            clippy::needless_borrows_for_generic_args,
+            reason = "by value it would be on the stack first, which has no room for it"
+        )]
+        let made = DRAFTS.insert(thread, &NOTHING, u64::from(BPF_NOEXIST));
+        let record = match made {
             Ok(()) => DRAFTS.get_ptr_mut(thread),
             Err(_) => None,
         };

@@ -13,6 +13,7 @@ pub mod host;
 pub mod judge;
 pub mod kernel;
 pub mod keys;
+pub mod losses;
 pub mod pipeline;
 pub mod print;
 pub mod refused;

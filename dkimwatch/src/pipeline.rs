@@ -13,7 +13,8 @@ use crate::{
     attribute::{AttributedAccess, Attributor},
     decode::{self, Access, DecodeError},
     judge::{self, JudgedAccess, Verdict},
-    kernel::{Batch, Counts, Live, Rings, Session, dumps_through_pipe},
+    kernel::{Batch, Live, Rings, Session, dumps_through_pipe},
+    losses::Losses,
     print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
     refused::{self, Answer, Resolver},
     watchlist::{Change, Changes, WatchList},
@@ -51,6 +52,7 @@ pub struct Pipeline {
     /// The same moment, before the looking began, by the clock of the records.
     refreshed_boot_ns: u64,
     told: Told,
+    losses: Losses,
     /// Accesses that wait for a verdict, oldest first.
     held: VecDeque<Held>,
 }
@@ -68,10 +70,6 @@ struct Told {
     maintenance: u64,
     unexpected: u64,
     lost: u64,
-    /// Losses already reported, by hook and CPU.
-    losses: Vec<(Hook, Counts)>,
-    /// When the counters were last looked at, nanoseconds since the Unix epoch.
-    looked: i128,
 }
 
 impl Pipeline {
@@ -100,7 +98,8 @@ impl Pipeline {
             refreshed: Instant::now(),
             // The list was made true before this: the first stranger at a signer's path is worth a look.
             refreshed_boot_ns: 0,
-            told: Told { looked: now(), ..Told::default() },
+            told: Told::default(),
+            losses: Losses::since(now()),
             held: VecDeque::new(),
         })
     }
@@ -404,41 +403,20 @@ impl Pipeline {
 
     fn tell_undecodable(&mut self, error: &DecodeError) -> Result<()> {
         tracing::error!(%error, "a record could not be decoded");
-        self.told.lost += 1;
-        let (since, until) = (self.told.looked, now());
-        self.tell(State::Lost(EventsLost {
-            unix_ns: until,
-            hook: None,
-            cpu: None,
-            count: 1,
-            since_unix_ns: since,
-            until_unix_ns: until,
-        }))
+        let lost = self.losses.undecodable(now());
+        self.tell_lost(lost)
     }
 
     fn tell_losses(&mut self) -> Result<()> {
-        let counts = self.session.tally.read()?;
-        let (since, until) = (std::mem::replace(&mut self.told.looked, now()), now());
-        let before = std::mem::replace(&mut self.told.losses, counts.clone());
-        let news = news(&before, &counts);
-        for (hook, cpu, count) in news.lost {
-            self.told.lost += count;
-            self.tell(State::Lost(EventsLost {
-                unix_ns: until,
-                hook: Some(hook),
-                cpu: Some(cpu),
-                count,
-                since_unix_ns: since,
-                until_unix_ns: until,
-            }))?;
-        }
-        for hook in news.table_full {
-            tracing::error!(
-                hook = hook.name(),
-                "a table in the kernel is full: accesses may go unseen or lack their executable"
-            );
+        for lost in self.losses.look(now(), &self.session, self.live.backend)? {
+            self.tell_lost(lost)?;
         }
         Ok(())
+    }
+
+    fn tell_lost(&mut self, lost: EventsLost) -> Result<()> {
+        self.told.lost += lost.count;
+        self.tell(State::Lost(lost))
     }
 
     fn tell_stopped(&mut self) -> Result<()> {
@@ -446,33 +424,6 @@ impl Pipeline {
         let ran = self.started.elapsed();
         self.tell(State::Stopped(WatchStopped { unix_ns: now(), ran, expected, maintenance, unexpected, lost }))
     }
-}
-
-/// What went wrong between two looks at the counters.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct News {
-    /// Hook, CPU, accesses lost.
-    lost: Vec<(Hook, u32, u64)>,
-    /// Hooks that found a table full.
-    table_full: Vec<Hook>,
-}
-
-fn news(before: &[(Hook, Counts)], now: &[(Hook, Counts)]) -> News {
-    let mut news = News::default();
-    for (hook, counts) in now {
-        let told = before.iter().find(|(known, _)| known == hook).map(|(_, counts)| counts);
-        let lost_before = told.into_iter().flat_map(|told| &told.lost).copied().chain(std::iter::repeat(0));
-        for ((cpu, lost), told) in (0..).zip(&counts.lost).zip(lost_before) {
-            let count = lost.saturating_sub(told);
-            if count > 0 {
-                news.lost.push((*hook, cpu, count));
-            }
-        }
-        if counts.table_full > told.map_or(0, |told| told.table_full) {
-            news.table_full.push(*hook);
-        }
-    }
-    news
 }
 
 /// A clock whose first tick is one period away.
@@ -493,32 +444,4 @@ fn boot_ns() -> u64 {
 fn now() -> i128 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counts(lost: &[u64], table_full: u64) -> Counts {
-        Counts { lost: lost.to_vec(), table_full, ..Counts::default() }
-    }
-
-    #[test]
-    fn a_loss_is_told_once_by_hook_and_cpu() {
-        let (open, exec) = (Hook::SysExitOpen, Hook::Process);
-        let first = [(open, counts(&[0, 3], 0)), (exec, counts(&[0, 0], 0))];
-        assert_eq!(news(&[], &first), News { lost: vec![(open, 1, 3)], table_full: vec![] });
-        assert_eq!(news(&first, &first), News::default());
-
-        let then = [(open, counts(&[2, 4], 0)), (exec, counts(&[0, 0], 1))];
-        let expected = News { lost: vec![(open, 0, 2), (open, 1, 1)], table_full: vec![exec] };
-        assert_eq!(news(&first, &then), expected);
-        assert_eq!(news(&then, &then), News::default());
-    }
-
-    #[test]
-    fn a_cpu_that_came_later_starts_at_nothing() {
-        let (before, now) = ([(Hook::SysExitOpen, counts(&[1], 0))], [(Hook::SysExitOpen, counts(&[1, 5], 0))]);
-        assert_eq!(news(&before, &now).lost, [(Hook::SysExitOpen, 1, 5)]);
-    }
 }

@@ -1,6 +1,9 @@
 //! The ways into the kernel: attaching one, and detaching it again. Which programs each one is made of: [`parts`].
 
-use std::fmt;
+use std::{
+    fmt, fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
 
 use aya::{
     Btf, BtfError, Ebpf,
@@ -152,6 +155,23 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Att
         }
     }
     Attached { hooks, unseen }
+}
+
+/// See [`super::Session::passed_by`].
+pub(super) fn passed_by(backend: Backend, ebpf: &Ebpf) -> Vec<(Hook, u64)> {
+    let mut passed: Vec<(Hook, u64)> = Vec::new();
+    for part in parts::of(backend) {
+        // One that was not loaded has no descriptor.
+        let Some(Ok(fd)) = ebpf.program(part.name).map(Program::fd) else { continue };
+        let Ok(info) = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())) else { continue };
+        let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
+        let Some(misses) = misses.filter(|misses| *misses > 0) else { continue };
+        match passed.iter_mut().find(|(hook, _)| *hook == part.hook) {
+            Some((_, count)) => *count += misses,
+            None => passed.push((part.hook, misses)),
+        }
+    }
+    passed
 }
 
 /// Detaches and unloads a backend's programs.

@@ -245,6 +245,13 @@ impl Session {
         backend::detach(backend, &mut self.ebpf);
     }
 
+    /// Calls that a backend's programs were not asked about, by hook: the kernel does not enter a tracing program that another
+    /// task was preempted in (`recursion_misses` in the program's `fdinfo`, 5.12 and later).
+    #[must_use]
+    pub fn passed_by(&self, backend: Backend) -> Vec<(Hook, u64)> {
+        backend::passed_by(backend, &self.ebpf)
+    }
+
     /// The rings, registered with the runtime.
     ///
     /// # Errors

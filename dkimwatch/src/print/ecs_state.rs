@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{EventsLost, HostFacts, State, WatchStarted, WatchStopped, document::Document, ecs::base, time};
+use super::{EventsLost, HostFacts, Loss, State, WatchStarted, WatchStopped, document::Document, ecs::base, time};
 use crate::{
     escape,
     judge::{JudgedKey, severity},
@@ -22,7 +22,7 @@ pub(super) fn document(state: &State, host: &HostFacts) -> Document {
     }
     let what = match state {
         // Two CPUs can lose accesses in the same interval.
-        State::Lost(lost) => format!("{:?}/{:?}/{}", lost.hook, lost.cpu, lost.since_unix_ns),
+        State::Lost(lost) => format!("{}/{:?}/{:?}/{}", lost.why.name(), lost.hook, lost.cpu, lost.since_unix_ns),
         State::Started(_) | State::Stopped(_) => String::new(),
     };
     document.set("event.id", host.id(&format!("{}/{}/{what}", state.action(), state.unix_ns())));
@@ -58,11 +58,14 @@ fn key(key: &JudgedKey) -> Value {
 
 /// A loss is an alert: whoever caused it may have done so to be unseen.
 fn losses(document: &mut Document, lost: &EventsLost) {
-    kind(document, "alert", "info", "failure", severity::HIGH);
+    // Most calls have nothing to do with a key.
+    let severity = if lost.why == Loss::PassedBy { severity::LOW } else { severity::HIGH };
+    kind(document, "alert", "info", "failure", severity);
     document.set("event.start", time::rfc3339(lost.since_unix_ns));
     document.set("event.end", time::rfc3339(lost.until_unix_ns));
     document.set("dkimwatch.lost.count", lost.count);
     document.set_known("dkimwatch.lost.cpu", lost.cpu);
+    document.set("dkimwatch.lost.why", lost.why.name());
     document.set("dkimwatch.lost.hook", lost.hook.map_or("decode", |hook| hook.name()));
 }
 

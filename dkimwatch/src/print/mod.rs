@@ -19,7 +19,7 @@ pub use ecs::Ecs;
 pub use fields::{ECS_VERSION, FIELDS, FieldType, check_schema};
 pub use host::HostFacts;
 pub use pretty::{Colour, Pretty};
-pub use state::{EventsLost, State, WatchStarted, WatchStopped};
+pub use state::{EventsLost, Loss, State, WatchStarted, WatchStopped};
 
 use crate::judge::JudgedAccess;
 

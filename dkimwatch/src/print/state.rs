@@ -36,11 +36,36 @@ pub struct WatchStarted {
     pub blind_spots: Vec<String>,
 }
 
-/// `events-lost`: a ring was full, or a record could not be decoded.
+/// How something was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The ring had no room for a record.
+    RingFull,
+    /// A record came and could not be decoded.
+    Undecodable,
+    /// A hook's program was not asked: the kernel does not enter one that another task was preempted in (`recursion_misses`).
+    PassedBy,
+}
+
+impl Loss {
+    /// As the events name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring-full",
+            Self::Undecodable => "undecodable",
+            Self::PassedBy => "passed-by",
+        }
+    }
+}
+
+/// `events-lost`: something went unseen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsLost {
     /// Wall-clock time of the report, nanoseconds since the Unix epoch.
     pub unix_ns: i128,
+    /// How.
+    pub why: Loss,
     /// The hook that lost them; `None` for records that came and could not be decoded.
     pub hook: Option<Hook>,
     /// The CPU that lost them, where known.
@@ -107,13 +132,27 @@ impl State {
                 },
             ),
             Self::Lost(lost) => {
-                let what = match lost.hook {
-                    Some(hook) => format!("could not be handed over by {}, as the ring was full", hook.name()),
-                    None => "came as records that could not be decoded".to_owned(),
+                let hook = lost.hook.map_or("", |hook| hook.name());
+                let (singular, plural_, what) = match lost.why {
+                    Loss::RingFull => {
+                        ("access", "accesses", format!("could not be handed over by {hook}, as the ring was full"))
+                    }
+                    Loss::Undecodable => ("access", "accesses", "came as records that could not be decoded".to_owned()),
+                    Loss::PassedBy => (
+                        "call",
+                        "calls",
+                        format!(
+                            "passed {hook} by, as another task had been preempted in its program, and what was called for is unknown"
+                        ),
+                    ),
+                };
+                let advice = match lost.why {
+                    Loss::RingFull | Loss::Undecodable => "Look for what opened keys so often.",
+                    Loss::PassedBy => "The lsm backend has no such gap: see dkimwatch doctor.",
                 };
                 format!(
-                    "{} {what}, between {} and {}: a reader in that time may be unknown. Look for what opened keys so often.",
-                    plural(lost.count, "access", "accesses"),
+                    "{} {what}, between {} and {}: a reader in that time may be unknown. {advice}",
+                    plural(lost.count, singular, plural_),
                     super::time::rfc3339(lost.since_unix_ns),
                     super::time::rfc3339(lost.until_unix_ns),
                 )

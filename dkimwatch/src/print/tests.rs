@@ -48,6 +48,7 @@ fn states() -> [State; 3] {
         }),
         State::Lost(EventsLost {
             unix_ns: 9 * second,
+            why: Loss::RingFull,
             hook: Some(Hook::LsmFileOpen),
             cpu: Some(1),
             count: 12,
