@@ -203,16 +203,6 @@ fn is_there(change: *const Change) -> bool {
     now.ino == file.ino && now.dev == file.dev
 }
 
-/// Whether what is changed seems to be another file than the one that was enrolled: its inode number was used again.
-#[inline(always)]
-pub fn is_another(change: *const Change) -> bool {
-    // SAFETY: the entry is this thread's.
-    unsafe {
-        let folder = (*change).marks & mark::FOLDER != 0;
-        !folder && (*change).watch.generation != watch::generation((*change).inode as Ptr)
-    }
-}
-
 /// What a rename did with a file or folder.
 #[inline(always)]
 pub fn renamed(change: *const Change) -> Deed {

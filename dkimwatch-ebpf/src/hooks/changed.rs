@@ -225,15 +225,7 @@ fn ended(ctx: &TracePointContext) -> Exit {
     let (slot, deed) = chosen(number, tid);
     let exit = if deed as u32 != Deed::None as u32 {
         match CHANGES.get_ptr_mut(at(slot)) {
-            Some(change) => {
-                let another = change::is_another(change);
-                let exit = told(at(slot), change, deed, number, result);
-                // Userspace drops what is said of a former key whose inode number is used again. This one may become a key.
-                if another && result == 0 {
-                    placed(number);
-                }
-                exit
-            }
+            Some(change) => told(at(slot), change, deed, number, result),
             None => Exit::FilterMiss,
         }
     } else if result == 0 {
