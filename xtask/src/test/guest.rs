@@ -55,7 +55,7 @@ pub(super) const STOCK: &[Stock] = &[
 pub(super) const DISK: &str = "/mnt/disk";
 
 /// How long a test program may take in a guest.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// Boots the kernel, runs a test program there, and judges it by what it printed.
 pub(super) fn run(
