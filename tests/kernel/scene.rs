@@ -268,10 +268,13 @@ impl Scene {
     }
 }
 
-/// Something was lost that may not be: refused attempts may, for which there is a ring of their own.
+/// Something was lost that may not be: refused attempts may, for which there is a ring of their own; and a kernel that
+/// preempts itself can let any call pass a program by.
 pub(crate) fn is_loss(event: &Event) -> bool {
     let hook = event.text("dkimwatch.lost.hook").unwrap_or_default();
-    event.action() == "events-lost" && !(hook.contains("path_openat") || hook.contains("refused"))
+    let why = event.text("dkimwatch.lost.why").unwrap_or_default();
+    let may_be = hook.contains("path_openat") || hook.contains("refused") || why == "passed-by";
+    event.action() == "events-lost" && !may_be
 }
 
 /// What this process did to its keys, which sets the stage of a sentence: other programs do what it is about.

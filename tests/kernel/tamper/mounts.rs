@@ -158,8 +158,10 @@ fn propagated(scene: &Scene) -> Result<()> {
     ensure!(covered, "it did not reach this namespace");
     let events = scene.settled(name, &folder)?.by(doer.pid);
     // By its path, which is followed once it was asked for, and by then the other namespace may be gone.
-    let by_path = scene.backend() == "tracepoint";
-    let mounted = if by_path { Told { limits: &["mount-elsewhere"], ..MOUNTED } } else { MOUNTED };
+    let mounted = match scene.backend() {
+        "tracepoint" => Told { limits: &["mount-elsewhere"], ..MOUNTED },
+        _ => Told { limits: &["mount-over", "mount-by-path"], ..MOUNTED },
+    };
     told_among(scene, name, &events, &doer, mounted).map(drop)
 }
 
