@@ -201,6 +201,25 @@ impl Scene {
         self.endings.lock().unwrap_or_else(PoisonError::into_inner).insert(name, ending);
     }
 
+    /// How often the watch has told so far that calls passed a program by.
+    pub(crate) fn passed_by(&self) -> usize {
+        let passed = |event: &Event| event.text("dkimwatch.lost.why") == Some("passed-by");
+        self.watch.events_where(passed).len()
+    }
+
+    /// Whether it tells so again since then, within the time that it takes it to look.
+    pub(crate) fn passes_by_since(&self, before: usize) -> bool {
+        const LOOK: Duration = Duration::from_secs(5);
+        let start = std::time::Instant::now();
+        while self.passed_by() == before {
+            if start.elapsed() > LOOK {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        true
+    }
+
     /// How a sentence ended that did not come to its event.
     pub(crate) fn ending(&self, name: &str) -> Option<Ending> {
         self.endings.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()

@@ -23,12 +23,20 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     }
 }
 
+const PASSED_BY: Limit = (
+    "passed-by",
+    "on a kernel that preempts itself, a call that comes to a hook while another task on the same CPU has been preempted in that hook's program; how many there were is told (events-lost). The lsm backend's own hooks have no such gap from 6.2 on",
+);
+
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
-        Backend::Lsm | Backend::Fentry => &[],
-        Backend::Tracepoint => &[(
-            "swapped-descriptor",
-            "an open whose descriptor another thread replaces before the system call returns; where the kernel has mm_filemap_* tracepoints the data access is seen all the same",
-        )],
+        Backend::Lsm | Backend::Fentry => &[PASSED_BY],
+        Backend::Tracepoint => &[
+            PASSED_BY,
+            (
+                "swapped-descriptor",
+                "an open whose descriptor another thread replaces before the system call returns; where the kernel has mm_filemap_* tracepoints the data access is seen all the same",
+            ),
+        ],
     }
 }

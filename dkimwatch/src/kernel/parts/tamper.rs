@@ -35,7 +35,7 @@ const MOUNTS: Limit = (
 );
 const BY_PATH: Limit = (
     "mount-by-path",
-    "a mount over a key that is asked for by a symbolic link in its last place, by a path that another thread changes meanwhile, or by a 32-bit system call: this kernel has no attach_recursive_mnt() that could be hooked, and the path is followed as the system call ends",
+    "a mount over a key that is asked for by a symbolic link in its last place, by a path that another thread changes meanwhile, by a 32-bit system call, or in another mount namespace that ends at once: this kernel has no attach_recursive_mnt() that could be hooked, and the path is followed as the system call ends",
 );
 const ELSEWHERE: Limit = (
     "mount-elsewhere",
