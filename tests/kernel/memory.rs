@@ -337,11 +337,15 @@ fn executed(scene: &Scene) -> Result<()> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let pid = child.id();
     BufReader::new(child.stdout.take().context("its output")?).read_line(&mut String::new())?;
-    while fs::read_to_string(format!("/proc/{pid}/comm"))?.trim() != "sleep" {
+    // Its name is the new one before its memory is.
+    let mapped = loop {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+        if let Some(line) = maps.lines().find(|line| line.ends_with("/sleep")) {
+            break line.to_owned();
+        }
         std::thread::yield_now();
-    }
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let address = u64::from_str_radix(maps.split('-').next().unwrap_or_default(), 16)?;
+    };
+    let address = u64::from_str_radix(mapped.split('-').next().unwrap_or_default(), 16)?;
     let reader = run(thief(scene).args(["vm-read", &pid.to_string(), &address.to_string(), "64"]))?;
     let events = by(scene, name, reader)?;
     ensure!(events.is_empty(), "its memory holds no key any more:\n{events}");
