@@ -203,21 +203,12 @@ impl Scene {
 
     /// How often the watch has told so far that calls passed a program by.
     pub(crate) fn passed_by(&self) -> usize {
-        let passed = |event: &Event| event.text("dkimwatch.lost.why") == Some("passed-by");
-        self.watch.events_where(passed).len()
+        self.watch.events_where(passed_by).len()
     }
 
     /// Whether it tells so again since then, within the time that it takes it to look.
     pub(crate) fn passes_by_since(&self, before: usize) -> bool {
-        const LOOK: Duration = Duration::from_secs(5);
-        let start = std::time::Instant::now();
-        while self.passed_by() == before {
-            if start.elapsed() > LOOK {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        true
+        self.watch.wait_for_count("what passed by", before + 1, Duration::from_secs(5), passed_by).is_ok()
     }
 
     /// How a sentence ended that did not come to its event.
@@ -287,12 +278,16 @@ impl Scene {
     }
 }
 
+/// Calls passed a program by.
+fn passed_by(event: &Event) -> bool {
+    event.text("dkimwatch.lost.why") == Some("passed-by")
+}
+
 /// Something was lost that may not be: refused attempts may, for which there is a ring of their own; and a kernel that
 /// preempts itself can let any call pass a program by.
 pub(crate) fn is_loss(event: &Event) -> bool {
     let hook = event.text("dkimwatch.lost.hook").unwrap_or_default();
-    let why = event.text("dkimwatch.lost.why").unwrap_or_default();
-    let may_be = hook.contains("path_openat") || hook.contains("refused") || why == "passed-by";
+    let may_be = hook.contains("path_openat") || hook.contains("refused") || passed_by(event);
     event.action() == "events-lost" && !may_be
 }
 
