@@ -279,7 +279,7 @@ impl Scene {
 }
 
 /// Calls passed a program by.
-fn passed_by(event: &Event) -> bool {
+pub(crate) fn passed_by(event: &Event) -> bool {
     event.text("dkimwatch.lost.why") == Some("passed-by")
 }
 

@@ -124,8 +124,9 @@ fn unnamed(scene: &Scene) -> Result<()> {
     fs::remove_file(&key)?;
     let doer = act(scene, &[&"link-unnamed", &scene.folder(name), &key])?;
     ensure!(key.exists(), "no link");
-    // Where nothing but the inode is seen to change, one that has the former key's number again is the key that got a name.
-    let by_inode = scene.backend() == "tracepoint" && fs::metadata(&key)?.ino() == inode;
+    // Where only ext4's inodes are seen to change, one that has the former key's number again is the key that got a name.
+    let by_inode =
+        scene.backend() == "tracepoint" && scene.unseen("tamper-xattr") && fs::metadata(&key)?.ino() == inode;
     let Some(event) = told(scene, name, &doer, if by_inode { LINKED } else { PLACED })? else { return Ok(()) };
     about(&event, &key)
 }
