@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{
     KernelError,
     parts::{self, Attach, Part},
+    session::PROCESS_TABLE,
     symbols, tracefs,
 };
 
@@ -160,15 +161,16 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Att
 /// See [`super::Session::passed_by`].
 pub(super) fn passed_by(backend: Backend, ebpf: &Ebpf) -> Vec<(Hook, u64)> {
     let mut passed: Vec<(Hook, u64)> = Vec::new();
-    for part in parts::of(backend) {
+    let table = PROCESS_TABLE.iter().map(|(name, _)| (*name, Hook::Process));
+    for (name, hook) in parts::of(backend).map(|part| (part.name, part.hook)).chain(table) {
         // One that was not loaded has no descriptor.
-        let Some(Ok(fd)) = ebpf.program(part.name).map(Program::fd) else { continue };
+        let Some(Ok(fd)) = ebpf.program(name).map(Program::fd) else { continue };
         let Ok(info) = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())) else { continue };
         let misses = info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse::<u64>().ok());
         let Some(misses) = misses.filter(|misses| *misses > 0) else { continue };
-        match passed.iter_mut().find(|(hook, _)| *hook == part.hook) {
+        match passed.iter_mut().find(|(known, _)| *known == hook) {
             Some((_, count)) => *count += misses,
-            None => passed.push((part.hook, misses)),
+            None => passed.push((hook, misses)),
         }
     }
     passed

@@ -50,19 +50,23 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// A part whose absence costs its own coverage only.
-    const fn new(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
+    const fn bare(name: &'static str, hook: Hook, attach: Attach) -> Self {
         Self {
             name,
             hook,
             attach,
             essential: false,
-            lost: Some(lost),
+            lost: None,
             lost_too: &[],
             instead_of: None,
             where_present: false,
             where_whole: false,
         }
+    }
+
+    /// A part whose absence costs its own coverage only.
+    const fn new(name: &'static str, hook: Hook, attach: Attach, lost: Limit) -> Self {
+        Self { lost: Some(lost), ..Self::bare(name, hook, attach) }
     }
 
     /// A part that a kernel without its function does not need.
@@ -72,17 +76,7 @@ impl Part {
 
     /// A part without which the backend is none.
     const fn essential(name: &'static str, hook: Hook, attach: Attach) -> Self {
-        Self {
-            name,
-            hook,
-            attach,
-            essential: true,
-            lost: None,
-            lost_too: &[],
-            instead_of: None,
-            where_present: false,
-            where_whole: false,
-        }
+        Self { essential: true, ..Self::bare(name, hook, attach) }
     }
 
     /// A part whose function a compiler may have split.
