@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use dkimwatch_common::{exec::mark, limits};
 
-use crate::memory::{Ptr, apart, offset, pointer, u64_at};
+use crate::memory::{Ptr, is_less, offset, pointer, u64_at};
 
 /// Bytes of a string that are looked at: room for the longest name, in words.
 type Head = [u64; 8];
@@ -104,47 +104,48 @@ pub fn marks(task: Ptr) -> u32 {
     let end = u64_at(mm, offset!(mm_env_end));
     let mut marks = 0;
     // All ones, or zero within a string that is longer than what is looked at in one go.
-    let mut begins = u64::MAX;
+    let mut begins = u32::MAX;
     let mut look = 0;
     while look < limits::ENVIRONMENT {
         if at >= end {
-            return marks as u32;
+            return marks;
         }
-        let mut head: Head = [0; 8];
-        // SAFETY: the array has this many bytes; the helper takes any source address.
-        let read = unsafe { bpf_probe_read_user_str(head.as_mut_ptr().cast(), HEAD as u32, at as *const _) };
-        if read <= 0 {
+        let seen = environment_string(at);
+        let read = seen & 0xffff_ffff;
+        if read == 0 {
             break;
         }
-        marks |= marks_of(&head) & begins;
+        marks |= (seen >> 32) as u32 & begins;
         // The helper ends what it cut with a NUL of its own; a string of just that length leaves an empty one behind.
-        let whole = is_less(read as u64, HEAD);
-        begins = whole.wrapping_neg();
-        at += read as u64 - 1 + whole;
+        let whole = is_less(read, HEAD);
+        begins = (whole as u32).wrapping_neg();
+        at += read - 1 + whole;
         look += 1;
     }
-    marks as u32 | mark::ENVIRONMENT_CUT
+    marks | mark::ENVIRONMENT_CUT
 }
 
-/// By one place of a table, and without a branch: the verifier walks every branch in each of 256 looks anew. (With one for each
-/// variable that was 800,000 instructions and five seconds of a start.)
+/// A global function, so that the verifier walks it once and not anew in each of 256 looks: how many bytes of the string at an
+/// address were read, with their NUL, and above those 32 bits the mark of the variable that it is.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn environment_string(at: u64) -> u64 {
+    let mut head: Head = [0; 8];
+    // SAFETY: the array has this many bytes; the helper takes any source address.
+    let read = unsafe { bpf_probe_read_user_str(head.as_mut_ptr().cast(), HEAD as u32, at as *const _) };
+    if read <= 0 { 0 } else { read as u64 | mark_of(&head) << 32 }
+}
+
+/// By one place of a table, and without a branch.
 #[inline(always)]
 #[expect(
     clippy::indexing_slicing,
     reason = "the upper four bits of a word are less than sixteen, as the compiler knows"
 )]
-fn marks_of(head: &Head) -> u64 {
+fn mark_of(head: &Head) -> u64 {
     let Variable { first, second, mask, value, mark } = &TABLE[place(head[0], MULTIPLIER)];
     let differs = (head[0] ^ first) | ((head[1] & mask) ^ second);
     // An empty value changes nothing.
     let begun = head[1] & value[0] | head[2] & value[1];
     u64::from(*mark) & (is_less(differs, 1) & is_less(0, begun)).wrapping_neg()
-}
-
-/// 1 where the one is less than the other, else 0; by a sum that the compiler does not
-/// know for a comparison.
-#[inline(always)]
-fn is_less(one: u64, other: u64) -> u64 {
-    // The borrow of a subtraction (Hacker's Delight, 2-13).
-    apart((!one & other) | ((!one | other) & apart(one.wrapping_sub(other)))) >> 63
 }

@@ -150,6 +150,14 @@ pub fn apart(value: u64) -> u64 {
     value
 }
 
+/// 1 where the one is less than the other, else 0; by a sum that the compiler does not
+/// know for a comparison.
+#[inline(always)]
+pub fn is_less(one: u64, other: u64) -> u64 {
+    // The borrow of a subtraction (Hacker's Delight, 2-13).
+    apart((!one & other) | ((!one | other) & apart(one.wrapping_sub(other)))) >> 63
+}
+
 /// The word at a place of a tracing program's context: its arguments, and behind the last one what the function returned.
 /// (`ret()` needs a helper of 5.17.)
 macro_rules! word {

@@ -2,7 +2,7 @@
 
 use dkimwatch_common::limits::{NAME, PATH_BYTES, PATH_DEPTH};
 
-use crate::memory::{Ptr, at_most, copy_str, forget_range, offset, pointer, present, u64_at};
+use crate::memory::{Ptr, at_most, copy_str, forget_range, is_less, offset, pointer, present, u64_at};
 
 /// What the walk found.
 pub struct Walked {
@@ -61,8 +61,12 @@ pub fn below(name: Ptr, folder: Ptr, mnt: Ptr, to: *mut u8) -> Walked {
 fn walk_on(dentry: Ptr, mnt: Ptr, to: *mut u8, from: u64) -> Walked {
     let (mut dentry, mut mnt) = (dentry, mnt);
     let unlinked_at = offset!(dentry_hash_pprev);
-    let unlinked =
-        present(unlinked_at) && u64_at(dentry, unlinked_at) == 0 && pointer(dentry, offset!(dentry_d_parent)) != dentry;
+    // Without a branch: the verifier would walk the whole path for each way out of it.
+    let mut unlinked = 0;
+    if present(unlinked_at) {
+        let apart = pointer(dentry, offset!(dentry_d_parent)) as u64 ^ dentry as u64;
+        unlinked = is_less(u64_at(dentry, unlinked_at), 1) & is_less(0, apart);
+    }
 
     let mut len: u64 = from;
     let mut cut = true;
@@ -97,5 +101,5 @@ fn walk_on(dentry: Ptr, mnt: Ptr, to: *mut u8, from: u64) -> Walked {
         }
         dentry = parent;
     }
-    Walked { len: len as u32, cut, unlinked }
+    Walked { len: len as u32, cut, unlinked: unlinked != 0 }
 }

@@ -7,13 +7,13 @@ use dkimwatch_common::{
     exec::{ExecImage, source},
     identity::FileId,
     limits,
-    record::{RawRecord, fact, mark},
+    record::{RawAncestor, RawRecord, fact, mark},
 };
 
 use crate::{
-    draft,
+    draft::{self, Draft},
     maps::{PROCESSES, SIGNERS},
-    memory::{Ptr, at_most, copy, copy_str, forget_range, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, at_most, copy, copy_str, forget_range, number, offset, pointer, present, u32_at, u64_at},
     process, watch,
 };
 
@@ -325,23 +325,14 @@ unsafe fn arguments(record: *mut RawRecord, task: Ptr) {
 unsafe fn ancestors(record: *mut RawRecord, task: Ptr) {
     let mut leader = pointer(task, offset!(task_group_leader));
     let mut count = 0;
-    // SAFETY: see `fill`; the index stays below the array's length.
+    // SAFETY: see `fill`.
     unsafe {
         while count < limits::ANCESTORS {
-            // `real_parent` can be a thread other than the first (`CLONE_PARENT`, a forking thread).
-            let parent = pointer(pointer(leader, offset!(task_real_parent)), offset!(task_group_leader));
-            let pid = u32_at(parent, offset!(task_tgid));
-            if pid == 0 || parent == leader {
+            let parent = draft_ancestor(number(leader), count as u64) as Ptr;
+            if parent.is_null() {
                 (*record).ancestor_count = count as u32;
                 return;
             }
-            let to = (&raw mut (*record).ancestors).cast::<dkimwatch_common::record::RawAncestor>().add(count);
-            (*to).pid = pid;
-            let start = u64_at(parent, offset!(task_start));
-            (*to).start = start;
-            (*to).uid = u32_at(pointer(parent, offset!(task_real_cred)), offset!(cred_uid));
-            copy((&raw mut (*to).comm).cast(), limits::COMM as u32, parent.wrapping_add(offset!(task_comm) as usize));
-            (*to).exe = executed(pid, start);
             leader = parent;
             count += 1;
         }
@@ -351,4 +342,31 @@ unsafe fn ancestors(record: *mut RawRecord, task: Ptr) {
             (*record).marks |= mark::ANCESTORS_CUT;
         }
     }
+}
+
+/// A global function, see [`crate::draft`]: fills an ancestor in, the parent of `leader`, and returns it. Zero where there is
+/// none.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn draft_ancestor(leader: u64, index: u64) -> u64 {
+    let Some(draft) = Draft::begun() else { return 0 };
+    let Some(index) = at_most(index, limits::ANCESTORS as u64 - 1) else { return 0 };
+    let leader = leader as Ptr;
+    // `real_parent` can be a thread other than the first (`CLONE_PARENT`, a forking thread).
+    let parent = pointer(pointer(leader, offset!(task_real_parent)), offset!(task_group_leader));
+    let pid = u32_at(parent, offset!(task_tgid));
+    if pid == 0 || parent == leader {
+        return 0;
+    }
+    // SAFETY: the draft is this thread's; the index is within the array.
+    unsafe {
+        let to = (&raw mut (*draft.record).record.ancestors).cast::<RawAncestor>().add(index as usize);
+        (*to).pid = pid;
+        let start = u64_at(parent, offset!(task_start));
+        (*to).start = start;
+        (*to).uid = u32_at(pointer(parent, offset!(task_real_cred)), offset!(cred_uid));
+        copy((&raw mut (*to).comm).cast(), limits::COMM as u32, parent.wrapping_add(offset!(task_comm) as usize));
+        (*to).exe = executed(pid, start);
+    }
+    number(parent)
 }
