@@ -203,6 +203,16 @@ fn is_there(change: *const Change) -> bool {
     now.ino == file.ino && now.dev == file.dev
 }
 
+/// Whether what is changed seems to be another file than the one that was enrolled: its inode number was used again.
+#[inline(always)]
+pub fn is_another(change: *const Change) -> bool {
+    // SAFETY: the entry is this thread's.
+    unsafe {
+        let folder = (*change).marks & mark::FOLDER != 0;
+        !folder && is_there(change) && (*change).watch.generation != watch::generation((*change).inode as Ptr)
+    }
+}
+
 /// What a rename did with a file or folder.
 #[inline(always)]
 pub fn renamed(change: *const Change) -> Deed {
@@ -369,10 +379,11 @@ extern "C" fn change_names(tid: u64, slot: u64) -> u64 {
             }
         }
         let other = (*told).other as Ptr;
-        if other.is_null() {
+        // Told in the midst of it, its entry has the old name still.
+        if other.is_null() && slot as u32 != SLOT_NOW {
             let inode = if is_there(change) { (*change).inode as Ptr } else { core::ptr::null() };
             second(extended, (*told).deed, inode, (*change).entry as Ptr, (*told).text);
-        } else {
+        } else if !other.is_null() {
             as_asked(extended, copy_str((&raw mut (*extended).second).cast(), limits::PATH_BYTES as u32, other));
         }
     }

@@ -199,6 +199,15 @@ pub struct Object {
     pub is_folder: bool,
 }
 
+impl Object {
+    /// Whether it seems to be another file than the one that was enrolled: its inode number was used again. It need not be, see
+    /// [`FileWatch::generation`].
+    #[inline(always)]
+    pub fn is_another(&self) -> bool {
+        !self.is_folder && self.found.watch.generation != generation(self.found.inode)
+    }
+}
+
 /// A watched file or folder at a name, for deeds to it; where `ways`, also a folder that leads to one.
 #[inline(always)]
 pub fn object(entry: Ptr, ways: bool) -> Result<Object, Exit> {

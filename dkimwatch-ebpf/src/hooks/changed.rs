@@ -225,7 +225,15 @@ fn ended(ctx: &TracePointContext) -> Exit {
     let (slot, deed) = chosen(number, tid);
     let exit = if deed as u32 != Deed::None as u32 {
         match CHANGES.get_ptr_mut(at(slot)) {
-            Some(change) => told(at(slot), change, deed, number, result),
+            Some(change) => {
+                let another = result == 0 && change::is_another(change);
+                let exit = told(at(slot), change, deed, number, result);
+                // What has the number of a former key can become one by the name that it gets.
+                if another {
+                    placed(number);
+                }
+                exit
+            }
             None => Exit::FilterMiss,
         }
     } else if result == 0 {

@@ -115,27 +115,41 @@ fn renamed(data: Ptr) -> Exit {
     if !same {
         begun = watch::object(new, exchanges);
     }
+    let replaced = !exchanges && stands(&begun);
+    let mut moved = Err(Exit::Unrelated);
+    if !replaced {
+        moved = watch::object(old, true);
+    }
+    // What has the number of a former key can become one by the name that it gets.
+    if !replaced && !stands(&begun) && !stands(&moved) {
+        let placed = watch::placed_at(inode, new);
+        if let Ok(object) = placed {
+            let place = Beginning { deed: Deed::Place, entry: new, other: old, shape: OTHER_WAS_NAMED, ..plain };
+            return pending::begin(&place, &object);
+        }
+    }
     // What has the new name is replaced, or gets the old one.
-    let (beginning, object) = match (begun, exchanges) {
-        (Ok(object), false) => {
+    let (beginning, object) = match (begun, moved) {
+        (_, Ok(object)) if exchanges => (Beginning { deed: Deed::Exchange, shape: EXCHANGES, ..plain }, object),
+        (_, Ok(object)) => (Beginning { shape: WAS_NAMED, ..plain }, object),
+        (Ok(object), Err(_)) if exchanges => {
+            (Beginning { deed: Deed::Exchange, entry: new, other: old, shape: EXCHANGES, ..plain }, object)
+        }
+        (Ok(object), Err(_)) => {
             (Beginning { deed: Deed::Replace, entry: new, other: old, shape: OTHER_WAS_NAMED, ..plain }, object)
         }
-        (Ok(object), true) => match watch::object(old, true) {
-            Ok(object) => (Beginning { deed: Deed::Exchange, shape: EXCHANGES, ..plain }, object),
-            Err(_) => (Beginning { deed: Deed::Exchange, entry: new, other: old, shape: EXCHANGES, ..plain }, object),
-        },
-        (Err(_), exchanges) => match watch::object(old, true) {
-            Ok(object) if exchanges => (Beginning { deed: Deed::Exchange, shape: EXCHANGES, ..plain }, object),
-            Ok(object) => (Beginning { shape: WAS_NAMED, ..plain }, object),
-            Err(_) => match watch::placed_at(inode, new) {
-                Ok(object) => {
-                    (Beginning { deed: Deed::Place, entry: new, other: old, shape: OTHER_WAS_NAMED, ..plain }, object)
-                }
-                Err(exit) => return exit,
-            },
-        },
+        (Err(_), Err(exit)) => return exit,
     };
     pending::begin(&beginning, &object)
+}
+
+/// Whether it is watched, and surely the file that was enrolled.
+#[inline(always)]
+fn stands(object: &Result<Object, Exit>) -> bool {
+    match object {
+        Ok(object) => !object.is_another(),
+        Err(_) => false,
+    }
 }
 
 /// As above.
@@ -164,15 +178,19 @@ fn linked(old: Ptr, new: Ptr) -> Exit {
     let place = Beginning { deed: Deed::Place, entry: new, other: old, ..link };
     // A file that had no name (`O_TMPFILE`) gets its first.
     let has_name = u32_at(inode, offset!(inode_i_nlink)) != 0;
-    let object: Object = match watch::object(old, false) {
-        Ok(object) if has_name => return pending::begin(&link, &object),
-        Ok(object) => object,
-        Err(_) => match watch::placed_at(inode, new) {
-            Ok(object) => object,
-            Err(exit) => return exit,
-        },
-    };
-    pending::begin(&place, &object)
+    let known = watch::object(old, false);
+    // What has the number of a former key can become one by the name that it gets.
+    if !stands(&known) {
+        let placed = watch::placed_at(inode, new);
+        if let Ok(object) = placed {
+            return pending::begin(&place, &object);
+        }
+    }
+    match known {
+        Ok(object) if has_name => pending::begin(&link, &object),
+        Ok(object) => pending::begin(&place, &object),
+        Err(exit) => exit,
+    }
 }
 
 /// As above.

@@ -22,6 +22,7 @@ pub use places::{Place, Places};
 pub use resolver::Resolver;
 
 use dkimwatch_common::{
+    deed::Deed,
     identity::FileId,
     limits,
     watch::{Tag, file_watch},
@@ -49,13 +50,16 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
             access.file.path = Fact::Known(KernelPath { bytes: path, cut: false });
         }
         Answer::There(found) => {
-            let (tag, kind) = match places.file(found.place) {
-                Some(watched) => watched,
-                None => {
-                    let folder = found.folder.and_then(|folder| places.folder(folder));
-                    (folder.or_else(|| places.holder(&found.path))?, file_watch::BORN)
-                }
-            };
+            let file = places.file(found.place);
+            let folder = || Some((found.folder.and_then(|folder| places.folder(folder))?, file_watch::BORN));
+            let (tag, kind) = if access.deed == Deed::Place {
+                // It can have the inode number of another key that is no more.
+                let name = found.folder.and_then(|folder| places.name(folder, last_name(&found.path)));
+                name.map(|tag| (tag, file_watch::ARMED)).or_else(folder).or(file)
+            } else {
+                file.or_else(folder)
+            }
+            .or_else(|| Some((places.holder(&found.path)?, file_watch::BORN)))?;
             if found.mode & S_IFMT != S_IFREG {
                 return None;
             }
@@ -69,8 +73,7 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
             access.file.path = Fact::Known(KernelPath { bytes: found.path.clone(), cut: false });
         }
         Answer::Nothing { folder, path } => {
-            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            let (tag, kind) = match places.name(*folder, name) {
+            let (tag, kind) = match places.name(*folder, last_name(path)) {
                 Some(tag) => (tag, file_watch::ARMED),
                 None => (places.folder(*folder).or_else(|| places.holder(path))?, file_watch::BORN),
             };
@@ -82,6 +85,10 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
         Answer::Elsewhere | Answer::Undecided => return None,
     }
     Some(access)
+}
+
+fn last_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
 }
 
 /// Where the walk began, and the path as it was asked for.

@@ -132,3 +132,26 @@ fn of_two_paths_as_they_were_asked_for_the_first_is_followed_and_the_second_kept
     let access = changed(mount(Deed::Mode, b"/etc/dkimkeys", b"mail.private"), &there(KEY, None, S_IFREG), &places());
     assert_eq!(access.expect("a key").second, Fact::NotAsked);
 }
+
+#[test]
+fn what_is_put_in_a_keys_place_is_that_key_whatever_key_had_its_inode_number() {
+    let mut places = places();
+    places.add_key(Place { dev: 8, ino: 200 }, 9);
+    let found = |deed: Deed, folder: Place, path: &[u8]| {
+        let found = Found {
+            place: Place { dev: 8, ino: 200 },
+            folder: Some(folder),
+            path: path.to_vec(),
+            mode: S_IFREG,
+            uid: 1,
+            gid: 2,
+            nlink: 1,
+        };
+        let access = Access { deed, ..refused(Tag::MAX) };
+        identified(access, &Answer::There(found), &places).map(|access| access.file.tag)
+    };
+    assert_eq!(found(Deed::Place, NEST, b"/etc/dkimkeys/mail.private"), Some(3));
+    assert_eq!(found(Deed::Place, FOLDER, b"/etc/keys/mail.private"), Some(4));
+    assert_eq!(found(Deed::Place, NEST, b"/etc/dkimkeys/other"), Some(9));
+    assert_eq!(found(Deed::None, NEST, b"/etc/dkimkeys/mail.private"), Some(9), "an open is of the file");
+}

@@ -28,13 +28,14 @@ use std::{
 };
 
 use dkimwatch_common::{
+    deed::Deed,
     identity::{FileId, Identified},
     watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch},
 };
 
 use crate::{
     config::Settings,
-    decode::{Access, OpenedFile},
+    decode::{Access, Fact},
     judge::{JudgedKey, Policy, PublicNames, Watched},
     kernel::{Handle, KernelError, Session, host_mount_namespace},
     keys::Inventory,
@@ -338,7 +339,7 @@ impl WatchList {
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn is_stale(&self, access: &Access, session: &mut Session) -> Result<bool, KernelError> {
-        self.is_another(&access.file, |path| {
+        self.is_another(access, |path| {
             let Ok(handle) = Handle::open(path) else { return Ok(None) };
             Ok(session.identify(&[handle])?.into_iter().flatten().next().map(|found| found.file))
         })
@@ -347,17 +348,29 @@ impl WatchList {
     /// As [`Self::is_stale`]; `at` says what file is at a path now, `None` where there is none.
     fn is_another(
         &self,
-        file: &OpenedFile,
+        access: &Access,
         at: impl FnOnce(&Path) -> Result<Option<FileId>, KernelError>,
     ) -> Result<bool, KernelError> {
+        let file = &access.file;
         if file.generation == file.watch_generation {
             return Ok(false);
         }
+        // Of what a deed put in the key's place the backend tells as such, beside this.
+        let put_there = |key: &Path| {
+            let named =
+                matches!(access.deed, Deed::Rename | Deed::Link).then_some(&access.second).and_then(Fact::known);
+            named.is_some_and(|path| {
+                let path = path.bytes.strip_prefix(b"/").unwrap_or(&path.bytes);
+                !path.is_empty() && key.ends_with(OsStr::from_bytes(path))
+            })
+        };
         let opened = file.path.known().map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
         match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
             Some(Watched::Key(key)) => match at(&key.path)? {
                 // One that had no name then has become the key since.
-                Some(now) => Ok(now != file.id || file.nlink == 0),
+                Some(now) => {
+                    Ok(now != file.id || file.nlink == 0 || (put_there(&key.path) && opened != Some(&key.path)))
+                }
                 None => Ok(opened != Some(&key.path)),
             },
             Some(Watched::Folder { path, .. }) => Ok(!opened.is_some_and(|opened| opened.starts_with(path))),

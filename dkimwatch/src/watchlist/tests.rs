@@ -3,9 +3,11 @@
 use std::{fs, os::unix::fs::symlink};
 
 use super::*;
+use dkimwatch_common::deed::Deed;
+
 use crate::{
     config::KeySettings,
-    decode::{Fact, KernelPath},
+    decode::{KernelPath, OpenedFile, tests::Random},
     keys::{Folder, Key},
 };
 
@@ -118,14 +120,36 @@ fn reused(opened: Option<&Path>) -> OpenedFile {
     }
 }
 
+/// An access to it.
+fn opening(file: &OpenedFile) -> Access {
+    Access { file: file.clone(), deed: Deed::None, ..Random(1).access() }
+}
+
+#[test]
+fn what_a_rename_put_in_a_keys_place_is_told_as_that_and_not_as_the_former_key() {
+    let key = PathBuf::from("/k/mail.private");
+    let list = list(std::slice::from_ref(&key), &[]);
+    let renamed = |from: &str, to: &[u8]| {
+        let access = opening(&reused(Some(Path::new(from))));
+        let second = Fact::Known(KernelPath { bytes: to.to_vec(), cut: false });
+        let access = Access { deed: Deed::Rename, second, ..access };
+        list.is_another(&access, |_| Ok(Some(WATCHED))).unwrap()
+    };
+    // The second path may begin at the root of its file system.
+    assert!(renamed("/k/forged", b"/mail.private"), "the inode number of the former key, and its name");
+    assert!(!renamed("/k/forged", b"/elsewhere"), "another name of the key, whose generation was set");
+    assert!(!renamed("/k/mail.private", b"/k/mail.private"), "the key itself");
+    assert!(!renamed("/k/forged", b""));
+}
+
 #[test]
 fn the_generation_alone_never_ends_a_watch() {
     let key = PathBuf::from("/k/mail.private");
     let list = list(std::slice::from_ref(&key), &[]);
-    let stale = |file: &OpenedFile, now: Option<FileId>| list.is_another(file, |_| Ok(now)).unwrap();
+    let stale = |file: &OpenedFile, now: Option<FileId>| list.is_another(&opening(file), |_| Ok(now)).unwrap();
 
     let same = OpenedFile { generation: 1, ..reused(None) };
-    assert!(!list.is_another(&same, |_| panic!("nothing to ask")).unwrap(), "the file that was enrolled");
+    assert!(!list.is_another(&opening(&same), |_| panic!("nothing to ask")).unwrap(), "the file that was enrolled");
     assert!(!stale(&reused(None), Some(WATCHED)), "its owner set the generation: the key's path leads to it still");
     assert!(stale(&reused(Some(&key)), Some(FileId::new(8 << 20, 78))), "the key's path leads elsewhere");
     assert!(stale(&reused(Some(Path::new("/tmp/other"))), None), "no key there, and opened elsewhere");
@@ -135,10 +159,10 @@ fn the_generation_alone_never_ends_a_watch() {
 #[test]
 fn in_a_folder_the_path_decides() {
     let list = list(&[], &[PathBuf::from("/srv/keys")]);
-    let stale = |opened: Option<&str>| list.is_another(&reused(opened.map(Path::new)), |_| Ok(None)).unwrap();
+    let stale = |opened: Option<&str>| list.is_another(&opening(&reused(opened.map(Path::new))), |_| Ok(None)).unwrap();
     assert!(!stale(Some("/srv/keys/below/mail.private")));
     assert!(stale(Some("/srv/keys-of-others/mail.private")));
     assert!(stale(None));
     let nobodys = OpenedFile { tag: 7, ..reused(Some(Path::new("/srv/keys/a"))) };
-    assert!(list.is_another(&nobodys, |_| Ok(Some(WATCHED))).unwrap(), "no entry of that tag");
+    assert!(list.is_another(&opening(&nobodys), |_| Ok(Some(WATCHED))).unwrap(), "no entry of that tag");
 }
