@@ -9,17 +9,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dkimwatch_tests::support::{WatchCommand, program};
+use dkimwatch_tests::support::program;
 
 use crate::{
     Sentence,
-    scene::{NOBODY, Scene, run},
+    scene::{NOBODY, Scene},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
     ("doctor_says_which_backend_works_and_why_others_do_not", doctor),
     ("without_rights_the_missing_capability_is_named_and_the_exit_code_is_3", without_rights),
-    ("a_key_on_an_overlay_is_told_once", overlay),
     ("a_backend_that_the_kernel_refuses_is_exit_code_3_with_the_reason", refused_backend),
     ("an_lsm_program_that_the_kernel_accepts_and_never_calls_is_refused_by_the_canary", silent_lsm),
 ];
@@ -114,57 +113,4 @@ fn silent_lsm(scene: &Scene) -> Result<()> {
         }
         None => anyhow::bail!("`bpf` is not in the LSM list, and yet lsm is said to work"),
     }
-}
-
-/// An overlay of this test's own, unmounted with it.
-struct Overlay {
-    folder: tempfile::TempDir,
-}
-
-impl Overlay {
-    fn mount() -> Result<Self> {
-        let disk = std::env::var_os("DKIMWATCH_DISK").map_or_else(std::env::temp_dir, std::path::PathBuf::from);
-        let folder = tempfile::Builder::new().prefix("dkimwatch-overlay-").tempdir_in(disk)?;
-        let overlay = Self { folder };
-        for name in ["lower/keys", "upper", "work", "merged"] {
-            std::fs::create_dir_all(overlay.folder.path().join(name))?;
-        }
-        std::fs::write(overlay.folder.path().join("lower/keys/mail.private"), "a key")?;
-        let at = |name: &str| overlay.folder.path().join(name).display().to_string();
-        let options = format!("lowerdir={},upperdir={},workdir={}", at("lower"), at("upper"), at("work"));
-        run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(at("merged")))?;
-        Ok(overlay)
-    }
-
-    fn keys(&self) -> std::path::PathBuf {
-        self.folder.path().join("merged/keys")
-    }
-}
-
-impl Drop for Overlay {
-    fn drop(&mut self) {
-        // What is still mounted keeps its folder; the test has failed already then.
-        let _ = Command::new("umount").arg(self.folder.path().join("merged")).status();
-    }
-}
-
-fn overlay(_: &Scene) -> Result<()> {
-    let overlay = Overlay::mount()?;
-    let key = overlay.keys().join("mail.private");
-    let config = format!("[keys]\ndiscover = false\npaths = [{:?}]\n", overlay.keys().display().to_string());
-    let mut command = WatchCommand::new().config(config);
-    if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {
-        command = command.backend(&backend);
-    }
-    let watch = command.start()?;
-    let lower = run(Command::new("cat").arg(&key))?;
-    // A write copies the file up; the key is then another one below, and the same one here.
-    run(Command::new("sh").args(["-c", "echo more >> \"$0\""]).arg(&key))?;
-    let upper = run(Command::new("cat").arg(&key))?;
-    let watched = watch.stop()?;
-    for reader in [lower, upper] {
-        watched.events.accesses().by(reader).one("one access by each reader")?;
-    }
-    ensure!(watched.events.accesses().len() == 3, "two readers, one writer:\n{}", watched.events.accesses());
-    Ok(())
 }

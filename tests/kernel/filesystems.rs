@@ -28,6 +28,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("another_file_of_the_keys_number_in_another_subvolume_is_silent", same_number),
     ("a_key_in_a_btrfs_snapshot_is_the_key", snapshot),
     ("a_key_read_through_an_overlay_of_its_folder_is_told_once", through_overlay),
+    ("a_key_on_an_overlay_is_told_once_before_and_after_it_is_copied_up", copied_up),
     ("a_key_removed_from_an_overlay_and_made_again_is_told_once", whiteout),
     ("a_key_on_a_file_system_mounted_after_the_start_is_seen", fresh_mount),
     ("a_key_below_a_file_system_mounted_after_the_start_stays_seen", below_mount),
@@ -149,6 +150,21 @@ fn through_overlay(scene: &Scene) -> Result<()> {
     alarms(&event)?;
     // The reader's own, and not that of whoever mounted it.
     counts(&event, "user.id", NOBODY)
+}
+
+fn copied_up(scene: &Scene) -> Result<()> {
+    let name = "a_key_on_an_overlay_is_told_once_before_and_after_it_is_copied_up";
+    let key = scene.grounds.layer("merged").join("keys/copied.private");
+    let lower = by_nobody(scene, &key)?;
+    // An open for writing copies the file up; the key is then another one below, and the same one here.
+    let writer = run(Command::new("sh").args(["-c", ": >> \"$0\""]).arg(&key))?;
+    let upper = by_nobody(scene, &key)?;
+    let events = scene.settled(name, &key)?;
+    one_by(&events, &lower)?;
+    one_by(&events, &upper)?;
+    events.by(writer).one("by the writer")?;
+    ensure!(events.len() == 3, "two readers, one writer:\n{events}");
+    Ok(())
 }
 
 fn whiteout(scene: &Scene) -> Result<()> {

@@ -75,12 +75,14 @@ impl Grounds {
         self.root.join("overlay").join(name)
     }
 
-    /// An overlay whose lower layer holds a key.
+    /// An overlay whose lower layer holds two keys.
     fn layers(&mut self) -> Result<()> {
         for name in ["lower/keys", "upper", "work", "merged"] {
             fs::create_dir_all(self.layer(name))?;
         }
-        fs::write(self.layer("lower/keys/key.private"), BYTES)?;
+        for key in ["key.private", "copied.private"] {
+            fs::write(self.layer("lower/keys").join(key), BYTES)?;
+        }
         let at = self.layer("merged");
         run(&mut overlay(&self.layer("lower"), (&self.layer("upper"), &self.layer("work")), &at))?;
         self.mounted.push(at);

@@ -7,7 +7,7 @@ mod names;
 use std::{fs, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
-use dkimwatch_tests::support::{Event, Events};
+use dkimwatch_tests::support::{Event, Events, Missing};
 
 use crate::{
     Sentence,
@@ -79,7 +79,7 @@ fn told_among(scene: &Scene, name: &'static str, events: &Events, doer: &Loot, w
             scene.limited(name, limit);
             return Ok(None);
         }
-        (true, None) => anyhow::bail!("neither told nor named\n{events}"),
+        (true, None) => return Err(Missing(format!("neither told nor named\n{events}")).into()),
         (false, _) => {}
     }
     let event = events.by(doer.pid).one("by the doer")?.clone();

@@ -132,14 +132,27 @@ impl Events {
     /// The only one.
     ///
     /// # Errors
-    /// There is none, or more than one; `what` says what was looked for.
+    /// There is none ([`Missing`]), or more than one; `what` says what was looked for.
     pub fn one(&self, what: &str) -> Result<&Event> {
         match self.0.as_slice() {
             [event] => Ok(event),
+            [] => Err(Missing(format!("no event: {what}")).into()),
             events => anyhow::bail!("{} events instead of one: {what}\n{self}", events.len()),
         }
     }
 }
+
+/// An event that did not come. Other errors are about what came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing(pub String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
 
 impl FromIterator<Event> for Events {
     fn from_iter<I: IntoIterator<Item = Event>>(events: I) -> Self {
@@ -199,8 +212,8 @@ mod tests {
         let once: Events = [event.clone()].into_iter().collect();
         let twice: Events = [event.clone(), event.clone()].into_iter().collect();
         assert_eq!(once.by(7).one("by 7").unwrap(), &event);
-        assert!(once.by(8).one("by 8").is_err());
+        assert!(once.by(8).one("by 8").unwrap_err().is::<Missing>());
         assert_eq!(twice.to_string(), "  key-opened  process.pid=7\n  key-opened  process.pid=7\n");
-        assert!(twice.one("all").is_err());
+        assert!(!twice.one("all").unwrap_err().is::<Missing>());
     }
 }

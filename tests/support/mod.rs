@@ -3,5 +3,5 @@
 mod event;
 mod watch;
 
-pub use event::{Event, Events};
+pub use event::{Event, Events, Missing};
 pub use watch::{Watch, WatchCommand, Watched, program};

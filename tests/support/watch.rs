@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Event, Events};
+use super::{Event, Events, Missing};
 
 /// How long the program may take until its hooks are proven live, and to drain when it is stopped. An emulated machine is
 /// some thirty times slower than a real one, and a busy one has others beside it.
@@ -181,7 +181,7 @@ impl Watch {
     /// Waits until an event for which `wanted` holds has been printed, and returns the first such.
     ///
     /// # Errors
-    /// None came within `patience`, or the program ended; the message tells `what` was waited for, and what was printed instead.
+    /// None came within `patience` ([`Missing`]), or the program ended; the message tells `what` was waited for, and what was printed instead.
     pub fn wait_for(&self, what: &str, patience: Duration, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
         self.wait_for_count(what, 1, patience, wanted)?
             .iter()
@@ -213,9 +213,12 @@ impl Watch {
                 return Ok(found.into_iter().collect());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if printed.ended() || left.is_zero() {
-                let why = if printed.ended() { "the program ended" } else { "time ran out" };
-                bail!("{why} before {what} ({} of {count} seen)\n{}", found.len(), printed.tail());
+            let said = |why| format!("{why} before {what} ({} of {count} seen)\n{}", found.len(), printed.tail());
+            if printed.ended() {
+                bail!(said("the program ended"));
+            }
+            if left.is_zero() {
+                return Err(Missing(said("time ran out")).into());
             }
             printed = self.output.grown.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner).0;
         }
