@@ -22,6 +22,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_signer_as_declared", as_declared),
     ("a_script_signer_as_declared", script),
     ("a_signer_with_a_library_of_the_systems_preloaded", system_library),
+    ("a_signer_that_compiles_as_it_runs", compiling),
     ("a_signer_in_a_mount_namespace_of_its_own", own_mounts),
     ("a_signer_whose_file_is_upgraded_as_dpkg_does_it", upgraded),
     ("a_signer_in_its_unit_and_nowhere_else", unit),
@@ -60,6 +61,13 @@ fn system_library(scene: &Scene) -> Result<()> {
     let mut command = by_its_user(scene.victim());
     command.arg("openat").arg(scene.key(name)).env("LD_PRELOAD", "libm.so.6");
     let loot = stolen(&mut command)?;
+    expected(scene, name, &loot, "signer/victim")
+}
+
+/// As Rspamd with LuaJIT: code in memory that is no file's.
+fn compiling(scene: &Scene) -> Result<()> {
+    let name = "a_signer_that_compiles_as_it_runs";
+    let loot = stolen(by_its_user(scene.victim()).args(["compile", "openat"]).arg(scene.key(name)))?;
     expected(scene, name, &loot, "signer/victim")
 }
 

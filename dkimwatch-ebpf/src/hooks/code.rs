@@ -17,7 +17,7 @@ use dkimwatch_common::{
 use crate::{
     emit::{self, Name},
     maps::{LIBRARIES, PROCESSES},
-    memory::{Ptr, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, number, offset, pointer, present, u32_at, u64_at},
     process, tally,
     watch::{self, Found},
 };
@@ -32,7 +32,10 @@ const MAP_ANONYMOUS: u64 = 0x20;
 fn lsm_map_code(ctx: LsmContext) -> i32 {
     let verdict: i32 = ctx.arg(4);
     if verdict == 0 {
-        tally::count(&ctx, Hook::MapCode, mapped(ctx.arg(0), ctx.arg(2), Via::Lsm));
+        // A number: until 6.19 the verifier takes the file of an LSM program for one that is always there, and leaves out what
+        // asks whether it is null.
+        let file = number(ctx.arg(0)) as Ptr;
+        tally::count(&ctx, Hook::MapCode, mapped(file, ctx.arg(2), Via::Lsm));
     }
     verdict
 }

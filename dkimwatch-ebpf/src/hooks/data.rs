@@ -37,14 +37,18 @@ fn fentry_file_permission(ctx: FEntryContext) -> i32 {
 #[fentry(function = "security_mmap_file")]
 fn fentry_mmap_file(ctx: FEntryContext) -> i32 {
     const PROT_WRITE: u64 = 2;
-    let (prot, flags): (u64, u64) = (ctx.arg(1), ctx.arg(2));
+    let (file, prot, flags): (Ptr, u64, u64) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    // Before anything of it is read, see `Typed`.
+    if file.is_null() {
+        return 0;
+    }
     // A mapping that is neither to be read nor to be written is no access; if that changes, its page faults are.
     if prot == 0 {
         return 0;
     }
     let deed = if prot & PROT_WRITE != 0 && is_shared(flags) { Deed::Write } else { Deed::Map };
     let hook = Hook::MmapFile;
-    tally::count(&ctx, hook, reached_by(ctx.arg(0), deed, hook));
+    tally::count(&ctx, hook, reached_by(file, deed, hook));
     0
 }
 

@@ -36,7 +36,11 @@ fn main() -> ExitCode {
 type Road = (&'static str, fn(&[OsString]) -> Result<()>);
 
 fn run() -> Result<()> {
-    let mut arguments = env::args_os().skip(1);
+    take(env::args_os().skip(1))
+}
+
+/// Takes the road that the first argument names.
+fn take(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let wanted = arguments.next().context("which road?")?;
     let arguments: Vec<OsString> = arguments.collect();
     let roads = [

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::{Road, argument, raw};
 
-pub(crate) const ROADS: &[Road] = &[("none", |_| Ok(())), ("load", load), ("trace", trace)];
+pub(crate) const ROADS: &[Road] = &[("none", |_| Ok(())), ("load", load), ("trace", trace), ("compile", compile)];
 
 /// Loads a library, which takes it from there: `load LIBRARY`.
 fn load(arguments: &[OsString]) -> Result<()> {
@@ -15,6 +15,17 @@ fn load(arguments: &[OsString]) -> Result<()> {
     let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
     ensure!(!library.is_null(), "dlopen");
     bail!("the library did nothing")
+}
+
+/// Makes room for code that it writes itself, as a compiler at run time does, and goes on: `compile ROAD ARGUMENT…`.
+fn compile(arguments: &[OsString]) -> Result<()> {
+    const PAGE: usize = 4096;
+    let access = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    // SAFETY: a new mapping, which nothing points to.
+    let code =
+        unsafe { libc::mmap(std::ptr::null_mut(), PAGE, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    ensure!(code != libc::MAP_FAILED, "mmap");
+    crate::take(arguments.iter().cloned())
 }
 
 /// Runs a program to its end, as its tracer (ptrace(2)): `trace PROGRAM ARGUMENT…`.

@@ -96,13 +96,24 @@ pub(super) fn run(
                 TOO_LONG => format!("not done after {}", command::seconds(LIMIT)),
                 status => format!("exit status: {status}"),
             };
-            judge(finished.status == 0, &end, &text)
+            match (judge(finished.status == 0, &end, &text), complaint(&finished.console)) {
+                (Verdict::Passed(counts), Some(complaint)) => {
+                    Verdict::Failed(Counts { failed: 1, ..counts }, format!("the kernel complained: {complaint}"))
+                }
+                (verdict, _) => verdict,
+            }
         }
         Err(error) => {
             let _ = writeln!(&mut &*log, "{error:#}");
             Verdict::Failed(Counts::default(), error.to_string().lines().next().unwrap_or_default().to_owned())
         }
     }
+}
+
+/// What a kernel says of itself that is not well, whatever the tests found: a program of ours may have led it there.
+fn complaint(console: &str) -> Option<&str> {
+    const SIGNS: [&str; 6] = ["BUG: ", "WARNING: ", "Oops: ", "general protection fault", "INFO: task ", "RCU: "];
+    console.lines().find(|line| SIGNS.iter().any(|sign| line.contains(sign)))
 }
 
 /// A guest's output, for the log and for reading.
@@ -120,5 +131,18 @@ impl io::Write for Tee<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_complains_is_heard() {
+        let usual = "[  252.6] device-mapper: table: 253:0: linear: Device lookup failed (-EBUSY)\n[  488.9] reboot: Power down";
+        assert_eq!(complaint(usual), None);
+        let oops = format!("{usual}\n[   70.5] BUG: kernel NULL pointer dereference, address: 000000000000000c\n");
+        assert_eq!(complaint(&oops), Some("[   70.5] BUG: kernel NULL pointer dereference, address: 000000000000000c"));
     }
 }

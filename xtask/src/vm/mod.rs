@@ -259,7 +259,7 @@ impl Boot {
         qemu.arg("-kernel").arg(&self.kernel.image).arg("-initrd").arg(place("initramfs"));
         // Without random addresses: what the emulator has translated for one process, it can use for the next, which makes a
         // process start in a third of the time.
-        let mut line = "console=ttyS0 quiet panic=-1 rdinit=/init norandmaps".to_owned();
+        let mut line = "console=ttyS0 quiet panic=-1 oops=panic rdinit=/init norandmaps".to_owned();
         for word in &self.append {
             line.push(' ');
             line.push_str(word);
