@@ -131,6 +131,8 @@ pub mod programs {
     pub const CTIME_SET: &str = "inode_set_ctime_to_ts";
     /// `tp_btf/ctime_ns_xchg`: an inode changed.
     pub const CTIME_EXCHANGED: &str = "ctime_ns_xchg";
+    /// `tp_btf/ctime_xchg_skip`: an inode changed again.
+    pub const CTIME_KEPT: &str = "ctime_xchg_skip";
     /// `raw_tp/ext4_mark_inode_dirty`: an inode changed.
     pub const EXT4_DIRTY: &str = "ext4_mark_inode_dirty";
     /// `tracepoint/syscalls/sys_exit_*` of the calls that change a file: one program, attached to each.
@@ -237,6 +239,7 @@ pub mod programs {
         IO_URING_COMPLETE,
         CTIME_SET,
         CTIME_EXCHANGED,
+        CTIME_KEPT,
         EXT4_DIRTY,
         SYS_EXIT_CHANGE,
         SYS_EXIT_MOUNT,

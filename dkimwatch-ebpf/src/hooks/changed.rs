@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// `inode_set_ctime_to_ts(struct inode *inode, struct timespec64 *ctime)`, 6.13 and later: every change sets the change time,
-/// in this way or the next.
+/// in this way or one of the next two.
 #[btf_tracepoint(function = "inode_set_ctime_to_ts")]
 fn inode_set_ctime_to_ts(ctx: BtfTracePointContext) -> i32 {
     tally::count(&ctx, Hook::InodeDirty, changed::<Typed, true>(ctx.arg(0)));
@@ -45,7 +45,15 @@ fn ctime_ns_xchg(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `ext4_mark_inode_dirty(struct inode *inode, unsigned long IP)`: for kernels without the two above. A raw tracepoint, as
+/// `ctime_xchg_skip(struct inode *inode, struct timespec64 *ctime)`, 6.13 and later: there, a change that comes so soon after
+/// another, of a file whose time nobody asked for in between, that the time stands.
+#[btf_tracepoint(function = "ctime_xchg_skip")]
+fn ctime_xchg_skip(ctx: BtfTracePointContext) -> i32 {
+    tally::count(&ctx, Hook::InodeDirty, changed::<Typed, true>(ctx.arg(0)));
+    0
+}
+
+/// `ext4_mark_inode_dirty(struct inode *inode, unsigned long IP)`: for kernels without the three above. A raw tracepoint, as
 /// ext4 can be a module, whose types the kernel's own BTF does not have.
 #[raw_tracepoint(tracepoint = "ext4_mark_inode_dirty")]
 fn ext4_mark_inode_dirty(ctx: RawTracePointContext) -> i32 {

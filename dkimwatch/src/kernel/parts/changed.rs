@@ -74,6 +74,8 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
                         .and(&[ATTRIBUTES, XATTR, ACL, FLAGS]),
                     Part::new(programs::CTIME_EXCHANGED, HOOK, Attach::BtfTracepoint("ctime_ns_xchg"), NAMES)
                         .and(&[ATTRIBUTES, XATTR, ACL, FLAGS]),
+                    Part::new(programs::CTIME_KEPT, HOOK, Attach::BtfTracepoint("ctime_xchg_skip"), NAMES)
+                        .and(&[ATTRIBUTES, XATTR, ACL, FLAGS]),
                     Part::new(programs::EXT4_DIRTY, HOOK, Attach::RawTracepoint("ext4_mark_inode_dirty"), NAMES)
                         .and(&[ATTRIBUTES])
                         .instead_of(programs::CTIME_EXCHANGED),
