@@ -2,10 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::{
-        fd::AsRawFd as _,
-        unix::fs::{FileTypeExt as _, MetadataExt as _},
-    },
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -15,15 +12,20 @@ use dkimwatch_tests::support::{Event, Events};
 
 use crate::{
     Sentence,
+    grounds::{self, Stack},
     loot::{Loot, names, stolen, thief},
-    scene::{BYTES, Scene, alarms, is, run},
+    scene::{BYTES, Scene, alarms, is, resolved, run},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
     ("the_disk_that_holds_the_key_is_read_by_a_node_of_ones_own", disk),
     ("a_loop_device_that_holds_a_key_is_read", loop_device),
     ("the_image_behind_a_loop_device_is_read", image),
-    ("a_mapping_made_of_a_device_with_a_key_is_read", mapping),
+    ("the_mapping_that_holds_a_key_is_read", mapping),
+    ("the_partition_that_holds_a_key_is_read", partition),
+    ("the_whole_disk_of_a_partition_that_holds_a_key_is_read", whole_disk),
+    ("the_physical_memory_is_read_by_a_node_of_ones_own", physical_memory),
+    ("the_kernels_memory_is_read", kernel_memory),
     ("a_device_that_holds_a_key_is_opened_by_a_tool_for_devices", tool),
 ];
 
@@ -43,12 +45,10 @@ fn blamed(scene: &Scene, name: &str, loot: &Loot) -> Result<Event> {
     Ok(event)
 }
 
-/// A node of a device, wherever we like and under no telling name.
+/// A node of a device in the sentence's folder.
 fn node(scene: &Scene, name: &str, device: u64) -> Result<PathBuf> {
     let node = scene.folder(name).join("innocent");
-    let (major, minor) = (rustix::fs::major(device).to_string(), rustix::fs::minor(device).to_string());
-    run(Command::new("mknod").arg(&node).args(["b", &major, &minor]))?;
-    ensure!(fs::metadata(&node)?.file_type().is_block_device(), "no block device");
+    grounds::node(&node, device)?;
     Ok(node)
 }
 
@@ -131,45 +131,67 @@ fn image(scene: &Scene) -> Result<()> {
     is(&blamed(scene, name, &loot)?, "file.path", &image.display().to_string())
 }
 
-/// A mapping that is taken away again.
-struct Mapping(&'static str);
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        let _ = Command::new("dmsetup").args(["remove", self.0]).stderr(Stdio::null()).status();
-    }
-}
-
-fn mapping(scene: &Scene) -> Result<()> {
-    const MAPPING: &str = "dkimwatch-test";
-    let name = "a_mapping_made_of_a_device_with_a_key_is_read";
-    let (device, offset) = on_loop(scene)?;
-    let numbers = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let _ = Command::new("modprobe").arg("dm-mod").stderr(Stdio::null()).status();
-    let sectors = fs::read_to_string(format!("/sys/dev/block/{numbers}/size"))?;
-    let table = format!("0 {} linear {numbers} 0", sectors.trim());
-    let mut create = Command::new("dmsetup");
-    create.args(["create", MAPPING, "--noudevsync", "--readonly", "--table", &table]);
-    let made = create.output();
-    let made = match made {
-        Ok(made) => made,
-        Err(error) => {
-            scene.absent(name, format!("no dmsetup: {error}"));
+/// Reads a key on the uppermost of several devices from one of them.
+fn of_stack(scene: &Scene, name: &'static str, which: impl Fn(&Stack) -> Option<(u64, u64)>) -> Result<()> {
+    let stack = match &scene.grounds.stack {
+        Ok(stack) => stack,
+        Err(why) => {
+            scene.absent(name, why.clone());
             return Ok(());
         }
     };
-    if !made.status.success() {
-        // Of two who mount a device, or map it, the second is refused by some kernels.
-        scene.absent(name, format!("no mapping: {}", String::from_utf8_lossy(&made.stderr).trim().replace('\n', "; ")));
+    let Some((device, begins)) = which(stack) else {
+        scene.absent(name, "this kernel has no device mapper");
+        return Ok(());
+    };
+    let key = scene.grounds.at("stack").join("keys/key.private");
+    let loot = raw(scene, &node(scene, name, device)?, begins + place(&key)?)?;
+    is(&blamed(scene, name, &loot)?, "dkimwatch.key.path", &key.display().to_string())
+}
+
+fn whole_disk(scene: &Scene) -> Result<()> {
+    of_stack(scene, "the_whole_disk_of_a_partition_that_holds_a_key_is_read", |stack| Some((stack.disk, stack.begins)))
+}
+
+fn partition(scene: &Scene) -> Result<()> {
+    of_stack(scene, "the_partition_that_holds_a_key_is_read", |stack| Some((stack.partition, 0)))
+}
+
+fn mapping(scene: &Scene) -> Result<()> {
+    of_stack(scene, "the_mapping_that_holds_a_key_is_read", |stack| Some((stack.mapping?, 0)))
+}
+
+/// The first bytes of a file that shows the memory of the machine. What lies where in it is the kernel's business; a key's
+/// bytes are there.
+fn of_machine(scene: &Scene, name: &'static str, file: &Path, begins_with: &[u8]) -> Result<()> {
+    let mut command = Command::new("head");
+    let child = command.args(["-c", "16"]).arg(file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let pid = child.id();
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        scene.absent(name, format!("not to be read here: {why}"));
         return Ok(());
     }
-    let _mapping = Mapping(MAPPING);
-    let info = Command::new("dmsetup").args(["info", "-c", "--noheadings", "-o", "major,minor", MAPPING]).output()?;
-    let info = String::from_utf8(info.stdout)?;
-    let (major, minor) = info.trim().split_once(':').context("its number")?;
-    let node = node(scene, name, rustix::fs::makedev(major.parse()?, minor.parse()?))?;
-    let loot = raw(scene, &node, offset)?;
-    blamed(scene, name, &loot).map(drop)
+    ensure!(output.stdout.len() == 16 && output.stdout.starts_with(begins_with), "{:?}", output.stdout);
+    let event = opened(scene, name, pid)?.one("by the reader")?.clone();
+    is(&event, "event.action", "device-opened")?;
+    is(&event, "dkimwatch.deed", "memory-device")?;
+    is(&event, "process.executable", &resolved("head")?)?;
+    is(&event, "file.path", &file.display().to_string())?;
+    alarms(&event)
+}
+
+fn physical_memory(scene: &Scene) -> Result<()> {
+    let name = "the_physical_memory_is_read_by_a_node_of_ones_own";
+    let node = scene.folder(name).join("innocent");
+    // `mem(4)`.
+    run(Command::new("mknod").arg(&node).args(["c", "1", "1"]))?;
+    of_machine(scene, name, &node, &[])
+}
+
+fn kernel_memory(scene: &Scene) -> Result<()> {
+    of_machine(scene, "the_kernels_memory_is_read", Path::new("/proc/kcore"), b"\x7fELF")
 }
 
 fn tool(scene: &Scene) -> Result<()> {

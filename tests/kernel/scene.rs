@@ -236,11 +236,8 @@ impl Scene {
             let open = |signer: &mut Signer| {
                 if pid == own { fs::read(&sentinel).map(drop).map_err(Into::into) } else { signer.read(&sentinel) }
             };
-            let opened = |event: &Event| {
-                event.pid() == Some(pid)
-                    && event.action() == "key-opened"
-                    && event.text("dkimwatch.key.path").is_some_and(|path| Path::new(path) == sentinel)
-            };
+            let opened =
+                |event: &Event| event.pid() == Some(pid) && event.action() == "key-opened" && event.is_about(&sentinel);
             let count = self.watch.events_where(opened).len() + 1;
             open(&mut signer)?;
             let told = self.watch.wait_for_count("the sentinel", count, SHORT_PATIENCE, opened);
@@ -252,11 +249,7 @@ impl Scene {
                 self.watch.wait_for_count("the sentinel", count, PATIENCE, opened)?;
             }
         }
-        Ok(self.watch.events_where(|event| {
-            event.is_access()
-                && !is_staging(event)
-                && event.text("dkimwatch.key.path").is_some_and(|key| Path::new(key).starts_with(path))
-        }))
+        Ok(self.watch.events_where(|event| event.is_access() && !is_staging(event) && event.is_about(path)))
     }
 
     /// Exactly one access to the sentence's key.
@@ -283,7 +276,7 @@ impl Scene {
 
 /// Calls passed a program by.
 pub(crate) fn passed_by(event: &Event) -> bool {
-    event.text("dkimwatch.lost.why") == Some("passed-by")
+    event.action() == "events-lost" && event.text("dkimwatch.lost.why") == Some("passed-by")
 }
 
 /// Something was lost that may not be: refused attempts may, for which there is a ring of their own; and a kernel that

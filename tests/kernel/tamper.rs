@@ -28,6 +28,9 @@ struct Told {
     limits: &'static [&'static str],
 }
 
+/// What was done to a key is told by its effect.
+const KIND: &str = "tamper-kind";
+
 /// A backend that sees an inode change and not how names it so.
 const CHANGED: &str = "changed";
 
@@ -62,6 +65,11 @@ fn is_absent(error: &anyhow::Error) -> bool {
     .any(|sign| said.contains(sign))
 }
 
+/// The limit, of these, by which a deed may go untold here.
+fn excuse(scene: &Scene, limits: &[&'static str]) -> Option<&'static str> {
+    limits.iter().copied().find(|id| scene.unseen(id))
+}
+
 /// The one event about this doer; `None` where a limit is named instead. What the sentence itself does (`std::process::id()`)
 /// is told too, and nobody else's doing.
 fn told(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told) -> Result<Option<Event>> {
@@ -73,13 +81,12 @@ fn told_among(scene: &Scene, name: &'static str, events: &Events, doer: &Loot, w
     let strangers = events.only(|event| ![Some(doer.pid), Some(std::process::id())].contains(&event.pid()));
     let strangers = strangers.only(|event| event.verdict() != "expected");
     ensure!(strangers.is_empty(), "somebody else:\n{strangers}");
-    let limit = wanted.limits.iter().copied().find(|id| scene.unseen(id));
-    match (events.by(doer.pid).is_empty(), limit) {
+    match (events.by(doer.pid).is_empty(), excuse(scene, wanted.limits)) {
         (true, Some(limit)) => {
             scene.limited(name, limit);
             return Ok(None);
         }
-        (true, None) => return Err(Missing(format!("neither told nor named\n{events}")).into()),
+        (true, _) => return Err(Missing(format!("neither told nor named\n{events}")).into()),
         (false, _) => {}
     }
     let event = events.by(doer.pid).one("by the doer")?.clone();
@@ -92,13 +99,9 @@ fn told_among(scene: &Scene, name: &'static str, events: &Events, doer: &Loot, w
     is(&event, "process.executable", &scene.thief().display().to_string())?;
     if event.text("dkimwatch.deed") == Some(CHANGED) && wanted.deed != CHANGED {
         ensure!(scene.backend() == "tracepoint", "this backend knows what was done\n{event}");
-        return match limit {
-            Some(limit) => {
-                scene.limited(name, limit);
-                Ok(None)
-            }
-            None => anyhow::bail!("how it changed is not told, and no limit named\n{event}"),
-        };
+        ensure!(scene.unseen(KIND), "how it changed is not told, and no limit named\n{event}");
+        scene.limited(name, KIND);
+        return Ok(None);
     }
     is(&event, "event.action", wanted.action)?;
     is(&event, "dkimwatch.deed", wanted.deed)?;
@@ -109,7 +112,7 @@ fn told_among(scene: &Scene, name: &'static str, events: &Events, doer: &Loot, w
 /// The one event about nobody's attempt.
 fn told_in_vain(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told, errno: &str) -> Result<()> {
     let events = scene.settled(name, &scene.folder(name))?;
-    if let (true, Some(limit)) = (events.by(doer.pid).is_empty(), wanted.limits.iter().find(|id| scene.unseen(id))) {
+    if let (true, Some(limit)) = (events.by(doer.pid).is_empty(), excuse(scene, wanted.limits)) {
         scene.limited(name, limit);
         return Ok(());
     }

@@ -1,13 +1,26 @@
 //! The lines that `watch --format ecs` prints, as a test asks about them.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 /// One line: an ECS object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event(Value);
+pub struct Event(Arc<Line>);
+
+/// What is asked of every event, again and again, is taken out once.
+#[derive(Debug, PartialEq)]
+struct Line {
+    value: Value,
+    action: String,
+    pid: Option<u32>,
+    key: Option<PathBuf>,
+}
 
 impl Event {
     /// Reads one line.
@@ -17,13 +30,17 @@ impl Event {
     pub fn parse(line: &str) -> Result<Self> {
         let value: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
         anyhow::ensure!(value.is_object(), "not a JSON object: {line}");
-        Ok(Self(value))
+        let text = |name| field(&value, name).and_then(Value::as_str);
+        let action = text("event.action").unwrap_or_default().to_owned();
+        let pid = field(&value, "process.pid").and_then(number).and_then(|pid| pid.try_into().ok());
+        let key = text("dkimwatch.key.path").map(PathBuf::from);
+        Ok(Self(Arc::new(Line { value, action, pid, key })))
     }
 
     /// The value of an ECS field by its dotted name, for instance `process.real_user.id`.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Value> {
-        name.split('.').try_fold(&self.0, |value, part| value.get(part))
+        field(&self.0.value, name)
     }
 
     /// A field that ECS types as `keyword`; `None` when absent or not a string.
@@ -35,14 +52,13 @@ impl Event {
     /// A number: given as one, or as ECS gives ids, a string of digits.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
-        let value = self.field(name)?;
-        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+        self.field(name).and_then(number)
     }
 
     /// `event.action`, or nothing.
     #[must_use]
     pub fn action(&self) -> &str {
-        self.text("event.action").unwrap_or_default()
+        &self.0.action
     }
 
     /// `dkimwatch.verdict`, or nothing.
@@ -54,7 +70,13 @@ impl Event {
     /// `process.pid`: the process (not the thread), in the initial pid namespace.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.number("process.pid")?.try_into().ok()
+        self.0.pid
+    }
+
+    /// Whether `dkimwatch.key.path` is this path, or below it.
+    #[must_use]
+    pub fn is_about(&self, path: &Path) -> bool {
+        self.0.key.as_ref().is_some_and(|key| key.starts_with(path))
     }
 
     /// Somebody reached, or tried to reach, a key: every action whose name starts with `key-`, and those around the file.
@@ -73,8 +95,16 @@ impl Event {
 /// The line, as one would read it in the log.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.value.fmt(f)
     }
+}
+
+fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    name.split('.').try_fold(value, |value, part| value.get(part))
+}
+
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Events in the order they were printed. Displays as one short line each, for a failing test's message.

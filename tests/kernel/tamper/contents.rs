@@ -44,19 +44,16 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_truncation_that_is_refused", truncation_refused),
 ];
 
-const LIMITS: &[&str] = &["tamper-attributes", "tamper-kind"];
+const LIMITS: &[&str] = &["tamper-attributes"];
 const SIZE: Told = Told { action: "key-modified", deed: "size", limits: LIMITS };
-const WRITTEN: Told = Told {
-    action: "key-modified",
-    deed: "write",
-    limits: &["inherited-descriptor", "data-without-open", "tamper-kind"],
-};
+const WRITTEN: Told =
+    Told { action: "key-modified", deed: "write", limits: &["inherited-descriptor", "data-without-open"] };
 const MODE: Told = Told { action: "key-permissions-changed", deed: "mode", limits: LIMITS };
 const OWNER: Told = Told { action: "key-permissions-changed", deed: "owner", limits: LIMITS };
 const TIMES: Told = Told { action: "key-attributes-changed", deed: "times", limits: LIMITS };
-const XATTR: Told = Told { action: "key-attributes-changed", deed: "xattr", limits: &["tamper-xattr", "tamper-kind"] };
-const ACL: Told = Told { action: "key-permissions-changed", deed: "acl", limits: &["tamper-acl", "tamper-kind"] };
-const FLAGS: Told = Told { action: "key-attributes-changed", deed: "flags", limits: &["inode-flags", "tamper-kind"] };
+const XATTR: Told = Told { action: "key-attributes-changed", deed: "xattr", limits: &["tamper-xattr"] };
+const ACL: Told = Told { action: "key-permissions-changed", deed: "acl", limits: &["tamper-acl"] };
+const FLAGS: Told = Told { action: "key-attributes-changed", deed: "flags", limits: &["inode-flags"] };
 
 /// What was, and what is.
 fn changed(event: &Event, what: &str, before: &str, after: &str) -> Result<()> {

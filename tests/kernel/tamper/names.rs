@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, ensure};
 use dkimwatch_tests::support::Event;
 
-use super::{Told, about, act, is_absent, other_path, told, told_in_vain, try_in_vain};
+use super::{KIND, Told, about, act, is_absent, other_path, told, told_in_vain, try_in_vain};
 use crate::{
     Sentence,
     scene::{BYTES, Scene, counts, is, run},
@@ -43,7 +43,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_key_that_sed_edits_in_place", by_sed),
 ];
 
-const LIMITS: &[&str] = &["tamper-names", "tamper-kind"];
+const LIMITS: &[&str] = &["tamper-names"];
 const DELETED: Told = Told { action: "key-deleted", deed: "unlink", limits: LIMITS };
 const RENAMED: Told = Told { action: "key-renamed", deed: "rename", limits: LIMITS };
 const REPLACED: Told = Told { action: "key-replaced", deed: "replace", limits: LIMITS };
@@ -265,8 +265,8 @@ fn ring_linked(scene: &Scene) -> Result<()> {
 
 /// Since 7.0 a request has no path any more when its worker begins it, and an inode that changes says what name it had.
 fn other_path_or_limit(scene: &Scene, name: &'static str, event: &Event, path: &Path) -> Result<()> {
-    if event.field("dkimwatch.other_path").is_none() && scene.unseen("tamper-kind") {
-        scene.limited(name, "tamper-kind");
+    if event.field("dkimwatch.other_path").is_none() && scene.unseen(KIND) {
+        scene.limited(name, KIND);
         return Ok(());
     }
     other_path(event, path)
