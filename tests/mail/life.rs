@@ -12,6 +12,7 @@ use crate::{
     opendkim::{self, Told},
     root::{Account, KEPT},
     rspamd, strangers,
+    witness::Witness,
 };
 
 /// What all this is about: so many messages are signed.
@@ -107,7 +108,8 @@ fn the_life_of_rspamd_is_no_alert() -> Result<()> {
         after_rotation: "kill -USR1 $(cat /run/rspamd/rspamd.pid)",
         make_key: rspamd::make_key,
         notices_a_new_key: true,
-        // The start, the new key, the restart; the workers of a reload may come when there is nothing left to sign.
+        // The start, the new key, the restart; the workers of a reload may come when there is nothing left to sign. (The
+        // witness is more exact.)
         opens: 3,
     };
     live(&lab, &signer)
@@ -164,6 +166,7 @@ fn live(lab: &Lab, signer: &Signer) -> Result<()> {
         "[[maintenance]]\nname = \"rotation\"\nexecutable = {}\nusers = [\"0\"]\n",
         lab::toml(&rotation)?
     ))?;
+    let witness = Witness::of(&lab.root().at(lab.keys))?;
     let by_signer = |messages: &[_]| ensure_signed(messages, &[signer.selector]);
 
     (signer.start)(lab)?;
@@ -188,8 +191,12 @@ fn live(lab: &Lab, signer: &Signer) -> Result<()> {
     ensure!(silent.is_empty(), "alerts:\n{silent}");
     // It was awake all the while.
     let stranger = strangers::cat_by_root(lab, &lab.key(signer.key))?;
+    let opens = witness.end()?;
     let watched = watch.stop()?;
     ensure_nothing_lost(&watched)?;
+    let by_stranger = (stranger.pid, signer.key.to_owned());
+    ensure!(opens.contains_key(&by_stranger), "the witness has not seen the stranger: {opens:?}");
+    Witness::ensure_told(&opens, signer.key, &watched.events)?;
     strangers::ensure_one_alert_each(&watched.events, [&stranger])?;
     let expected = watched.events.only(|event| event.is_access() && event.verdict() == "expected");
     ensure!(expected.len() >= signer.opens, "{} opens by the signer, fewer than {}", expected.len(), signer.opens);

@@ -17,6 +17,7 @@ mod rspamd;
 mod smtp;
 mod strangers;
 mod syslog;
+mod witness;
 
 use std::{os::unix::fs::MetadataExt as _, time::Duration};
 

@@ -24,7 +24,7 @@ const NOBODY: u32 = 65534;
 pub(crate) struct Stranger {
     /// For messages.
     what: &'static str,
-    pid: u32,
+    pub(crate) pid: u32,
     uid: u32,
     /// End of its executable's path, long enough to tell the mail root from the host.
     executable: String,

@@ -57,6 +57,9 @@ enum How {
 /// The test program of the kernel sentences.
 const KERNEL: &str = "kernel";
 
+/// The test program of the mail flows.
+const MAIL: &str = "mail";
+
 /// How long one program may take here.
 const LIMIT_HERE: Duration = Duration::from_secs(900);
 
@@ -78,7 +81,7 @@ pub(super) fn all() -> Vec<Check> {
                 How::Here { target: KERNEL, backend: "tracepoint", needs: &[Need::FileSystems] },
             )
         },
-        check("mail", How::Here { target: "mail", backend: "auto", needs: &[Need::Mail] }),
+        check("mail", How::Here { target: MAIL, backend: "auto", needs: &[Need::Mail] }),
     ];
     // A kernel that lacks what was taken for granted is named before its sentences fail.
     checks.extend(
@@ -123,6 +126,11 @@ impl Check {
     /// Whether it runs in a guest, beside others.
     pub(super) fn is_guest(&self) -> bool {
         matches!(self.how, How::Guest { .. } | How::Contract { .. })
+    }
+
+    /// Whether it leaves the processors to others for most of its time: mail is on its way.
+    pub(super) fn mostly_waits(&self) -> bool {
+        matches!(self.how, How::Here { target: MAIL, .. })
     }
 
     /// Runs it; everything it prints goes to `log`.

@@ -126,27 +126,29 @@ fn logs() -> PathBuf {
     workspace::target().join("test-logs")
 }
 
-/// One after the other on this machine; then the guests, some at a time.
+/// One after the other on this machine; then the guests, some at a time, and beside them what mostly waits.
 fn run_all(selected: &[Check], ground: &Ground) -> Vec<(String, Verdict)> {
-    let (guests, here): (Vec<_>, Vec<_>) = selected.iter().partition(|check| check.is_guest());
-    let mut results: Vec<_> = here.into_iter().map(|check| (check.name.clone(), run_one(check, ground))).collect();
-    let queue = Mutex::new(guests.iter());
-    let done = Mutex::new(Vec::new());
+    let (beside, here): (Vec<_>, Vec<_>) = selected.iter().partition(|check| check.is_guest() || check.mostly_waits());
+    let (guests, waiting): (Vec<_>, Vec<_>) = beside.into_iter().partition(|check| check.is_guest());
+    let done: Mutex<Vec<_>> =
+        Mutex::new(here.into_iter().map(|check| (check.name.clone(), run_one(check, ground))).collect());
+    let (guests, waiting) = (Mutex::new(guests.iter()), Mutex::new(waiting.iter()));
+    let work_off = |queue: &Mutex<std::slice::Iter<&Check>>| {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(check) = next else { return };
+            let verdict = run_one(check, ground);
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((check.name.clone(), verdict));
+        }
+    };
     thread::scope(|scope| {
+        scope.spawn(|| work_off(&waiting));
         for _ in 0..GUESTS_AT_ONCE {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(check) = next else { return };
-                    let verdict = run_one(check, ground);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((check.name.clone(), verdict));
-                }
-            });
+            scope.spawn(|| work_off(&guests));
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|(name, _)| guests.iter().position(|check| check.name == *name));
-    results.append(&mut done);
+    let mut results = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(name, _)| selected.iter().position(|check| check.name == *name));
     results
 }
 
