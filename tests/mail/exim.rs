@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    host::{MailHost, Mounts},
     lab::{DOMAIN, Lab},
     root::{Account, MailRoot, Stack},
-    smtp::{SINK_DOMAIN, SINK_PORT, Sink},
+    smtp::{SINK_DOMAIN, SINK_PORT},
 };
 
 /// Where its keys are, in the mail root.
@@ -57,16 +56,7 @@ pub(crate) fn boot() -> Result<Lab> {
     for left in ["input", "msglog", "db"] {
         root.empty_folder(&format!("/var/spool/exim4/{left}"), signer, 0o750)?;
     }
-    let host = MailHost::boot(root, Mounts::Own)?;
-    let lab = Lab {
-        sink: Sink::in_host(&host)?,
-        host,
-        signer,
-        program: PROGRAM,
-        script: None,
-        keys: KEYS,
-        group: signer.gid,
-    };
+    let lab = Lab::of(root, signer, PROGRAM, KEYS)?;
     make_key(&lab, &lab.key(KEY))?;
     Ok(lab)
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Watch, WatchCommand};
 
 use crate::{
-    host::MailHost,
+    host::{MailHost, Mounts},
     root::{Account, MailRoot},
     smtp::{Message, Sink, submit},
 };
@@ -37,6 +37,13 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
+    /// Boots the host of a signer that is a program of its own.
+    pub(crate) fn of(root: MailRoot, signer: Account, program: &'static str, keys: &'static str) -> Result<Self> {
+        let host = MailHost::boot(root, Mounts::Own)?;
+        let sink = Sink::in_host(&host)?;
+        Ok(Self { sink, host, signer, program, script: None, keys, group: signer.gid })
+    }
+
     /// The mail root.
     pub(crate) fn root(&self) -> &MailRoot {
         self.host.root()

@@ -48,29 +48,19 @@ struct Signer {
 #[test]
 fn the_life_of_opendkim_is_no_alert() -> Result<()> {
     let lab = opendkim::boot(Told::ByTable(&["sel1"]))?;
-    as_its_package_has_it(&lab)?;
-    let signer = Signer {
-        selector: "sel1",
-        key: "sel1.private",
-        start: opendkim::start,
-        start_signer: opendkim::start_signer,
-        stop: opendkim::stop,
-        reload: opendkim::reload,
-        after_rotation: "kill -USR1 $(cat /run/opendkim.pid)",
-        make_key: |lab, path| {
-            opendkim::make_key(lab, "/root", "sel1")?;
-            lab.host.run("mv", &["/root/sel1.private", path]).map(drop)
-        },
-        notices_a_new_key: true,
-        opens: MESSAGES,
-    };
-    live(&lab, &signer)
+    live_as_opendkim(&lab, true, MESSAGES)
 }
 
 #[test]
 fn the_life_of_opendkim_with_one_key_file_is_no_alert() -> Result<()> {
     let lab = opendkim::boot(Told::ByFile("sel1"))?;
-    as_its_package_has_it(&lab)?;
+    // At each start and after each reload.
+    live_as_opendkim(&lab, false, 4)
+}
+
+fn live_as_opendkim(lab: &Lab, notices_a_new_key: bool, opens: usize) -> Result<()> {
+    // Debian's opendkim gives the folder to its user whenever it is installed.
+    lab.root().give(opendkim::KEYS, lab.signer, 0o700)?;
     let signer = Signer {
         selector: "sel1",
         key: "sel1.private",
@@ -83,16 +73,10 @@ fn the_life_of_opendkim_with_one_key_file_is_no_alert() -> Result<()> {
             opendkim::make_key(lab, "/root", "sel1")?;
             lab.host.run("mv", &["/root/sel1.private", path]).map(drop)
         },
-        notices_a_new_key: false,
-        // At each start and after each reload.
-        opens: 4,
+        notices_a_new_key,
+        opens,
     };
-    live(&lab, &signer)
-}
-
-/// Debian's opendkim gives the folder to its user whenever it is installed.
-fn as_its_package_has_it(lab: &Lab) -> Result<()> {
-    lab.root().give(opendkim::KEYS, lab.signer, 0o700)
+    live(lab, &signer)
 }
 
 #[test]

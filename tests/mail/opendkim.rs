@@ -5,11 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    host::{MailHost, Mounts},
     lab::{DOMAIN, Lab},
     postfix,
     root::{Account, MailRoot, Stack},
-    smtp::Sink,
 };
 
 /// Where its keys are, in the mail root.
@@ -35,16 +33,7 @@ pub(crate) fn boot(told: Told<'_>) -> Result<Lab> {
     let signer = root.account("opendkim")?;
     root.empty_folder(KEYS, Account { uid: 0, ..signer }, 0o750)?;
     configure(&root, told)?;
-    let host = MailHost::boot(root, Mounts::Own)?;
-    let lab = Lab {
-        sink: Sink::in_host(&host)?,
-        host,
-        signer,
-        program: PROGRAM,
-        script: None,
-        keys: KEYS,
-        group: signer.gid,
-    };
+    let lab = Lab::of(root, signer, PROGRAM, KEYS)?;
     match told {
         Told::ByTable(selectors) => selectors.iter().try_for_each(|selector| make_key(&lab, KEYS, selector))?,
         Told::ByFile(selector) => make_key(&lab, KEYS, selector)?,

@@ -5,11 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::{
-    host::{MailHost, Mounts},
     lab::{DOMAIN, Lab},
     postfix,
     root::{Account, MailRoot, Stack},
-    smtp::Sink,
 };
 
 /// Where its keys are, in the mail root.
@@ -46,16 +44,7 @@ pub(crate) fn boot() -> Result<Lab> {
     for module in ["rbl", "spf", "dmarc", "arc", "surbl", "mx_check", "asn", "fuzzy_check", "phishing", "bayes"] {
         root.write(&format!("/etc/rspamd/local.d/{module}.conf"), "enabled = false;\n")?;
     }
-    let host = MailHost::boot(root, Mounts::Own)?;
-    let lab = Lab {
-        sink: Sink::in_host(&host)?,
-        host,
-        signer,
-        program: PROGRAM,
-        script: None,
-        keys: KEYS,
-        group: signer.gid,
-    };
+    let lab = Lab::of(root, signer, PROGRAM, KEYS)?;
     make_key(&lab, &lab.key(KEY))?;
     Ok(lab)
 }
