@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     Sentence,
-    scene::{NOBODY, Scene, alarms, as_user, counts, is, resolved, run, stranger},
+    scene::{NOBODY, Scene, alarms, as_user, counts, is, is_open, resolved, run, stranger},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
@@ -31,7 +31,7 @@ fn cat_by_nobody(scene: &Scene) -> Result<()> {
     let pid = as_user(NOBODY, "cat", &[key.as_os_str()])?;
     let event = scene.one(name)?;
     alarms(&event)?;
-    is(&event, "event.action", "key-opened")?;
+    is_open(&event)?;
     is(&event, "event.outcome", "success")?;
     is(&event, "file.path", &key.display().to_string())?;
     counts(&event, "process.pid", pid)?;

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     Sentence,
     loot::{blamed, names, one_by, shown, stolen, thief},
-    scene::{NOBODY, Scene, alarms, counts, is},
+    scene::{NOBODY, Scene, alarms, counts, is, is_open},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
@@ -141,7 +141,7 @@ fn shared_table(scene: &Scene) -> Result<()> {
     let loot = shown(thief(scene).arg("shared-table").arg(&key))?;
     let [opener, reader] = loot.as_slice() else { anyhow::bail!("two processes: {loot:?}") };
     let events = scene.settled(name, &key)?;
-    is(&one_by(&events, opener)?, "event.action", "key-opened")?;
+    is_open(&one_by(&events, opener)?)?;
     let limit = ["inherited-descriptor", "data-without-open"].into_iter().find(|id| scene.unseen(id));
     match limit {
         Some(limit) if events.by(reader.pid).is_empty() => scene.limited(name, limit),

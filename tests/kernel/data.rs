@@ -8,7 +8,7 @@ use dkimwatch_tests::support::{Event, Events};
 use crate::{
     Sentence,
     loot::{Loot, blamed, shown, stolen, thief},
-    scene::{Scene, alarms, counts, is, resolved, run},
+    scene::{Scene, alarms, counts, is, is_open, resolved, run},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
@@ -99,7 +99,7 @@ fn own(scene: &Scene, name: &'static str) -> Result<()> {
         let loot = stolen(thief(scene).args(["own", way]).arg(scene.key(name)))?;
         let events = scene.settled(name, &scene.key(name))?;
         let event = events.by(loot.pid).one(way)?.clone();
-        is(&event, "event.action", "key-opened")?;
+        is_open(&event)?;
         alarms(&event)?;
         ensure!(events.len() == told + 1, "{way}: one more:\n{events}");
     }
@@ -160,7 +160,7 @@ fn judged(
     let [opener, reader] = loot else { anyhow::bail!("an opener and a reader: {loot:?}") };
     ensure!(opener.pid != reader.pid && reader.has_key(), "{loot:?}");
     let opened = events.by(opener.pid).one("the opener")?.clone();
-    is(&opened, "event.action", "key-opened")?;
+    is_open(&opened)?;
     counts(&opened, "process.parent.pid", opener.parent)?;
     // To take a descriptor out of a process is a deed of its own, where that process holds the key.
     let events = events.only(|event| event.action() != "signer-memory-accessed");
@@ -189,7 +189,7 @@ fn successive(scene: &Scene, name: &'static str, pid: u32, opener: &str, reader:
     let events = scene.settled(name, &scene.key(name))?.by(pid);
     let mut told = events.iter();
     let opened = told.next().context("the open")?;
-    is(opened, "event.action", "key-opened")?;
+    is_open(opened)?;
     is(opened, "process.executable", opener)?;
     let Some(read) = told.next() else {
         ensure!(scene.unseen("data-without-open"), "nobody read:\n{events}");
@@ -223,7 +223,7 @@ fn reopened(scene: &Scene) -> Result<()> {
     let loot = shown(thief(scene).arg("reopened").arg(scene.key(name)))?;
     let events = scene.settled(name, &scene.key(name))?;
     for one in &loot {
-        is(events.by(one.pid).one("each one's open")?, "event.action", "key-opened")?;
+        is_open(events.by(one.pid).one("each one's open")?)?;
     }
     ensure!(loot.len() == 2 && events.len() == 2, "two opens:\n{events}");
     Ok(())
@@ -272,7 +272,7 @@ fn ring(scene: &Scene, name: &'static str, loot: Loot) -> Result<()> {
     counts(event, "process.pid", loot.pid)?;
     counts(event, "process.parent.pid", loot.parent)?;
     alarms(event)?;
-    is(event, "event.action", "key-opened")
+    is_open(event)
 }
 
 fn asked(scene: &Scene) -> Result<()> {
@@ -280,7 +280,7 @@ fn asked(scene: &Scene) -> Result<()> {
     let loot = shown(thief(scene).arg("asked").arg(scene.key(name)))?;
     let [child, parent] = loot.as_slice() else { anyhow::bail!("two processes: {loot:?}") };
     let event = blamed(scene, name, parent)?;
-    is(&event, "event.action", "key-opened")?;
+    is_open(&event)?;
     ensure!(child.pid != parent.pid, "{loot:?}");
     Ok(())
 }

@@ -15,7 +15,7 @@ use dkimwatch_tests::support::{Event, Events};
 
 use crate::{
     Sentence,
-    scene::{NOBODY, PATIENCE, SIGNER_UID, Scene, alarms, counts, is, is_loss, run},
+    scene::{NOBODY, PATIENCE, SIGNER_UID, Scene, alarms, counts, is, is_loss, is_open, run},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
@@ -487,7 +487,7 @@ fn flood(scene: &Scene) -> Result<()> {
     let thief = run(Command::new("cat").arg(&key))?;
     ensure!(flood.wait()?.success(), "the flood was not refused");
     let theft = scene.watch.wait_for("the theft", PATIENCE, |event| event.pid() == Some(thief))?;
-    is(&theft, "event.action", "key-opened")?;
+    is_open(&theft)?;
     let lost = scene.watch.events_where(is_loss);
     ensure!(lost.is_empty(), "more than attempts was lost:\n{lost}");
     Ok(())

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     Sentence,
     loot::{Loot, blamed, one_by, stolen, thief},
-    scene::{NOBODY, SIGNER_UID, Scene, alarms, counts, is},
+    scene::{NOBODY, SIGNER_UID, Scene, alarms, counts, is, is_open},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
@@ -38,13 +38,13 @@ pub(crate) const SENTENCES: &[Sentence] = &[
 /// A road with the key's path as its one argument.
 fn by_path(scene: &Scene, name: &str, road: &str) -> Result<()> {
     let loot = stolen(thief(scene).arg(road).arg(scene.key(name)))?;
-    is(&blamed(scene, name, &loot)?, "event.action", "key-opened")
+    is_open(&blamed(scene, name, &loot)?)
 }
 
 /// A road with the key's folder and its name there.
 fn by_folder(scene: &Scene, name: &str, road: &str, more: &[&OsStr]) -> Result<()> {
     let loot = stolen(thief(scene).arg(road).arg(scene.folder(name)).arg("key.private").args(more))?;
-    is(&blamed(scene, name, &loot)?, "event.action", "key-opened")
+    is_open(&blamed(scene, name, &loot)?)
 }
 
 fn oldest_open(scene: &Scene) -> Result<()> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand};
+use dkimwatch_tests::support::{Event, Events, Missing, Watch, WatchCommand};
 
 use crate::{grounds::Grounds, hijack};
 
@@ -363,6 +363,14 @@ pub(crate) fn resolved(program: &str) -> Result<String> {
 pub(crate) fn is(event: &Event, field: &str, wanted: &str) -> Result<()> {
     ensure!(event.text(field) == Some(wanted), "{field} is {:?}, not {wanted:?}\n{event}", event.field(field));
     Ok(())
+}
+
+/// Checks that it is an open. What is told of an open that passed its program by is the data that was reached by it.
+pub(crate) fn is_open(event: &Event) -> Result<()> {
+    if event.action() == "key-read" {
+        return Err(Missing(format!("the open was not told, and its data was\n{event}")).into());
+    }
+    is(event, "event.action", "key-opened")
 }
 
 /// Checks a number.
