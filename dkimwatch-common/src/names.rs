@@ -181,6 +181,10 @@ pub mod programs {
     pub const FENTRY_NOTIFY_CHANGE: &str = "fentry_notify_change";
     /// `fexit/notify_change`.
     pub const FEXIT_NOTIFY_CHANGE: &str = "fexit_notify_change";
+    /// `fentry/vfs_truncate`.
+    pub const FENTRY_TRUNCATE: &str = "fentry_truncate";
+    /// `fexit/vfs_truncate`.
+    pub const FEXIT_TRUNCATE: &str = "fexit_truncate";
     /// `fentry/vfs_setxattr`.
     pub const FENTRY_SETXATTR: &str = "fentry_setxattr";
     /// `fexit/vfs_setxattr`.
@@ -264,6 +268,8 @@ pub mod programs {
         FEXIT_LINK,
         FENTRY_NOTIFY_CHANGE,
         FEXIT_NOTIFY_CHANGE,
+        FENTRY_TRUNCATE,
+        FEXIT_TRUNCATE,
         FENTRY_SETXATTR,
         FEXIT_SETXATTR,
         FENTRY_REMOVEXATTR,

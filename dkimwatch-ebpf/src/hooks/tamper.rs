@@ -259,6 +259,25 @@ fn fexit_notify_change(ctx: FExitContext) -> i32 {
     0
 }
 
+/// `int vfs_truncate(const struct path *path, loff_t length)`; until 6.17 at the latest
+/// `long vfs_truncate(const struct path *path, loff_t length)`: truncate(2), which can be refused before `notify_change()` is
+/// called. What is not has its end there.
+#[fentry(function = "vfs_truncate")]
+fn fentry_truncate(ctx: FEntryContext) -> i32 {
+    let entry = pointer(ctx.arg(0), offset!(path_dentry));
+    tally::count(&ctx, Hook::NotifyChange, to(entry, Deed::Size, 0));
+    0
+}
+
+/// As above.
+#[fexit(function = "vfs_truncate")]
+fn fexit_truncate(ctx: FExitContext) -> i32 {
+    let entry = pointer(ctx.arg(0), offset!(path_dentry));
+    let exit = pending::end(entry, Hook::NotifyChange, word!(ctx, 2) as i32, core::ptr::null());
+    tally::count(&ctx, Hook::NotifyChange, exit);
+    0
+}
+
 /// An access list as an extended attribute, or another attribute, of which a folder may have what it likes.
 #[inline(always)]
 fn attribute(entry: Ptr, name: Ptr) -> Exit {

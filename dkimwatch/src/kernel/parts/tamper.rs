@@ -43,7 +43,11 @@ const ELSEWHERE: Limit = (
 );
 const EARLY: Limit = (
     "tamper-early-refusal",
-    "an attempt to change a key that is refused before it comes to the file: by a folder above it, a read-only mount, a lack of the right to mount, or to truncate a file by its path, or to make a hard link",
+    "an attempt to change a key that is refused before it comes to the file: by a folder above it, a read-only mount, a lack of the right to mount, or to make a hard link",
+);
+const TRUNCATION: Limit = (
+    "tamper-truncation",
+    "an attempt to truncate a key by its path that is refused: this kernel has no vfs_truncate() that could be hooked",
 );
 
 macro_rules! pair {
@@ -65,6 +69,7 @@ const PAIRS: &[[Part; 2]] = &[
     pair!(RenameDone, "vfs_rename", FENTRY_RENAME, FEXIT_RENAME, NAMES),
     pair!(Link, "vfs_link", FENTRY_LINK, FEXIT_LINK, NAMES),
     pair!(NotifyChange, "notify_change", FENTRY_NOTIFY_CHANGE, FEXIT_NOTIFY_CHANGE, ATTRIBUTES),
+    pair!(NotifyChange, "vfs_truncate", FENTRY_TRUNCATE, FEXIT_TRUNCATE, TRUNCATION),
     pair!(Xattr, "vfs_setxattr", FENTRY_SETXATTR, FEXIT_SETXATTR, XATTR),
     pair!(Xattr, "vfs_removexattr", FENTRY_REMOVEXATTR, FEXIT_REMOVEXATTR, XATTR),
     [
