@@ -169,7 +169,9 @@ fn of_machine(scene: &Scene, name: &'static str, file: &Path, begins_with: &[u8]
     let pid = child.id();
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        // `head: cannot open 'FILE' for reading: WHY`
+        let said = String::from_utf8_lossy(&output.stderr);
+        let why = said.trim().rsplit(": ").next().unwrap_or_default();
         scene.absent(name, format!("not to be read here: {why}"));
         return Ok(());
     }

@@ -15,11 +15,11 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use dkimwatch_tests::support::Events;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How often each process opened each file.
 pub(crate) type Opens = BTreeMap<(u32, String), usize>;
@@ -87,7 +87,8 @@ fn count(mut group: File, over: &AtomicBool) -> Result<Opens> {
                 if ending {
                     return Ok(opens);
                 }
-                thread::sleep(Duration::from_millis(1));
+                let mut ready = [PollFd::new(&group, PollFlags::IN)];
+                poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 })).context("waiting for fanotify")?;
             }
             Err(error) => return Err(error).context("reading what fanotify tells"),
         }

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_page_shows_the_flood_and_the_memory() {
-        let rung = |asked, seen, lost| Rung { asked, opens: 3_000, took: 1_000_000_000, seen, lost };
+        let rung = |asked, seen, lost| Rung { asked, opens: 3_000, took: 1_000_000_000, seen, lost, passed: 0 };
         let flood = Flood {
             release: "6.18.5".to_owned(),
             backend: "tracepoint".to_owned(),
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_inexact_flood_is_a_broken_promise() {
-        let rung = Rung { asked: None, opens: 10, took: 1, seen: 4, lost: 5 };
+        let rung = Rung { asked: None, opens: 10, took: 1, seen: 4, lost: 5, passed: 0 };
         let memory = Memory { idle: 0, after: 0, own: 0, maps: 0 };
         let flood = Flood { release: "6.1".into(), backend: "lsm".into(), rungs: vec![rung], memory };
         assert_eq!(Report { flood: Some(flood), ..Report::default() }.broken().len(), 1);
