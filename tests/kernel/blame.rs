@@ -85,7 +85,7 @@ fn short_lived(scene: &Scene) -> Result<()> {
         pids.push(run(Command::new(stranger()?).arg(&key))?);
     }
     let events = scene.settled(name, &key)?;
-    ensure!(events.len() == pids.len(), "{} events for {} readers", events.len(), pids.len());
+    events.exactly(pids.len(), "each reader")?;
     let wanted = std::fs::canonicalize(stranger()?)?.display().to_string();
     for (event, pid) in events.iter().zip(pids) {
         counts(event, "process.pid", pid)?;
@@ -146,6 +146,6 @@ fn inherited(scene: &Scene) -> Result<()> {
     let event = readers.one("the reader")?;
     is(event, "event.action", "key-read")?;
     is(event, "process.executable", &resolved("cat")?)?;
-    ensure!(events.len() == 2, "the opener, the reader, and nobody else:\n{events}");
+    events.exactly(2, "the opener, the reader, and nobody else")?;
     Ok(())
 }

@@ -93,7 +93,7 @@ fn tiny(scene: &Scene) -> Result<()> {
         pids.push(pid);
     }
     let events = scene.settled(name, &key)?;
-    ensure!(events.len() == READERS, "{} events for {READERS} readers", events.len());
+    events.exactly(READERS, "each reader")?;
     for (event, pid) in events.iter().zip(pids) {
         counts(event, "process.pid", pid)?;
         counts(event, "process.parent.pid", std::process::id())?;
@@ -147,7 +147,7 @@ fn shared_table(scene: &Scene) -> Result<()> {
         Some(limit) if events.by(reader.pid).is_empty() => scene.limited(name, limit),
         _ => is(&one_by(&events, reader)?, "event.action", "key-read")?,
     }
-    ensure!(events.len() == 1 + events.by(reader.pid).len(), "the opener, the reader, and nobody else:\n{events}");
+    events.exactly(1 + events.by(reader.pid).len(), "the opener, the reader, and nobody else")?;
     Ok(())
 }
 
@@ -204,7 +204,7 @@ fn reused_pid(scene: &Scene) -> Result<()> {
     let program = tiny_program(scene, name)?;
     let reader = stolen_twice(scene, &key, &program)?;
     let events = scene.settled(name, &key)?.by(reader.pid);
-    ensure!(events.len() == 2, "two processes of one pid:\n{events}");
+    events.exactly(2, "two processes of one pid")?;
     let mut told = events.iter();
     let (first, second) = told.next().zip(told.next()).context("two events")?;
     is(first, "process.executable", &program.display().to_string())?;

@@ -165,7 +165,7 @@ fn judged(
     // To take a descriptor out of a process is a deed of its own, where that process holds the key.
     let events = events.only(|event| event.action() != "signer-memory-accessed");
     let reads = events.by(reader.pid);
-    ensure!(events.len() == 1 + reads.len(), "the opener, the reader, and nobody else:\n{events}");
+    events.exactly(1 + reads.len(), "the opener, the reader, and nobody else")?;
     let limit = ["data-without-open"].into_iter().chain(limit).find(|id| scene.unseen(id));
     if let (Some(limit), true) = (limit, reads.is_empty()) {
         scene.limited(name, limit);
@@ -199,7 +199,7 @@ fn successive(scene: &Scene, name: &'static str, pid: u32, opener: &str, reader:
     is(read, "event.action", "key-read")?;
     is(read, "process.executable", reader)?;
     counts(read, "dkimwatch.other.pid", pid)?;
-    ensure!(events.len() == 2, "two facts:\n{events}");
+    events.exactly(2, "two facts")?;
     Ok(())
 }
 
@@ -236,7 +236,7 @@ fn written(scene: &Scene) -> Result<()> {
     let events = scene.settled(name, &scene.key(name))?;
     is(events.by(opener.pid).one("the opener")?, "event.action", "key-modified")?;
     let writes = events.by(writer.pid);
-    ensure!(events.len() == 1 + writes.len(), "the opener, the writer, and nobody else:\n{events}");
+    events.exactly(1 + writes.len(), "the opener, the writer, and nobody else")?;
     if writes.is_empty() && scene.unseen("written-without-open") {
         scene.limited(name, "written-without-open");
         return Ok(());

@@ -145,7 +145,7 @@ fn through_overlay(scene: &Scene) -> Result<()> {
         scene.limited(name, "data-without-open");
         return Ok(());
     }
-    ensure!(events.len() == 1, "one access:\n{events}");
+    events.exactly(1, "one access")?;
     let event = one_by(&events, &loot)?;
     alarms(&event)?;
     // The reader's own, and not that of whoever mounted it.
@@ -163,7 +163,7 @@ fn copied_up(scene: &Scene) -> Result<()> {
     one_by(&events, &lower)?;
     one_by(&events, &upper)?;
     events.by(writer).one("by the writer")?;
-    ensure!(events.len() == 3, "two readers, one writer:\n{events}");
+    events.exactly(3, "two readers, one writer")?;
     Ok(())
 }
 
@@ -180,7 +180,7 @@ fn whiteout(scene: &Scene) -> Result<()> {
     let made = events.by(std::process::id());
     ensure!(made.iter().any(|event| event.action() == "key-created"), "its making:\n{events}");
     let opened = events.only(|event| ["key-opened", "key-read"].contains(&event.action()));
-    ensure!(opened.len() == 2, "two readers:\n{events}");
+    opened.exactly(2, "two readers")?;
     Ok(())
 }
 

@@ -93,8 +93,8 @@ fn taken(scene: &Scene, name: &'static str, road: &str, deed: &str, whose: fn(&H
     let loot = stolen(thief(scene).arg(road).args(whose(&holder)))?;
     let events = scene.settled(name, &scene.key(name))?;
     told(&events, scene, &loot, deed, holder.pid())?;
-    ensure!(events.by(loot.pid).len() == 1, "more than one event for one deed:\n{events}");
-    ensure!(events.len() == 1 + events.by(holder.pid()).len(), "somebody else was blamed:\n{events}");
+    events.by(loot.pid).exactly(1, "one event for one deed")?;
+    events.exactly(1 + events.by(holder.pid()).len(), "somebody else was blamed")?;
     holder.end()
 }
 
@@ -127,7 +127,7 @@ fn traced_child(scene: &Scene) -> Result<()> {
     is(&event, "dkimwatch.deed", "ptrace")?;
     names(&event, &loot)?;
     ensure!(event.number("dkimwatch.other.pid") != Some(u64::from(loot.pid)), "the child:\n{event}");
-    ensure!(events.len() == 2, "its own open, and that:\n{events}");
+    events.exactly(2, "its own open, and that")?;
     Ok(())
 }
 
@@ -208,7 +208,7 @@ fn core_by_signal(scene: &Scene) -> Result<()> {
     let event = events.by(sender).one("by the sender")?.clone();
     reached(&event, "core-signal", pid)?;
     is(&event, "process.executable", &scene.thief().display().to_string())?;
-    ensure!(events.len() == 1 + events.by(pid).len(), "the sender alone:\n{events}");
+    events.exactly(1 + events.by(pid).len(), "the sender alone")?;
     ensure!(events.by(pid).only(|event| event.action() == "signer-memory-accessed").is_empty(), "once:\n{events}");
     Ok(())
 }

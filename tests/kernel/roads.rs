@@ -89,7 +89,7 @@ fn compat(scene: &Scene) -> Result<()> {
         scene.limited(name, "data-without-open");
         return Ok(());
     }
-    ensure!(events.len() == 1, "one access:\n{events}");
+    events.exactly(1, "one access")?;
     alarms(&one_by(&events, &loot)?)
 }
 
@@ -152,7 +152,7 @@ fn map_files(scene: &Scene) -> Result<()> {
     let events = scene.settled(name, &key)?;
     events.by(holder.id()).one("the holder's open")?;
     alarms(&one_by(&events, &loot?)?)?;
-    ensure!(events.len() == 2, "the holder, the thief, and nobody else:\n{events}");
+    events.exactly(2, "the holder, the thief, and nobody else")?;
     Ok(())
 }
 
@@ -163,13 +163,13 @@ fn fanotify(scene: &Scene) -> Result<()> {
     let loot: Loot = stolen(thief(scene).arg("fanotify").arg(&key).arg(scene.signer()).arg(&uid))?;
     let events = scene.settled(name, &key)?;
     let expected = events.only(|event| event.verdict() == "expected");
-    ensure!(expected.len() == 1, "the signer's own open:\n{events}");
+    expected.exactly(1, "the signer's own open")?;
     let by_thief = events.by(loot.pid);
     if by_thief.is_empty() && scene.unseen("data-without-open") {
         scene.limited(name, "data-without-open");
     } else {
         alarms(&one_by(&events, &loot)?)?;
     }
-    ensure!(events.len() == 1 + by_thief.len(), "the signer, the thief, and nobody else:\n{events}");
+    events.exactly(1 + by_thief.len(), "the signer, the thief, and nobody else")?;
     Ok(())
 }

@@ -184,6 +184,21 @@ impl fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+impl Events {
+    /// As many as that.
+    ///
+    /// # Errors
+    /// There are fewer ([`Missing`]), or more; `what` says what was looked for.
+    pub fn exactly(&self, count: usize, what: &str) -> Result<()> {
+        let found = self.len();
+        if found < count {
+            return Err(Missing(format!("{found} events instead of {count}: {what}\n{self}")).into());
+        }
+        anyhow::ensure!(found == count, "{found} events instead of {count}: {what}\n{self}");
+        Ok(())
+    }
+}
+
 impl FromIterator<Event> for Events {
     fn from_iter<I: IntoIterator<Item = Event>>(events: I) -> Self {
         Self(events.into_iter().collect())
@@ -245,5 +260,7 @@ mod tests {
         assert!(once.by(8).one("by 8").unwrap_err().is::<Missing>());
         assert_eq!(twice.to_string(), "  key-opened  process.pid=7\n  key-opened  process.pid=7\n");
         assert!(!twice.one("all").unwrap_err().is::<Missing>());
+        assert!(once.exactly(2, "all").unwrap_err().is::<Missing>() && twice.exactly(2, "all").is_ok());
+        assert!(!twice.exactly(1, "all").unwrap_err().is::<Missing>());
     }
 }
