@@ -359,7 +359,8 @@ mod tests {
     fn a_program_that_prints(lines: &str, then: &str) -> (tempfile::TempDir, WatchCommand) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
-        let script = format!("#!/bin/sh\ncat <<'END'\n{lines}\nEND\n{then}\n");
+        // Before it says anything: a signal can come as soon as it has.
+        let script = format!("#!/bin/sh\n{TRAP}\ncat <<'END'\n{lines}\nEND\n{then}\n");
         // Written by another process: a fork of another test may hold our own descriptor as this script is executed (ETXTBSY).
         let mut install = Command::new("install");
         let install = install.args(["-m", "755", "/dev/stdin"]).arg(&path).stdin(Stdio::piped()).spawn();
@@ -372,8 +373,10 @@ mod tests {
     const STARTED: &str = r#"{"event":{"action":"watch-started","kind":"state"}}"#;
     const OPENED: &str = r#"{"event":{"action":"key-opened","kind":"alert"},"process":{"pid":7}}"#;
     const STOPPED: &str = r#"{"event":{"action":"watch-stopped","kind":"state"}}"#;
-    /// Ends at SIGTERM, as `watch` does. The shell runs a trap when `wait` is interrupted.
-    const STOPS: &str = r#"sleep 1000 >/dev/null 2>&1 & trap 'kill $!; echo "$LAST"; exit 1' TERM; wait"#;
+    /// Ends at SIGTERM, as `watch` does.
+    const TRAP: &str = r#"trap '[ -z "$!" ] || kill $!; echo "$LAST"; exit 1' TERM"#;
+    /// The shell runs a trap when `wait` is interrupted.
+    const STOPS: &str = "sleep 1000 >/dev/null 2>&1 & wait";
 
     #[test]
     fn a_program_that_ends_before_it_has_started_fails_with_its_log() {
