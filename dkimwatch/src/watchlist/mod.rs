@@ -355,10 +355,11 @@ impl WatchList {
         if file.generation == file.watch_generation {
             return Ok(false);
         }
-        // Of what a deed put in the key's place the backend tells as such, beside this.
+        // Of what a deed put in the key's place the backend tells as such, beside this; but not of what a worker of io_uring
+        // did, whose other path is as it was asked for.
+        let is_told_beside = matches!(access.deed, Deed::Rename | Deed::Link) && !access.process.io_worker;
         let put_there = |key: &Path| {
-            let named =
-                matches!(access.deed, Deed::Rename | Deed::Link).then_some(&access.second).and_then(Fact::known);
+            let named = is_told_beside.then_some(&access.second).and_then(Fact::known);
             named.is_some_and(|path| {
                 let path = path.bytes.strip_prefix(b"/").unwrap_or(&path.bytes);
                 !path.is_empty() && key.ends_with(OsStr::from_bytes(path))

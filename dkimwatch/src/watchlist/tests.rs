@@ -129,12 +129,15 @@ fn opening(file: &OpenedFile) -> Access {
 fn what_a_rename_put_in_a_keys_place_is_told_as_that_and_not_as_the_former_key() {
     let key = PathBuf::from("/k/mail.private");
     let list = list(std::slice::from_ref(&key), &[]);
-    let renamed = |from: &str, to: &[u8]| {
-        let access = opening(&reused(Some(Path::new(from))));
+    let by = |io_worker: bool, from: &str, to: &[u8]| {
+        let mut access = opening(&reused(Some(Path::new(from))));
         let second = Fact::Known(KernelPath { bytes: to.to_vec(), cut: false });
+        access.process.io_worker = io_worker;
         let access = Access { deed: Deed::Rename, second, ..access };
         list.is_another(&access, |_| Ok(Some(WATCHED))).unwrap()
     };
+    let renamed = |from: &str, to: &[u8]| by(false, from, to);
+    assert!(!by(true, "/k/alias", b"mail.private"), "nobody tells of it beside this");
     // The second path may begin at the root of its file system.
     assert!(renamed("/k/forged", b"/mail.private"), "the inode number of the former key, and its name");
     assert!(!renamed("/k/forged", b"/elsewhere"), "another name of the key, whose generation was set");
