@@ -119,6 +119,14 @@ pub mod programs {
     pub const FILEMAP_MAP_PAGES: &str = "mm_filemap_map_pages";
     /// `tp_btf/mm_filemap_fault`.
     pub const FILEMAP_FAULT: &str = "mm_filemap_fault";
+    /// `tracepoint/syscalls/sys_exit_*` of the calls that read from a descriptor.
+    pub const SYS_EXIT_READ: &str = "sys_exit_read";
+    /// `tracepoint/syscalls/sys_exit_mmap`: a descriptor was mapped.
+    pub const SYS_EXIT_MAP: &str = "sys_exit_map";
+    /// `tracepoint/syscalls/sys_exit_ioctl`: files share extents, or are compared.
+    pub const SYS_EXIT_SHARE: &str = "sys_exit_share";
+    /// `tp_btf/iomap_dio_rw_begin`.
+    pub const DIRECT_READ: &str = "iomap_dio_rw_begin";
     /// `lsm/mmap_file`: a signer maps code.
     pub const LSM_MAP_CODE: &str = "lsm_map_code";
     /// `fentry/security_mmap_file`: a signer maps code.
@@ -237,6 +245,10 @@ pub mod programs {
         FILEMAP_GET_PAGES,
         FILEMAP_MAP_PAGES,
         FILEMAP_FAULT,
+        SYS_EXIT_READ,
+        SYS_EXIT_MAP,
+        SYS_EXIT_SHARE,
+        DIRECT_READ,
         LSM_MAP_CODE,
         FENTRY_MAP_CODE,
         SYS_ENTER_MAP_CODE,

@@ -172,6 +172,8 @@ offsets! {
     io_link_to: Optional ["io_link.newpath"];
     /// `io_kiocb->opcode`.
     io_opcode: Optional ["io_kiocb.opcode"];
+    /// `io_kiocb->file`: what a request reads or writes.
+    io_file: Optional ["io_kiocb.file"];
     /// `io_open->file_slot`, in the request (`io_kiocb->cmd`, which begins it).
     io_open_slot: Optional ["io_open.file_slot"];
     /// `io_uring_cqe->res`.
@@ -183,6 +185,10 @@ offsets! {
     /// `io_rsrc_node->file_ptr`: a registered file, since 6.13.
     io_node_file: Optional ["io_rsrc_node.file_ptr"];
 
+    /// `kiocb->ki_filp`.
+    kiocb_file: Optional ["kiocb.ki_filp"];
+    /// `iov_iter->data_source`: it is written from (6.2).
+    iter_source: Optional ["iov_iter.data_source"];
     /// `address_space->host`.
     mapping_host: Required ["address_space.host"];
 

@@ -66,6 +66,10 @@ pub enum Hook {
     MapCode = 30,
     /// `sys_exit_*` of the open family: an open was refused.
     SysExitRefused = 31,
+    /// `sys_exit_*` of the calls that reach data by a descriptor.
+    SysExitRead = 32,
+    /// `tp_btf/iomap_dio_rw_begin`: data read or written around the page cache.
+    DirectRead = 33,
     /// `blkdev_open`, `open_port`, `open_kcore`: a device was opened.
     DeviceOpen = 40,
 }
@@ -103,6 +107,8 @@ pub const HOOKS: &[Hook] = &[
     Hook::SysExitMount,
     Hook::MapCode,
     Hook::SysExitRefused,
+    Hook::SysExitRead,
+    Hook::DirectRead,
     Hook::DeviceOpen,
 ];
 
@@ -142,6 +148,8 @@ impl Hook {
             Self::MapCode => "mmap of code by a signer",
             Self::SysExitMount => "tracepoint/sys_exit_mount*",
             Self::SysExitRefused => "tracepoint/sys_exit_open* (refused)",
+            Self::SysExitRead => "tracepoint/sys_exit_read*",
+            Self::DirectRead => "tp_btf/iomap_dio_rw_begin",
             Self::DeviceOpen => "blkdev_open",
         }
     }

@@ -182,6 +182,11 @@ const fn descriptor(register: u64) -> i64 {
     (register as u32) as i64
 }
 
+/// `include/uapi/linux/fs.h`: a file's extents become another's, too.
+pub const FICLONE: u32 = 0x4004_9409;
+/// A range of them.
+pub const FICLONERANGE: u32 = 0x4020_940d;
+
 /// ioctl(2), by its command (`include/uapi/linux/fs.h`).
 #[inline(always)]
 fn control(registers: Registers) -> Call {
@@ -189,8 +194,6 @@ fn control(registers: Registers) -> Call {
     const FS_IOC32_SETFLAGS: u32 = 0x4004_6602;
     const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
     const FS_IOC_SETVERSION: u32 = 0x4008_7602;
-    const FICLONE: u32 = 0x4004_9409;
-    const FICLONERANGE: u32 = 0x4020_940d;
     let command = registers.second() as u32;
     let deed = match command {
         FS_IOC_SETFLAGS | FS_IOC32_SETFLAGS | FS_IOC_FSSETXATTR => Deed::Flags,

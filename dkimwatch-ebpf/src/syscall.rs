@@ -1,9 +1,33 @@
-//! The system call that the current task is in.
+//! The system call that the current task is in, and its end.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::{
+    helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs},
+    programs::TracePointContext,
+};
 use dkimwatch_common::deed::Deed;
 
 use crate::memory::{Ptr, TASK_REGS, constant, offset, pointer, present, u32_at, u64_at};
+
+/// What a program on `syscalls:sys_exit_*` is told.
+#[derive(Clone, Copy)]
+pub struct Ended {
+    /// The system call's number (`syscall_64.tbl`).
+    pub number: u32,
+    /// What it returns: a negative errno where it failed.
+    pub result: i64,
+}
+
+/// Offsets of `__syscall_nr` and `ret` in the event's format (`/sys/kernel/tracing/events/syscalls/sys_exit_openat/format`).
+const NR: usize = 8;
+const RET: usize = 16;
+
+/// How the system call ended whose end this is.
+#[inline(always)]
+pub fn ended(ctx: &TracePointContext) -> Option<Ended> {
+    // SAFETY: the format has been this one since the syscall tracepoints exist.
+    let (number, result) = unsafe { (ctx.read_at::<i32>(NR).ok()?, ctx.read_at::<i64>(RET).ok()?) };
+    Some(Ended { number: number as u32, result })
+}
 
 /// The current task's registers of user space; null where they cannot be found.
 #[inline(always)]

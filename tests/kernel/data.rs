@@ -38,9 +38,18 @@ pub(crate) const SENTENCES: &[Sentence] = &[
         inherited(s, "a_rings_registered_file_is_read_by_its_process", "ring-slot")
     }),
     ("a_ring_splices_for_its_process", |s| inherited(s, "a_ring_splices_for_its_process", "ring-splice")),
-    ("a_reflink_is_an_access", |s| on_ground(s, "a_reflink_is_an_access", "reflink")),
+    ("a_reflink_is_an_access", |s| on_ground(s, "a_reflink_is_an_access", "xfs", "reflink")),
     ("a_comparison_with_a_guess_is_an_access", |s| {
-        on_ground(s, "a_comparison_with_a_guess_is_an_access", "comparison")
+        on_ground(s, "a_comparison_with_a_guess_is_an_access", "xfs", "comparison")
+    }),
+    ("a_read_from_memory_alone_is_its_readers", |s| {
+        on_ground(s, "a_read_from_memory_alone_is_its_readers", "tmpfs", "pread")
+    }),
+    ("sendfile_from_memory_alone_is_an_access", |s| {
+        on_ground(s, "sendfile_from_memory_alone_is_an_access", "tmpfs", "sendfile")
+    }),
+    ("a_ring_reads_from_memory_alone_for_its_process", |s| {
+        on_ground(s, "a_ring_reads_from_memory_alone_for_its_process", "tmpfs", "ring")
     }),
     ("a_descriptor_kept_over_an_exec_is_read_by_another", executed),
     ("a_shell_opens_and_cat_reads", redirected),
@@ -115,13 +124,13 @@ fn inherited(scene: &Scene, name: &'static str, way: &str) -> Result<()> {
             scene.absent(name, "the kernel has no MADV_POPULATE_READ (5.14)");
             Ok(())
         }
-        loot => told(scene, name, &key, &loot?, if way == "direct" { Some("data-around-cache") } else { None }),
+        loot => told(scene, name, &key, &loot?),
     }
 }
 
-/// On a file system whose files can share their extents.
-fn on_ground(scene: &Scene, name: &'static str, way: &str) -> Result<()> {
-    let key = scene.grounds.at("xfs").join("keys/key.private");
+/// On a file system whose files can share their extents, or are nowhere but in memory.
+fn on_ground(scene: &Scene, name: &'static str, ground: &str, way: &str) -> Result<()> {
+    let key = scene.grounds.at(ground).join("keys/key.private");
     let mut guess = key.clone().into_os_string();
     guess.push(".guess");
     std::fs::write(&guess, crate::scene::BYTES)?;
@@ -129,34 +138,22 @@ fn on_ground(scene: &Scene, name: &'static str, way: &str) -> Result<()> {
     // Other sentences have to do with that key, too.
     let ours = |event: &Event| loot.iter().any(|one| event.pid() == Some(one.pid));
     let events = scene.settled(name, &key)?.only(ours);
-    judged(scene, name, &events, &loot, Some("data-around-cache"))
+    judged(scene, name, &events, &loot)
 }
 
 /// An opener, and a reader that has its descriptor, its mapping or its ring.
 fn handed(scene: &Scene, name: &'static str, road: &str, more: &[&str]) -> Result<()> {
     let key = scene.key(name);
     let loot = shown(thief(scene).arg(road).arg(&key).args(more))?;
-    told(scene, name, &key, &loot, None)
+    told(scene, name, &key, &loot)
 }
 
-fn told(
-    scene: &Scene,
-    name: &'static str,
-    key: &std::path::Path,
-    loot: &[Loot],
-    limit: Option<&'static str>,
-) -> Result<()> {
-    judged(scene, name, &scene.settled(name, key)?, loot, limit)
+fn told(scene: &Scene, name: &'static str, key: &std::path::Path, loot: &[Loot]) -> Result<()> {
+    judged(scene, name, &scene.settled(name, key)?, loot)
 }
 
 /// Two facts, and no third: the opener's open, and the reader's read with the opener beside it.
-fn judged(
-    scene: &Scene,
-    name: &'static str,
-    events: &Events,
-    loot: &[Loot],
-    limit: Option<&'static str>,
-) -> Result<()> {
+fn judged(scene: &Scene, name: &'static str, events: &Events, loot: &[Loot]) -> Result<()> {
     let [opener, reader] = loot else { anyhow::bail!("an opener and a reader: {loot:?}") };
     ensure!(opener.pid != reader.pid && reader.has_key(), "{loot:?}");
     let opened = events.by(opener.pid).one("the opener")?.clone();
@@ -166,9 +163,8 @@ fn judged(
     let events = events.only(|event| event.action() != "signer-memory-accessed");
     let reads = events.by(reader.pid);
     events.exactly(1 + reads.len(), "the opener, the reader, and nobody else")?;
-    let limit = ["data-without-open"].into_iter().chain(limit).find(|id| scene.unseen(id));
-    if let (Some(limit), true) = (limit, reads.is_empty()) {
-        scene.limited(name, limit);
+    if reads.is_empty() && scene.unseen("data-without-open") {
+        scene.limited(name, "data-without-open");
         return Ok(());
     }
     let read = reads.one("the reader")?;

@@ -27,7 +27,7 @@ use crate::{
     memory::{Memory, Probed, Ptr, Typed, offset, pointer},
     seen,
     subject::Subject,
-    tally, watch,
+    syscall, tally, watch,
 };
 
 /// `inode_set_ctime_to_ts(struct inode *inode, struct timespec64 *ctime)`, 6.13 and later: every change sets the change time,
@@ -215,14 +215,8 @@ fn sys_exit_change(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn ended(ctx: &TracePointContext) -> Exit {
-    /// Offsets of `__syscall_nr` and `ret` in the event's format.
-    const NR: usize = 8;
-    const RET: usize = 16;
-    // SAFETY: the format has been this one since the syscall tracepoints exist.
-    let (Ok(number), Ok(result)) = (unsafe { (ctx.read_at::<i32>(NR), ctx.read_at::<i64>(RET)) }) else {
-        return Exit::Unrelated;
-    };
-    let (number, result) = (number as u32, result as i32);
+    let Some(syscall::Ended { number, result }) = syscall::ended(ctx) else { return Exit::Unrelated };
+    let result = result as i32;
     // SAFETY: a helper without arguments.
     let tid = (unsafe { bpf_get_current_pid_tgid() }) as u32;
     let at = |slot| Place { tid, slot };

@@ -2,7 +2,7 @@
 //!
 //! Two ways to see it. Where trampolines work: the checks that every read, write and mapping of a descriptor goes through,
 //! and the page faults of a mapping that a process got from its parent. Elsewhere: the tracepoints of the page cache, which
-//! have no descriptor.
+//! have no descriptor, and the ends of the system calls that have one ([`super::descriptor`]).
 
 use aya_ebpf::{
     macros::{btf_tracepoint, fentry},
@@ -36,7 +36,6 @@ fn fentry_file_permission(ctx: FEntryContext) -> i32 {
 /// for a mapping of none.
 #[fentry(function = "security_mmap_file")]
 fn fentry_mmap_file(ctx: FEntryContext) -> i32 {
-    const PROT_WRITE: u64 = 2;
     let (file, prot, flags): (Ptr, u64, u64) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
     // Before anything of it is read, see `Typed`.
     if file.is_null() {
@@ -52,9 +51,12 @@ fn fentry_mmap_file(ctx: FEntryContext) -> i32 {
     0
 }
 
+/// `include/uapi/asm-generic/mman-common.h`.
+pub(super) const PROT_WRITE: u64 = 2;
+
 /// Whether writes to such a mapping reach the file (`include/uapi/linux/mman.h`).
 #[inline(always)]
-const fn is_shared(flags: u64) -> bool {
+pub(super) const fn is_shared(flags: u64) -> bool {
     const MAP_TYPE: u64 = 0x0f;
     const MAP_SHARED: u64 = 0x01;
     const MAP_SHARED_VALIDATE: u64 = 0x03;

@@ -1,12 +1,13 @@
-//! A file was opened through io_uring, on the backend that sees opens as system calls end.
+//! A file was opened or read through io_uring, on the backend that sees both as system calls end.
 
 use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointContext};
 use dkimwatch_common::{
+    deed::Deed,
     record::Via,
     tally::{Exit, Hook},
 };
 
-use super::open;
+use super::{descriptor, open};
 use crate::{
     memory::{IO_URING_CQE, Memory, Probed, Ptr, constant, offset, pointer, present, u32_at, u64_at},
     tally,
@@ -15,6 +16,11 @@ use crate::{
 /// `include/uapi/linux/io_uring.h`.
 const IORING_OP_OPENAT: u8 = 18;
 const IORING_OP_OPENAT2: u8 = 28;
+const IORING_OP_READV: u8 = 1;
+const IORING_OP_READ_FIXED: u8 = 4;
+const IORING_OP_READ: u8 = 22;
+const IORING_OP_READ_MULTISHOT: u8 = 49;
+const IORING_OP_READV_FIXED: u8 = 60;
 const IORING_FILE_INDEX_ALLOC: u32 = u32::MAX;
 
 /// `io_uring_complete(struct io_ring_ctx *ctx, void *req, struct io_uring_cqe *cqe)`, 6.14 and later; until then it was
@@ -22,39 +28,43 @@ const IORING_FILE_INDEX_ALLOC: u32 = u32::MAX;
 /// 5.18, without a request, `io_uring_complete(void *ctx, u64 user_data, int res, unsigned int cflags)`.
 #[btf_tracepoint(function = "io_uring_complete")]
 fn io_uring_complete(ctx: BtfTracePointContext) -> i32 {
-    let exit = match opened(&ctx) {
-        Some(file) => open::by_descriptor(file, Hook::IoUringComplete, Via::Tracepoint),
-        None => Exit::Unrelated,
-    };
-    tally::count(&ctx, Hook::IoUringComplete, exit);
+    tally::count(&ctx, Hook::IoUringComplete, completed(&ctx));
     0
+}
+
+#[inline(always)]
+fn completed(ctx: &BtfTracePointContext) -> Exit {
+    let (ring, request): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
+    // A completion that the ring makes for itself has no request.
+    if request.is_null() {
+        return Exit::Unrelated;
+    }
+    let result = result(ctx);
+    // SAFETY: an integer.
+    match unsafe { Probed::read::<u8>(request, offset!(io_opcode)) } {
+        IORING_OP_OPENAT | IORING_OP_OPENAT2 if result >= 0 => {
+            open::by_descriptor(opened(ring, request, result as usize), Hook::IoUringComplete, Via::Tracepoint)
+        }
+        IORING_OP_READV | IORING_OP_READ_FIXED | IORING_OP_READ | IORING_OP_READ_MULTISHOT | IORING_OP_READV_FIXED
+            if result > 0 =>
+        {
+            // Its own until it is freed, after this.
+            descriptor::by(pointer(request, offset!(io_file)), Deed::Read, Hook::IoUringComplete)
+        }
+        _ => Exit::Unrelated,
+    }
 }
 
 /// The file that a completed request has opened.
 #[inline(always)]
-fn opened(ctx: &BtfTracePointContext) -> Option<Ptr> {
-    let (ring, request): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
-    // A completion that the ring makes for itself has no request.
-    if request.is_null() {
-        return None;
-    }
-    // SAFETY: an integer.
-    let opcode = unsafe { Probed::read::<u8>(request, offset!(io_opcode)) };
-    if opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2 {
-        return None;
-    }
-    let result = result(ctx);
-    if result < 0 {
-        return None;
-    }
+fn opened(ring: Ptr, request: Ptr, result: usize) -> Ptr {
     // `io_kiocb->cmd` begins the request.
-    let slot = u32_at(request, offset!(io_open_slot));
-    Some(match slot {
+    match u32_at(request, offset!(io_open_slot)) {
         // The descriptor is in the table that the ring's workers share with its owner.
-        0 => open::descriptor(result as usize),
-        IORING_FILE_INDEX_ALLOC => registered(ring, result as usize),
+        0 => open::descriptor(result),
+        IORING_FILE_INDEX_ALLOC => registered(ring, result),
         slot => registered(ring, slot as usize - 1),
-    })
+    }
 }
 
 /// What the request came to.

@@ -80,16 +80,10 @@ fn sys_exit_memory(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn try_sys_exit_memory(ctx: &TracePointContext) -> Exit {
-    /// Offsets of `__syscall_nr` and `ret` in the event's format.
-    const NR: usize = 8;
-    const RET: usize = 16;
     const PTRACE_TRACEME: u64 = 0;
     const PTRACE_ATTACH: u64 = 16;
     const PTRACE_SEIZE: u64 = 0x4206;
-    // SAFETY: the format has been this one since the syscall tracepoints exist.
-    let (Ok(number), Ok(result)) = (unsafe { (ctx.read_at::<i32>(NR), ctx.read_at::<i64>(RET)) }) else {
-        return Exit::Unrelated;
-    };
+    let Some(syscall::Ended { number, result }) = syscall::ended(ctx) else { return Exit::Unrelated };
     let result = result as i32;
     if result < 0 && result != EPERM && result != EACCES {
         return Exit::Unrelated;

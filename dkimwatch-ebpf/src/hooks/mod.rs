@@ -4,6 +4,7 @@ pub mod asked;
 pub mod changed;
 pub mod code;
 pub mod data;
+pub mod descriptor;
 pub mod device;
 pub mod identify;
 pub mod io_uring;

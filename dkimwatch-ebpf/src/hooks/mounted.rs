@@ -8,7 +8,7 @@ use dkimwatch_common::{
 };
 
 use super::{asked, refused::AT_FDCWD};
-use crate::{call::Registers, tally};
+use crate::{call::Registers, syscall, tally};
 
 /// `syscalls:sys_exit_{mount,move_mount,umount}`: `long ret` is zero or a negative errno. What failed has changed nothing.
 #[tracepoint]
@@ -19,13 +19,7 @@ fn sys_exit_mount(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn ended(ctx: &TracePointContext) -> Exit {
-    /// Offsets of `__syscall_nr` and `ret` in the event's format.
-    const NR: usize = 8;
-    const RET: usize = 16;
-    // SAFETY: the format has been this one since the syscall tracepoints exist.
-    let (Ok(number), Ok(0)) = (unsafe { (ctx.read_at::<i32>(NR), ctx.read_at::<i64>(RET)) }) else {
-        return Exit::Unrelated;
-    };
+    let Some(syscall::Ended { number, result: 0 }) = syscall::ended(ctx) else { return Exit::Unrelated };
     let registers = Registers::current();
     // The numbers of x86-64 (`syscall_64.tbl`).
     let (dfd, path, deed) = match number {

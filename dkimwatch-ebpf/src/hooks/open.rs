@@ -19,7 +19,7 @@ use crate::{
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
     recent, seen,
     subject::Subject,
-    tally,
+    syscall, tally,
     watch::{self, Found},
 };
 
@@ -70,11 +70,7 @@ fn try_sys_exit_open(ctx: &TracePointContext) -> Exit {
 /// The descriptor that a call ends with; none where it failed.
 #[inline(always)]
 fn descriptor_given(ctx: &TracePointContext) -> Option<usize> {
-    /// Offset of `ret` in the event's format (`/sys/kernel/tracing/events/syscalls/sys_exit_openat/format`).
-    const RET: usize = 16;
-    // SAFETY: the format has been this one since the syscall tracepoints exist.
-    let fd = unsafe { ctx.read_at::<i64>(RET) }.ok()?;
-    usize::try_from(fd).ok()
+    usize::try_from(syscall::ended(ctx)?.result).ok()
 }
 
 /// The open file behind a descriptor that the current process has just been given: within its table, as tables only grow.

@@ -112,16 +112,10 @@ fn sys_exit_refused(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn try_sys_exit_refused(ctx: &TracePointContext) -> Exit {
-    /// Offsets of `__syscall_nr` and `ret` in the event's format.
-    const NR: usize = 8;
-    const RET: usize = 16;
-    // SAFETY: the format has been this one since the syscall tracepoints exist.
-    let Ok(result) = (unsafe { ctx.read_at::<i64>(RET) }) else { return Exit::Unrelated };
+    let Some(syscall::Ended { number, result }) = syscall::ended(ctx) else { return Exit::Unrelated };
     if !is_refusal(result) {
         return Exit::Unrelated;
     }
-    // SAFETY: as above.
-    let Ok(number) = (unsafe { ctx.read_at::<i32>(NR) }) else { return Exit::Unrelated };
     let regs = syscall::registers();
     let (first, second, third) =
         (u64_at(regs, offset!(regs_di)), u64_at(regs, offset!(regs_si)), u64_at(regs, offset!(regs_dx)));

@@ -57,7 +57,9 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
                 let name = found.folder.and_then(|folder| places.name(folder, last_name(&found.path)));
                 name.map(|tag| (tag, file_watch::ARMED)).or_else(folder).or(file)
             } else {
-                file.or_else(folder)
+                let former = |(tag, _): &(Tag, u32)| found.nlink == 1 && !places.is_key_at(&found.path, *tag);
+                // A file with one name, in a folder of keys and not at the key's path, can have a former key's inode number.
+                folder().filter(|_| file.as_ref().is_some_and(former)).or(file).or_else(folder)
             }
             .or_else(|| Some((places.holder(&found.path)?, file_watch::BORN)))?;
             if found.mode & S_IFMT != S_IFREG {

@@ -84,6 +84,11 @@ impl Places {
         folders.find_map(|(tag, is_folder)| is_folder.then_some(*tag))
     }
 
+    /// Whether this is the path of that key.
+    pub(super) fn is_key_at(&self, path: &[u8], tag: Tag) -> bool {
+        self.paths.get(path) == Some(&(tag, false))
+    }
+
     /// The tag of a watched file, and why it is watched (`file_watch`).
     pub(super) fn file(&self, place: Place) -> Option<(Tag, u32)> {
         self.files.get(&place).copied()

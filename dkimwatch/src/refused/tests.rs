@@ -155,3 +155,17 @@ fn what_is_put_in_a_keys_place_is_that_key_whatever_key_had_its_inode_number() {
     assert_eq!(found(Deed::Place, NEST, b"/etc/dkimkeys/other"), Some(9));
     assert_eq!(found(Deed::None, NEST, b"/etc/dkimkeys/mail.private"), Some(9), "an open is of the file");
 }
+
+#[test]
+fn a_file_in_a_folder_of_keys_with_a_former_keys_inode_number_is_no_such_key() {
+    let mut places = places();
+    places.add_path(b"/etc/dkimkeys/mail.private".to_vec(), 3, false);
+    let tag = |path: &[u8], nlink: u32| {
+        let found =
+            Found { place: KEY, folder: Some(FOLDER), path: path.to_vec(), mode: S_IFREG, uid: 1, gid: 2, nlink };
+        identified(refused(Tag::MAX), &Answer::There(found), &places).map(|access| access.file.tag)
+    };
+    assert_eq!(tag(b"/etc/dkimkeys/mail.private", 1), Some(3), "the key at its path");
+    assert_eq!(tag(b"/etc/keys/new", 1), Some(4), "a new file of its number");
+    assert_eq!(tag(b"/etc/keys/new", 2), Some(3), "perhaps another name of the key");
+}

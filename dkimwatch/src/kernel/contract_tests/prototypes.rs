@@ -122,8 +122,14 @@ fn prototype(text: &str) -> Option<(Prototype, Vec<String>)> {
 impl Hook {
     /// Every form that the comment tells of, today's first.
     fn forms(&self) -> Vec<Prototype> {
-        let whole: Vec<Prototype> = spans(&self.comment).filter_map(prototype).map(|(form, _)| form).collect();
-        if whole.len() > 1 && whole.iter().all(|form| Some(&form.name) == whole.first().map(|first| &first.name)) {
+        // `notify_change()` is a mention.
+        let mut whole: Vec<Prototype> = spans(&self.comment)
+            .filter(|span| !span.ends_with("()"))
+            .filter_map(|span| Some(prototype(span)?.0))
+            .collect();
+        let first = whole.first().map(|form| form.name.clone());
+        whole.retain(|form| Some(&form.name) == first.as_ref());
+        if whole.len() > 1 {
             return whole;
         }
         let (mut form, names) = spans(&self.comment)
@@ -285,8 +291,8 @@ fn what_is_read_by_position_lies_there_on_this_kernel() {
     }
     assert_eq!(iterators, 2);
 
-    // `ret` is read at a number that stands beside its hook.
-    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../dkimwatch-ebpf/src/hooks/open.rs"));
+    // `ret` is read at a number in the sources.
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../dkimwatch-ebpf/src/syscall.rs"));
     let source = source.unwrap();
     let read_at = source.split_once("const RET: usize = ").unwrap().1.split(';').next().unwrap().parse().ok();
     assert_eq!(offsets::offset_of(&btf, "syscall_trace_exit.ret"), read_at);

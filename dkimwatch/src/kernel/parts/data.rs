@@ -7,7 +7,7 @@ use crate::kernel::Backend;
 
 const DATA: Limit = (
     "data-without-open",
-    "data reached without an own open (inherited or passed descriptors, mappings, 32-bit system calls): this kernel has no mm_filemap_* tracepoints (6.10)",
+    "data reached without an own open, where no system call of 64 bits was handed the descriptor: by a mapping that was there before, a 32-bit system call, libaio, a splice through io_uring (before 5.18 a read, too), or below an overlay: this kernel has no mm_filemap_* tracepoints (6.10)",
 );
 const THROUGH_DESCRIPTOR: Limit = (
     "inherited-descriptor",
@@ -15,6 +15,10 @@ const THROUGH_DESCRIPTOR: Limit = (
 );
 const THROUGH_MAPPING: Limit =
     ("inherited-mapping", "data reached by a mapping that a process got from its parent, or had before the start");
+const SHARED: Limit = (
+    "shared-extents",
+    "a key whose extents are shared with, or compared with, another file's, by who has not opened it: sys_exit_ioctl could not be hooked",
+);
 const IO_URING: Limit = (
     "io-uring-open",
     "an open through io_uring: this kernel's io_uring_complete tracepoint does not name the request (5.18)",
@@ -39,6 +43,39 @@ const TRACEPOINTS: &[Part] = &[
     Part::new(programs::FILEMAP_GET_PAGES, Hook::FilemapGetPages, Attach::BtfTracepoint("mm_filemap_get_pages"), DATA),
     Part::new(programs::FILEMAP_MAP_PAGES, Hook::FilemapMapPages, Attach::BtfTracepoint("mm_filemap_map_pages"), DATA),
     Part::new(programs::FILEMAP_FAULT, Hook::FilemapFault, Attach::BtfTracepoint("mm_filemap_fault"), DATA),
+    // Before there was this tracepoint, only the system call tells of `O_DIRECT`.
+    Part::where_present(
+        programs::DIRECT_READ,
+        Hook::DirectRead,
+        Attach::BtfTracepoint("iomap_dio_rw_begin"),
+        THROUGH_DESCRIPTOR,
+    ),
+    Part::new(programs::SYS_EXIT_READ, Hook::SysExitRead, Attach::Tracepoints("syscalls", READING), THROUGH_DESCRIPTOR),
+    Part::new(
+        programs::SYS_EXIT_SHARE,
+        Hook::SysExitRead,
+        Attach::Tracepoints("syscalls", &["sys_exit_ioctl"]),
+        SHARED,
+    ),
+    Part::new(
+        programs::SYS_EXIT_MAP,
+        Hook::SysExitRead,
+        Attach::Tracepoints("syscalls", &["sys_exit_mmap"]),
+        THROUGH_DESCRIPTOR,
+    )
+    .instead_of(programs::FILEMAP_MAP_PAGES),
+];
+
+/// The system calls that read from a descriptor.
+const READING: &[&str] = &[
+    "sys_exit_read",
+    "sys_exit_pread64",
+    "sys_exit_readv",
+    "sys_exit_preadv",
+    "sys_exit_preadv2",
+    "sys_exit_sendfile64",
+    "sys_exit_splice",
+    "sys_exit_copy_file_range",
 ];
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
@@ -54,7 +91,7 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
         Backend::Tracepoint => &[
             (
                 "data-around-cache",
-                "data reached without an own open and not read through the page cache: by O_DIRECT, by a reflink or a comparison of extents, or of a file on tmpfs that is not mapped",
+                "data reached without an own open and around the page cache (of a file on tmpfs, by a reflink or a comparison of extents), by a 32-bit system call, by libaio, by a splice through io_uring, or by a descriptor that another thread replaces before the system call returns",
             ),
             (
                 "written-without-open",

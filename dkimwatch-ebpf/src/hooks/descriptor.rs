@@ -1,0 +1,165 @@
+//! A system call reached a file's data by the descriptor that it was handed, on the backend that sees calls as they end.
+//!
+//! The page cache's tracepoints know of what is read through it; of what is not (a file on tmpfs, extents that are shared or
+//! compared), and of everything on a kernel without them, the call alone tells.
+
+use aya_ebpf::{
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use dkimwatch_common::{
+    deed::Deed,
+    record::{Kind, Via},
+    tally::{Exit, Hook},
+};
+
+use super::{
+    data::{PROT_WRITE, is_shared},
+    refused::user,
+};
+use crate::{
+    call::{self, FICLONE, FICLONERANGE, Registers},
+    emit,
+    memory::{Memory, Probed, Ptr, Typed, offset, pointer},
+    seen,
+    subject::Subject,
+    syscall, tally, watch,
+};
+
+/// `syscalls:sys_exit_*` of the calls that read from a descriptor: `long ret` is the number of bytes.
+#[tracepoint]
+fn sys_exit_read(ctx: TracePointContext) -> u32 {
+    tally::count(&ctx, Hook::SysExitRead, read(&ctx));
+    0
+}
+
+#[inline(always)]
+fn read(ctx: &TracePointContext) -> Exit {
+    /// `syscall_64.tbl`.
+    const SENDFILE64: u32 = 40;
+    let Some(syscall::Ended { number, result: 1.. }) = syscall::ended(ctx) else { return Exit::Unrelated };
+    let registers = Registers::current();
+    let descriptor = if number == SENDFILE64 { registers.second() } else { registers.first() };
+    by_number(descriptor, Deed::Read)
+}
+
+/// `syscalls:sys_exit_mmap`: `long ret` is an address.
+#[tracepoint]
+fn sys_exit_map(ctx: TracePointContext) -> u32 {
+    tally::count(&ctx, Hook::SysExitRead, mapped(&ctx));
+    0
+}
+
+#[inline(always)]
+fn mapped(ctx: &TracePointContext) -> Exit {
+    /// `include/uapi/asm-generic/mman-common.h`.
+    const MAP_ANONYMOUS: u64 = 0x20;
+    let Some(syscall::Ended { result: 1.., .. }) = syscall::ended(ctx) else { return Exit::Unrelated };
+    let registers = Registers::current();
+    let (prot, flags) = (registers.third(), registers.fourth());
+    // A mapping that is neither to be read nor to be written is no access; nothing tells here if that changes.
+    if prot == 0 || flags & MAP_ANONYMOUS != 0 {
+        return Exit::Unrelated;
+    }
+    by_number(registers.fifth(), if prot & PROT_WRITE != 0 && is_shared(flags) { Deed::Write } else { Deed::Map })
+}
+
+/// `include/uapi/linux/fs.h`.
+const FIDEDUPERANGE: u32 = 0xc018_9436;
+
+/// `syscalls:sys_exit_ioctl`: files that share extents, or are compared and then share them.
+#[tracepoint]
+fn sys_exit_share(ctx: TracePointContext) -> u32 {
+    tally::count(&ctx, Hook::SysExitRead, shared(&ctx));
+    0
+}
+
+#[inline(always)]
+fn shared(ctx: &TracePointContext) -> Exit {
+    let Some(syscall::Ended { result: 0.., .. }) = syscall::ended(ctx) else { return Exit::Unrelated };
+    let registers = Registers::current();
+    let argument = registers.third();
+    match registers.second() as u32 {
+        FICLONE => by_number(argument, Deed::Read),
+        // `file_clone_range->src_fd`.
+        FICLONERANGE => by_number(user::<u64>(argument), Deed::Read),
+        FIDEDUPERANGE => match by_number(registers.first(), Deed::Read) {
+            // The guess is what was given first.
+            Exit::Unrelated | Exit::FilterMiss => by(watched_among(argument) as Ptr, Deed::Read, Hook::SysExitRead),
+            exit => exit,
+        },
+        _ => Exit::Unrelated,
+    }
+}
+
+/// A global function, see `watch::name_hash_at`: the first watched file that one is compared with by a `struct
+/// file_dedupe_range` in the caller's memory; null where there is none.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn watched_among(range: u64) -> u64 {
+    /// Offset of `dest_count`; size of the head, and of a `struct file_dedupe_range_info`, which begins with `dest_fd`.
+    const COUNT: u64 = 16;
+    const HEAD: u64 = 24;
+    const INFO: u64 = 32;
+    /// As many as a page has room for: the kernel takes no more (`ioctl_file_dedupe_range()`).
+    const MOST: u64 = 127;
+    let task = Subject::current().task;
+    let count = u64::from(user::<u16>(range + COUNT));
+    let mut index = 0;
+    while index < MOST {
+        if index >= count {
+            break;
+        }
+        let file = call::file(task, user::<u64>(range + HEAD + INFO * index) as i64);
+        if !file.is_null() && watch::inode::<Probed>(pointer(file, offset!(file_f_inode))).is_ok() {
+            return file as u64;
+        }
+        index += 1;
+    }
+    0
+}
+
+/// Data was reached by a descriptor of the current process. Another thread can have put another file there meanwhile.
+#[inline(always)]
+fn by_number(register: u64, deed: Deed) -> Exit {
+    by(call::file(Subject::current().task, i64::from(register as u32)), deed, Hook::SysExitRead)
+}
+
+/// Data was reached by an open file; null for none.
+#[inline(always)]
+pub(super) fn by(file: Ptr, deed: Deed, hook: Hook) -> Exit {
+    if file.is_null() {
+        return Exit::Unrelated;
+    }
+    told(watch::inode::<Probed>(pointer(file, offset!(file_f_inode))), file, deed, hook)
+}
+
+#[inline(always)]
+fn told(found: Result<watch::Found, Exit>, file: Ptr, deed: Deed, hook: Hook) -> Exit {
+    match found {
+        Ok(found) => {
+            let (kind, via, name) = (Kind::Data, emit::via(Via::Tracepoint), emit::Name::None);
+            let access = emit::Access { kind, deed, hook, via, name, outcome: Some(0) };
+            seen::data(&access, &found, || file)
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// `iomap_dio_rw_begin(struct kiocb *iocb, struct iov_iter *iter, unsigned int dio_flags, size_t done_before)`, 6.6 and later:
+/// `O_DIRECT` on the file systems of the day, whoever asks for it.
+#[btf_tracepoint(function = "iomap_dio_rw_begin")]
+fn iomap_dio_rw_begin(ctx: BtfTracePointContext) -> i32 {
+    tally::count(&ctx, Hook::DirectRead, direct(ctx.arg(0), ctx.arg(1)));
+    0
+}
+
+#[inline(always)]
+fn direct(iocb: Ptr, iter: Ptr) -> Exit {
+    // SAFETY: pointers and an integer.
+    let (file, is_write) =
+        unsafe { (Typed::read::<Ptr>(iocb, offset!(kiocb_file)), Typed::read::<u8>(iter, offset!(iter_source)) != 0) };
+    // SAFETY: a pointer.
+    let inode = unsafe { Typed::read::<Ptr>(file, offset!(file_f_inode)) };
+    told(watch::inode::<Typed>(inode), file, if is_write { Deed::Write } else { Deed::Read }, Hook::DirectRead)
+}
