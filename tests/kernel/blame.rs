@@ -138,9 +138,8 @@ fn inherited(scene: &Scene) -> Result<()> {
     let pid = run(Command::new("cat").stdin(opened))?;
     let events = scene.settled(name, &key)?;
     let readers = events.by(pid);
-    if let Some(limit) = ["inherited-descriptor", "data-without-open"].into_iter().find(|id| scene.unseen(id)) {
-        ensure!(events.len() == 1 && readers.is_empty(), "a named limit, and yet:\n{events}");
-        scene.limited(name, limit);
+    if readers.is_empty() && scene.unseen("inherited-descriptor") {
+        scene.limited(name, "inherited-descriptor");
         return Ok(());
     }
     let event = readers.one("the reader")?;

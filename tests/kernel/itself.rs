@@ -1,15 +1,17 @@
 //! The innocent twins of a hijacked signer: it looks like one, and is the signer at work.
 
 use std::{
+    fmt::Write as _,
     fs,
     io::Write as _,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::MutexGuard,
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dkimwatch_tests::support::{Event, Watch, WatchCommand, program};
+use dkimwatch_tests::support::{Event, Events, Watch, WatchCommand, program};
 
 use crate::{
     Sentence,
@@ -80,19 +82,50 @@ fn own_mounts(scene: &Scene) -> Result<()> {
     expected(scene, name, &loot, "signer/victim")
 }
 
-/// A watch of a sentence's own, on a host that is made to look like another: `looks` is what is mounted for it alone.
-struct OtherHost {
+/// A watch on a host that is made to look like another, with systemd and a package of its own. One for all sentences about
+/// it: an emulated machine takes ten seconds to start one.
+pub(crate) struct OtherHost {
     folder: tempfile::TempDir,
     watch: Watch,
 }
 
+/// What is mounted for the watch alone, which finds the host's folder in `$HERE`.
+const LOOKS: &str = "mkdir -p /run/systemd; mount -t tmpfs none /run/systemd; mkdir /run/systemd/system\n\
+                     mount --bind \"$HERE/cgroup\" /proc/1/cgroup\nmount --bind \"$HERE/dpkg\" /var/lib/dpkg";
+
+/// A signer in its unit, and one of a package; each has a key, which has its name.
+const SIGNERS: [(&str, &str); 2] = [("own", "units = [\"own.service\"]"), ("packaged", "")];
+
+/// A key of nobody's.
+const LAST: &str = "last";
+
 impl OtherHost {
-    /// `signer` is the rest of the entry of `bin/signer` there; `looks` finds its folder in `$HERE`.
-    fn set(folder: tempfile::TempDir, signer: &str, looks: &str) -> Result<Self> {
+    fn set(scene: &Scene) -> Result<Self> {
+        let disk = std::env::var_os("DKIMWATCH_DISK").map_or_else(std::env::temp_dir, PathBuf::from);
+        let folder = tempfile::Builder::new().prefix("dkimwatch-host-").tempdir_in(disk)?;
+        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let at = |name: &str| folder.path().join(name).display().to_string();
+        for below in ["bin", "keys", "dpkg/info"] {
+            fs::create_dir_all(at(below))?;
+        }
+        fs::write(at("cgroup"), "0::/init.scope\n")?;
+        let mut config = String::from("[keys]\ndiscover = false\n");
+        fs::write(at(&format!("keys/{LAST}")), crate::scene::BYTES)?;
+        writeln!(config, "paths = {:?}", ["own", "packaged", LAST].map(|name| at(&format!("keys/{name}"))))?;
+        for ((name, more), from) in SIGNERS.into_iter().zip([scene.victim().to_owned(), stranger()?]) {
+            let program = at(&format!("bin/{name}"));
+            run(Command::new("cp").args([from.as_os_str(), program.as_ref()]))?;
+            fs::write(at(&format!("keys/{name}")), crate::scene::BYTES)?;
+            writeln!(
+                config,
+                "[[signer]]\nname = {name:?}\nexecutable = {program:?}\nusers = [\"{SIGNER_UID}\"]\n{more}"
+            )?;
+        }
+        let packaged = folder.path().join("bin/packaged");
+        fs::write(at("dpkg/info/packaged.md5sums"), sum(&packaged, &packaged)?)?;
         let (wrapper, program) = (folder.path().join("dkimwatch"), program()?);
         let text = format!(
-            "#!/bin/sh\nHERE={here}; export HERE\nexec unshare --mount sh -ec '{looks}\nexec \"$@\"' sh {program} \"$@\"\n",
+            "#!/bin/sh\nHERE={here}; export HERE\nexec unshare --mount sh -ec '{LOOKS}\nexec \"$@\"' sh {program} \"$@\"\n",
             here = folder.path().display(),
             program = program.display(),
         );
@@ -101,11 +134,7 @@ impl OtherHost {
         let mut install = install.args(["-m", "755", "/dev/stdin"]).arg(&wrapper).stdin(Stdio::piped()).spawn()?;
         install.stdin.take().context("its input")?.write_all(text.as_bytes())?;
         ensure!(install.wait()?.success(), "install");
-        let mut command = WatchCommand::new().program(wrapper).config(format!(
-            "[keys]\ndiscover = false\npaths = [{:?}]\n[[signer]]\nname = \"own\"\nexecutable = {:?}\nusers = [\"{SIGNER_UID}\"]\n{signer}",
-            at("key.private"),
-            at("bin/signer"),
-        ));
+        let mut command = WatchCommand::new().program(wrapper).config(config);
         if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {
             command = command.backend(&backend);
         }
@@ -116,17 +145,31 @@ impl OtherHost {
     fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+
+    /// What is said of a key, once everything before this call is: a stranger and a signer, who have a ring each, are told of
+    /// last, at a key that is there for this.
+    fn events_of(&self, key: &Path) -> Result<Events> {
+        let last = self.at("keys").join(LAST);
+        let stranger = run(Command::new("cat").arg(&last))?;
+        let signer = stolen(by_its_user(self.at("bin/own")).arg("openat").arg(&last))?.pid;
+        for pid in [stranger, signer] {
+            self.watch.wait_for("the last readers", crate::scene::PATIENCE, |event| event.pid() == Some(pid))?;
+        }
+        let path = key.display().to_string();
+        let of_key = |event: &Event| event.is_access() && event.text("dkimwatch.key.path") == Some(path.as_str());
+        Ok(self.watch.events_where(of_key))
+    }
 }
 
-/// A folder with a key and a signer, which is this program.
-fn folder(from: &Path) -> Result<tempfile::TempDir> {
-    let disk = std::env::var_os("DKIMWATCH_DISK").map_or_else(std::env::temp_dir, PathBuf::from);
-    let folder = tempfile::Builder::new().prefix("dkimwatch-host-").tempdir_in(disk)?;
-    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-    fs::create_dir_all(folder.path().join("bin"))?;
-    fs::write(folder.path().join("key.private"), crate::scene::BYTES)?;
-    run(Command::new("cp").arg(from).arg(folder.path().join("bin/signer")))?;
-    Ok(folder)
+impl Scene {
+    /// The other host, which is made when it is first asked for.
+    fn other_host(&self) -> Result<MutexGuard<'_, Option<OtherHost>>> {
+        let mut host = self.other.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?;
+        if host.is_none() {
+            *host = Some(OtherHost::set(self)?);
+        }
+        Ok(host)
+    }
 }
 
 /// A signer at work: it reads what is named on its standard input.
@@ -164,38 +207,37 @@ fn sum(file: &Path, named: &Path) -> Result<String> {
     Ok(format!("{hex}  {}\n", named.strip_prefix("/")?.display()))
 }
 
-fn upgraded(_: &Scene) -> Result<()> {
-    let folder = folder(&stranger()?)?;
-    let (signer, info) = (folder.path().join("bin/signer"), folder.path().join("dpkg/info"));
-    fs::create_dir_all(&info)?;
-    fs::write(info.join("own.md5sums"), sum(&signer, &signer)?)?;
+fn upgraded(scene: &Scene) -> Result<()> {
+    const EXPECTED: &str = "signer/packaged";
+    let other = scene.other_host()?;
+    let host = other.as_ref().context("another host")?;
+    let (signer, list, key) =
+        (host.at("bin/packaged"), host.at("dpkg/info/packaged.md5sums"), host.at("keys/packaged"));
     // Versions that differ in a few bytes behind the end of the program.
-    for version in ["second", "third"] {
+    for version in ["bin/second", "bin/third"] {
         let script = "cp \"$0\" \"$1\"; echo \"$1\" >> \"$1\"";
-        run(Command::new("sh").args(["-ec", script]).args([&signer, &folder.path().join("bin").join(version)]))?;
+        run(Command::new("sh").args(["-ec", script]).args([&signer, &host.at(version)]))?;
     }
-    let host = OtherHost::set(folder, "", "mount --bind \"$HERE/dpkg\" /var/lib/dpkg")?;
-    let key = host.at("key.private");
     let mut old = Daemon::start(&signer)?;
-    is(&old.sign(&host.watch, &key, 1)?, "rule.id", "signer/own")?;
+    is(&old.sign(&host.watch, &key, 1)?, "rule.id", EXPECTED)?;
 
     // As dpkg does it: the new list lies in `tmp.ci` while the files are put in place, and then among the others.
     let unpacking = host.at("dpkg/tmp.ci");
     fs::create_dir_all(&unpacking)?;
-    fs::write(unpacking.join("control"), "Package: own\nVersion: 2\n")?;
+    fs::write(unpacking.join("control"), "Package: packaged\nVersion: 2\n")?;
     fs::write(unpacking.join("md5sums"), sum(&host.at("bin/second"), &signer)?)?;
     fs::rename(host.at("bin/second"), &signer)?;
     // Started anew in the midst of it, and the one that was there before.
     let mut new = Daemon::start(&signer)?;
-    is(&new.sign(&host.watch, &key, 1)?, "rule.id", "signer/own")?;
-    is(&old.sign(&host.watch, &key, 2)?, "rule.id", "signer/own")?;
-    fs::rename(unpacking.join("md5sums"), info.join("own.md5sums"))?;
+    is(&new.sign(&host.watch, &key, 1)?, "rule.id", EXPECTED)?;
+    is(&old.sign(&host.watch, &key, 2)?, "rule.id", EXPECTED)?;
+    fs::rename(unpacking.join("md5sums"), list)?;
     fs::remove_dir_all(&unpacking)?;
-    is(&new.sign(&host.watch, &key, 2)?, "rule.id", "signer/own")?;
-    is(&old.sign(&host.watch, &key, 3)?, "rule.id", "signer/own")?;
+    is(&new.sign(&host.watch, &key, 2)?, "rule.id", EXPECTED)?;
+    is(&old.sign(&host.watch, &key, 3)?, "rule.id", EXPECTED)?;
     let mut newer = Daemon::start(&signer)?;
-    is(&newer.sign(&host.watch, &key, 1)?, "rule.id", "signer/own")?;
-    let alerts = host.watch.events_where(|event| event.is_alert() && !crate::scene::passed_by(event));
+    is(&newer.sign(&host.watch, &key, 1)?, "rule.id", EXPECTED)?;
+    let alerts = host.events_of(&key)?.only(Event::is_alert);
     ensure!(alerts.is_empty(), "{alerts}");
 
     // What no package brought is no upgrade.
@@ -204,22 +246,18 @@ fn upgraded(_: &Scene) -> Result<()> {
     let event = other.sign(&host.watch, &key, 1)?;
     is(&event, "rule.id", "signer-mismatch/executable-replaced")?;
     let reason = event.text("event.reason").unwrap_or_default();
-    ensure!(reason.contains("that file is not the one of the package own"), "{reason}");
+    ensure!(reason.contains("that file is not the one of the package packaged"), "{reason}");
     for daemon in [old, new, newer, other] {
         daemon.stop()?;
     }
-    let watched = host.watch.stop()?;
-    ensure!(watched.events.accesses().len() == 7, "{}", watched.events.accesses());
+    host.events_of(&key)?.exactly(7, "each of them, each time")?;
     Ok(())
 }
 
 fn unit(scene: &Scene) -> Result<()> {
-    const SYSTEMD: &str = "mkdir -p /run/systemd; mount -t tmpfs none /run/systemd; mkdir /run/systemd/system\n\
-                           mount --bind \"$HERE/cgroup\" /proc/1/cgroup";
-    let folder = folder(&scene.victim())?;
-    fs::write(folder.path().join("cgroup"), "0::/init.scope\n")?;
-    let host = OtherHost::set(folder, "units = [\"own.service\"]\n", SYSTEMD)?;
-    let (key, signer) = (host.at("key.private"), host.at("bin/signer"));
+    let other = scene.other_host()?;
+    let host = other.as_ref().context("another host")?;
+    let (key, signer) = (host.at("keys/own"), host.at("bin/own"));
     let words = |program: &Path| vec![program.to_owned(), PathBuf::from("openat"), key.clone()];
 
     let at_work = stolen_in_cgroup("system.slice/own.service", &words(&signer))?;
@@ -229,8 +267,7 @@ fn unit(scene: &Scene) -> Result<()> {
     let in_its_unit = stolen_in_cgroup("system.slice/own.service", &words(&scene.thief()))?;
     let user = as_user(SIGNER_UID, "cat", &[key.as_os_str()])?;
 
-    let watched = host.watch.stop()?;
-    let accesses = watched.events.accesses();
+    let accesses = host.events_of(&key)?;
     let told = |loot: &Loot, rule: &str, says: &str| -> Result<()> {
         let all = accesses.by(loot.pid);
         let event = all.one("by the reader")?;
@@ -245,6 +282,6 @@ fn unit(scene: &Scene) -> Result<()> {
     told(&from_cron, "signer-mismatch/unit", "in cron.service; expected own.service")?;
     told(&in_its_unit, "stranger/signer-user", "but is not its program")?;
     accesses.by(user).one("by another program")?;
-    ensure!(accesses.len() == 5, "{accesses}");
+    accesses.exactly(5, "each of them")?;
     Ok(())
 }

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Missing, Watch, WatchCommand};
 
-use crate::{grounds::Grounds, hijack};
+use crate::{grounds::Grounds, hijack, itself::OtherHost};
 
 /// The bytes of every key here. No key at all, so that nothing is stolen.
 pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
@@ -44,6 +44,8 @@ pub(crate) struct Scene {
     /// A process older than the watch, with its standard input: it reads the key named on it.
     pub elder: Mutex<Child>,
     signer: Mutex<Signer>,
+    /// See [`OtherHost`].
+    pub other: Mutex<Option<OtherHost>>,
     /// Sentences that did not come to their event, each with the reason.
     endings: Mutex<BTreeMap<&'static str, Ending>>,
 }
@@ -126,6 +128,7 @@ impl Scene {
             started,
             elder: Mutex::new(elder),
             signer: Mutex::new(Signer::start(&signer)?),
+            other: Mutex::new(None),
             grounds,
             root,
             endings: Mutex::default(),
