@@ -81,6 +81,9 @@ pub const DRAFTS: u32 = 512;
 /// Mounts that are looked through for one of the host's that shares with a mount what is mounted on it.
 pub const PEERS: usize = 32;
 
+/// Requests of one io_submit(2) that are looked at.
+pub const SUBMITTED: u64 = 64;
+
 /// Entries of the settings.
 pub const SETTINGS: u32 = 4;
 /// Setting: [`crate::record::Via`] of the backend that is tried, for programs that several backends share.

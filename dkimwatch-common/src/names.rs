@@ -125,6 +125,8 @@ pub mod programs {
     pub const SYS_EXIT_MAP: &str = "sys_exit_map";
     /// `tracepoint/syscalls/sys_exit_ioctl`: files share extents, or are compared.
     pub const SYS_EXIT_SHARE: &str = "sys_exit_share";
+    /// `tracepoint/syscalls/sys_exit_io_submit`: reads by libaio.
+    pub const SYS_EXIT_SUBMIT: &str = "sys_exit_submit";
     /// `tp_btf/iomap_dio_rw_begin`.
     pub const DIRECT_READ: &str = "iomap_dio_rw_begin";
     /// `lsm/mmap_file`: a signer maps code.
@@ -248,6 +250,7 @@ pub mod programs {
         SYS_EXIT_READ,
         SYS_EXIT_MAP,
         SYS_EXIT_SHARE,
+        SYS_EXIT_SUBMIT,
         DIRECT_READ,
         LSM_MAP_CODE,
         FENTRY_MAP_CODE,

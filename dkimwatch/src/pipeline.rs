@@ -7,7 +7,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::{deed::Deed, identity::FileId, record::Kind, tally::Hook, watch::Tag};
+use dkimwatch_common::{
+    deed::Deed,
+    identity::FileId,
+    record::Kind,
+    tally::Hook,
+    watch::{FileWatch, Tag, file_watch},
+};
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -17,7 +23,7 @@ use crate::{
     losses::Losses,
     print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
     refused::{self, Answer, Resolver},
-    watchlist::{Change, Changes, WatchList},
+    watchlist::{Change, Changes, Standing, WatchList},
 };
 
 /// How often the hooks' counters are looked at, so that a loss is told soon after.
@@ -263,7 +269,7 @@ impl Pipeline {
     /// The rest of the road, once it is known which file it was.
     fn go_on(&mut self, mut access: Access) -> Result<()> {
         self.list.resolve_paths(&mut access);
-        if self.is_stale(&access) {
+        if !self.is_enrolled(&access) {
             return Ok(());
         }
         let attributed = self.attributor.attribute(access);
@@ -323,20 +329,28 @@ impl Pipeline {
         Ok(accesses)
     }
 
-    /// Whether the file is another one than was enrolled. Where that cannot be found out, it is not: better an alarm too
-    /// many.
-    fn is_stale(&mut self, access: &Access) -> bool {
-        let stale = self.list.is_stale(access, &mut self.session).unwrap_or_else(|error| {
+    /// Whether the file is the one that was enrolled. Where that cannot be found out, it is: better an alarm too many.
+    fn is_enrolled(&mut self, access: &Access) -> bool {
+        let standing = self.list.standing(access, &mut self.session).unwrap_or_else(|error| {
             tracing::error!(%error, "cannot ask the kernel about a reused inode number");
-            false
+            Standing::Enrolled
         });
-        if stale {
-            tracing::debug!(inode = access.file.id.ino, "the inode number was reused; no longer watched");
-            if let Err(error) = self.session.watch_set.disarm_file(access.file.id) {
-                tracing::error!(%error, "cannot stop watching a reused inode number");
+        let file = &access.file;
+        let changed = match standing {
+            Standing::Enrolled => return true,
+            Standing::Heir => {
+                let watch = FileWatch { tag: file.tag, kind: file_watch::ARMED, generation: file.generation, pad: 0 };
+                self.session.watch_set.arm_file(file.id, watch)
             }
+            Standing::Another => {
+                tracing::debug!(inode = file.id.ino, "the inode number was reused; no longer watched");
+                self.session.watch_set.disarm_file(file.id)
+            }
+        };
+        if let Err(error) = changed {
+            tracing::error!(%error, "cannot change what is watched by a reused inode number");
         }
-        stale
+        false
     }
 
     /// A signer that was upgraded a moment ago runs an executable that the policy has not met: look at the disk before

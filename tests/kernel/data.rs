@@ -48,6 +48,9 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("sendfile_from_memory_alone_is_an_access", |s| {
         on_ground(s, "sendfile_from_memory_alone_is_an_access", "tmpfs", "sendfile")
     }),
+    ("an_asynchronous_read_from_memory_alone_is_its_readers", |s| {
+        on_ground(s, "an_asynchronous_read_from_memory_alone_is_its_readers", "tmpfs", "aio")
+    }),
     ("a_ring_reads_from_memory_alone_for_its_process", |s| {
         on_ground(s, "a_ring_reads_from_memory_alone_for_its_process", "tmpfs", "ring")
     }),

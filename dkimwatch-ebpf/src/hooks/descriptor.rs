@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use dkimwatch_common::{
     deed::Deed,
+    limits,
     record::{Kind, Via},
     tally::{Exit, Hook},
 };
@@ -64,6 +65,52 @@ fn mapped(ctx: &TracePointContext) -> Exit {
     by_number(registers.fifth(), if prot & PROT_WRITE != 0 && is_shared(flags) { Deed::Write } else { Deed::Map })
 }
 
+/// `syscalls:sys_exit_io_submit`: `long ret` is the number of requests that were taken (libaio).
+#[tracepoint]
+fn sys_exit_submit(ctx: TracePointContext) -> u32 {
+    tally::count(&ctx, Hook::SysExitRead, submitted(&ctx));
+    0
+}
+
+#[inline(always)]
+fn submitted(ctx: &TracePointContext) -> Exit {
+    let Some(syscall::Ended { result: taken @ 1.., .. }) = syscall::ended(ctx) else { return Exit::Unrelated };
+    by(watched_of(Registers::current().third(), taken as u64) as Ptr, Deed::Read, Hook::SysExitRead)
+}
+
+/// A global function, see `watch::name_hash_at`: the first watched file that is read by a list of `struct iocb *` in the
+/// caller's memory (`include/uapi/linux/aio_abi.h`); null where none is.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn watched_of(list: u64, count: u64) -> u64 {
+    const LIO_OPCODE: u64 = 16;
+    const FILDES: u64 = 20;
+    const IOCB_CMD_PREAD: u16 = 0;
+    const IOCB_CMD_PREADV: u16 = 7;
+    let task = Subject::current().task;
+    let mut index = 0;
+    while index < limits::SUBMITTED {
+        if index >= count {
+            break;
+        }
+        let request: u64 = user(list + 8 * index);
+        let opcode: u16 = user(request + LIO_OPCODE);
+        if opcode == IOCB_CMD_PREAD || opcode == IOCB_CMD_PREADV {
+            let file = call::file(task, i64::from(user::<u32>(request + FILDES)));
+            if is_watched(file) {
+                return file as u64;
+            }
+        }
+        index += 1;
+    }
+    0
+}
+
+#[inline(always)]
+fn is_watched(file: Ptr) -> bool {
+    !file.is_null() && watch::inode::<Probed>(pointer(file, offset!(file_f_inode))).is_ok()
+}
+
 /// `include/uapi/linux/fs.h`.
 const FIDEDUPERANGE: u32 = 0xc018_9436;
 
@@ -111,7 +158,7 @@ extern "C" fn watched_among(range: u64) -> u64 {
             break;
         }
         let file = call::file(task, user::<u64>(range + HEAD + INFO * index) as i64);
-        if !file.is_null() && watch::inode::<Probed>(pointer(file, offset!(file_f_inode))).is_ok() {
+        if is_watched(file) {
             return file as u64;
         }
         index += 1;

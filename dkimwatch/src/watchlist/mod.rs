@@ -2,7 +2,7 @@
 //!
 //! [`WatchList::refresh`] makes it true at the start, whenever a watched folder changes, and on a slow clock as a safety
 //! net. It only ever adds: a key that was rotated away stays watched, because its bytes still sign until its record is
-//! withdrawn. A watch ends when its inode number is found to belong to another file ([`WatchList::is_stale`]).
+//! withdrawn. A watch ends when its inode number is found to belong to another file ([`WatchList::standing`]).
 
 mod changes;
 mod devices;
@@ -333,27 +333,27 @@ impl WatchList {
         Ok(session.identify(&[handle])?.into_iter().flatten().next())
     }
 
-    /// Whether a record is about another file than the one that was enrolled: its inode number was reused. The number of
-    /// the generation alone does not decide, because the file's owner can set it (`FS_IOC_SETVERSION`).
+    /// Whether a record is about the file that was enrolled, or its inode number was reused. The number of the generation
+    /// alone does not decide, because the file's owner can set it (`FS_IOC_SETVERSION`).
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn is_stale(&self, access: &Access, session: &mut Session) -> Result<bool, KernelError> {
-        self.is_another(access, |path| {
+    pub fn standing(&self, access: &Access, session: &mut Session) -> Result<Standing, KernelError> {
+        self.standing_by(access, |path| {
             let Ok(handle) = Handle::open(path) else { return Ok(None) };
             Ok(session.identify(&[handle])?.into_iter().flatten().next().map(|found| found.file))
         })
     }
 
-    /// As [`Self::is_stale`]; `at` says what file is at a path now, `None` where there is none.
-    fn is_another(
+    /// As [`Self::standing`]; `at` says what file is at a path now, `None` where there is none.
+    fn standing_by(
         &self,
         access: &Access,
         at: impl FnOnce(&Path) -> Result<Option<FileId>, KernelError>,
-    ) -> Result<bool, KernelError> {
+    ) -> Result<Standing, KernelError> {
         let file = &access.file;
         if file.generation == file.watch_generation {
-            return Ok(false);
+            return Ok(Standing::Enrolled);
         }
         // Of what a deed put in the key's place the backend tells as such, beside this; but not of what a worker of io_uring
         // did, whose other path is as it was asked for.
@@ -366,18 +366,30 @@ impl WatchList {
             })
         };
         let opened = file.path.known().map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
-        match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
+        let enrolled = match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
             Some(Watched::Key(key)) => match at(&key.path)? {
                 // One that had no name then has become the key since.
-                Some(now) => {
-                    Ok(now != file.id || file.nlink == 0 || (put_there(&key.path) && opened != Some(&key.path)))
-                }
-                None => Ok(opened != Some(&key.path)),
+                Some(now) if now != file.id || file.nlink == 0 => false,
+                Some(_) if put_there(&key.path) && opened != Some(&key.path) => return Ok(Standing::Heir),
+                Some(_) => true,
+                None => opened == Some(&key.path),
             },
-            Some(Watched::Folder { path, .. }) => Ok(!opened.is_some_and(|opened| opened.starts_with(path))),
-            None => Ok(true),
-        }
+            Some(Watched::Folder { path, .. }) => opened.is_some_and(|opened| opened.starts_with(path)),
+            None => false,
+        };
+        Ok(if enrolled { Standing::Enrolled } else { Standing::Another })
     }
+}
+
+/// What a file is that has a watched one's inode number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The one that was enrolled, as far as can be found out.
+    Enrolled,
+    /// Another one, which became the key by this very deed: the backend tells of that beside this.
+    Heir,
+    /// Another one, which is nothing to us.
+    Another,
 }
 
 fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Result<(), KernelError> {

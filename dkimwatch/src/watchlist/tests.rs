@@ -134,25 +134,28 @@ fn what_a_rename_put_in_a_keys_place_is_told_as_that_and_not_as_the_former_key()
         let second = Fact::Known(KernelPath { bytes: to.to_vec(), cut: false });
         access.process.io_worker = io_worker;
         let access = Access { deed: Deed::Rename, second, ..access };
-        list.is_another(&access, |_| Ok(Some(WATCHED))).unwrap()
+        list.standing_by(&access, |_| Ok(Some(WATCHED))).unwrap()
     };
     let renamed = |from: &str, to: &[u8]| by(false, from, to);
-    assert!(!by(true, "/k/alias", b"mail.private"), "nobody tells of it beside this");
+    let (enrolled, heir) = (Standing::Enrolled, Standing::Heir);
+    assert_eq!(by(true, "/k/alias", b"mail.private"), enrolled, "nobody tells of it beside this");
     // The second path may begin at the root of its file system.
-    assert!(renamed("/k/forged", b"/mail.private"), "the inode number of the former key, and its name");
-    assert!(!renamed("/k/forged", b"/elsewhere"), "another name of the key, whose generation was set");
-    assert!(!renamed("/k/mail.private", b"/k/mail.private"), "the key itself");
-    assert!(!renamed("/k/forged", b""));
+    assert_eq!(renamed("/k/forged", b"/mail.private"), heir, "the inode number of the former key, and its name");
+    assert_eq!(renamed("/k/forged", b"/elsewhere"), enrolled, "another name of the key, whose generation was set");
+    assert_eq!(renamed("/k/mail.private", b"/k/mail.private"), enrolled, "the key itself");
+    assert_eq!(renamed("/k/forged", b""), enrolled);
 }
 
 #[test]
 fn the_generation_alone_never_ends_a_watch() {
     let key = PathBuf::from("/k/mail.private");
     let list = list(std::slice::from_ref(&key), &[]);
-    let stale = |file: &OpenedFile, now: Option<FileId>| list.is_another(&opening(file), |_| Ok(now)).unwrap();
+    let standing = |file: &OpenedFile, now: Option<FileId>| list.standing_by(&opening(file), |_| Ok(now)).unwrap();
+    let stale = |file: &OpenedFile, now: Option<FileId>| standing(file, now) == Standing::Another;
 
     let same = OpenedFile { generation: 1, ..reused(None) };
-    assert!(!list.is_another(&opening(&same), |_| panic!("nothing to ask")).unwrap(), "the file that was enrolled");
+    let asking = |_: &Path| panic!("nothing to ask");
+    assert_eq!(list.standing_by(&opening(&same), asking).unwrap(), Standing::Enrolled, "the file that was enrolled");
     assert!(!stale(&reused(None), Some(WATCHED)), "its owner set the generation: the key's path leads to it still");
     assert!(stale(&reused(Some(&key)), Some(FileId::new(8 << 20, 78))), "the key's path leads elsewhere");
     assert!(stale(&reused(Some(Path::new("/tmp/other"))), None), "no key there, and opened elsewhere");
@@ -162,10 +165,11 @@ fn the_generation_alone_never_ends_a_watch() {
 #[test]
 fn in_a_folder_the_path_decides() {
     let list = list(&[], &[PathBuf::from("/srv/keys")]);
-    let stale = |opened: Option<&str>| list.is_another(&opening(&reused(opened.map(Path::new))), |_| Ok(None)).unwrap();
+    let standing = |file: &OpenedFile| list.standing_by(&opening(file), |_| Ok(None)).unwrap();
+    let stale = |opened: Option<&str>| standing(&reused(opened.map(Path::new))) == Standing::Another;
     assert!(!stale(Some("/srv/keys/below/mail.private")));
     assert!(stale(Some("/srv/keys-of-others/mail.private")));
     assert!(stale(None));
     let nobodys = OpenedFile { tag: 7, ..reused(Some(Path::new("/srv/keys/a"))) };
-    assert!(list.is_another(&opening(&nobodys), |_| Ok(Some(WATCHED))).unwrap(), "no entry of that tag");
+    assert_eq!(standing(&nobodys), Standing::Another, "no entry of that tag");
 }

@@ -7,7 +7,7 @@ use crate::kernel::Backend;
 
 const DATA: Limit = (
     "data-without-open",
-    "data reached without an own open, where no system call of 64 bits was handed the descriptor: by a mapping that was there before, a 32-bit system call, libaio, a splice through io_uring (before 5.18 a read, too), or below an overlay: this kernel has no mm_filemap_* tracepoints (6.10)",
+    "data reached without an own open, where no system call of 64 bits was handed the descriptor: by a mapping that was there before, a 32-bit system call, the 65th request of one io_submit(), a splice through io_uring (before 5.18 a read, too), or below an overlay: this kernel has no mm_filemap_* tracepoints (6.10)",
 );
 const THROUGH_DESCRIPTOR: Limit = (
     "inherited-descriptor",
@@ -52,6 +52,18 @@ const TRACEPOINTS: &[Part] = &[
     ),
     Part::new(programs::SYS_EXIT_READ, Hook::SysExitRead, Attach::Tracepoints("syscalls", READING), THROUGH_DESCRIPTOR),
     Part::new(
+        programs::SYS_EXIT_SUBMIT,
+        Hook::SysExitRead,
+        Attach::Tracepoints("syscalls", &["sys_exit_io_submit"]),
+        THROUGH_DESCRIPTOR,
+    ),
+    Part::new(
+        programs::SYS_EXIT_SUBMIT,
+        Hook::SysExitRead,
+        Attach::Tracepoints("syscalls", &["sys_exit_io_submit"]),
+        THROUGH_DESCRIPTOR,
+    ),
+    Part::new(
         programs::SYS_EXIT_SHARE,
         Hook::SysExitRead,
         Attach::Tracepoints("syscalls", &["sys_exit_ioctl"]),
@@ -91,7 +103,7 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
         Backend::Tracepoint => &[
             (
                 "data-around-cache",
-                "data reached without an own open and around the page cache (of a file on tmpfs, by a reflink or a comparison of extents), by a 32-bit system call, by libaio, by a splice through io_uring, or by a descriptor that another thread replaces before the system call returns",
+                "data reached without an own open and around the page cache (of a file on tmpfs, by a reflink or a comparison of extents), by a 32-bit system call, by the 65th request of one io_submit(), by a splice through io_uring, or by a descriptor that another thread replaces before the system call returns",
             ),
             (
                 "written-without-open",

@@ -32,7 +32,7 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 
 const PASSTHROUGH: Limit = (
     "device-passthrough",
-    "a disk that is read by its own commands (SCSI generic, NVMe passthrough), from the other end of a network, or by what serves it (ublk, a virtual machine's host); and a block device that permission bits keep shut",
+    "a disk that is read by its own commands (SCSI generic, NVMe passthrough), from the other end of a network, or by what serves it (ublk, a virtual machine's host); a block device that permission bits keep shut; and a key on btrfs that root reads out of the file system's own trees (BTRFS_IOC_TREE_SEARCH, btrfs send)",
 );
 const FLEETING: Limit = (
     "fleeting-device",
