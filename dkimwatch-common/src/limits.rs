@@ -84,6 +84,11 @@ pub const PEERS: usize = 32;
 /// Requests of one io_submit(2) that are looked at.
 pub const SUBMITTED: u64 = 64;
 
+/// Folders that are remembered above what was mounted in other mount namespaces than the host's, and levels of them.
+pub const ELSEWHERE: u32 = 1_024;
+/// See [`ELSEWHERE`].
+pub const ABOVE: usize = 16;
+
 /// Entries of the settings.
 pub const SETTINGS: u32 = 4;
 /// Setting: [`crate::record::Via`] of the backend that is tried, for programs that several backends share.

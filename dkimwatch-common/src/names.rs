@@ -34,6 +34,8 @@ pub mod maps {
     pub const ATTEMPT_RING: &str = "ATTEMPT_RING";
     /// Folders that lead to what is watched: `FileId` → the tag of one such.
     pub const WAYS: &str = "WAYS";
+    /// Folders above what is mounted in another mount namespace, with the tag of that.
+    pub const ELSEWHERE: &str = "ELSEWHERE";
     /// Deeds that are being done, by thread.
     pub const PENDING: &str = "PENDING";
     /// `Refusal` → when it was told last.
@@ -64,6 +66,7 @@ pub mod maps {
         SEEN,
         OPENERS,
         WAYS,
+        ELSEWHERE,
         PENDING,
         RECENT,
         ATTRIBUTES,
@@ -219,6 +222,10 @@ pub mod programs {
     pub const FENTRY_PATH_UMOUNT: &str = "fentry_path_umount";
     /// `fexit/path_umount`.
     pub const FEXIT_PATH_UMOUNT: &str = "fexit_path_umount";
+    /// `fexit/path_mount`: something was mounted, in whatever mount namespace.
+    pub const FEXIT_PATH_MOUNT: &str = "fexit_path_mount";
+    /// `fentry/security_move_mount`: something is about to be mounted, in whatever mount namespace.
+    pub const FENTRY_MOVE_MOUNT: &str = "fentry_move_mount";
     /// `fexit/attach_recursive_mnt`: something was mounted.
     pub const FEXIT_ATTACH_MOUNT: &str = "fexit_attach_mount";
     /// `tp_btf/sched_process_exec`.
@@ -295,6 +302,8 @@ pub mod programs {
         FEXIT_REMOVE_ACL,
         FENTRY_FILEATTR_SET,
         FEXIT_FILEATTR_SET,
+        FEXIT_PATH_MOUNT,
+        FENTRY_MOVE_MOUNT,
         FENTRY_PATH_UMOUNT,
         FEXIT_PATH_UMOUNT,
         FEXIT_ATTACH_MOUNT,

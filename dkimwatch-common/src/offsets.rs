@@ -130,6 +130,10 @@ offsets! {
     /// `mount->mnt_mountpoint`.
     mount_mnt_mountpoint: Required ["mount.mnt_mountpoint"];
 
+    /// `mount->mnt_mounts`: what is mounted on it, the latest last.
+    mount_mnt_mounts: Optional ["mount.mnt_mounts"];
+    /// `mount->mnt_child`: links it there.
+    mount_mnt_child: Optional ["mount.mnt_child"];
     /// `mount->mnt_ns`.
     mount_mnt_ns: Required ["mount.mnt_ns"];
     /// `mount->mnt_share`: mounts that show what is mounted on each other.

@@ -50,7 +50,7 @@ pub enum Hook {
     FileAttr = 22,
     /// `attach_recursive_mnt`: something was mounted; `path_umount`.
     Mount = 23,
-    /// `security_move_mount`.
+    /// `path_mount`, `security_move_mount`: something is mounted, in whatever mount namespace.
     MoveMount = 24,
     /// `tp_btf/inode_set_ctime_to_ts` and its kin: an inode changed.
     InodeDirty = 25,
@@ -140,7 +140,7 @@ impl Hook {
             Self::Acl => "vfs_set_acl",
             Self::FileAttr => "vfs_fileattr_set",
             Self::Mount => "attach_recursive_mnt",
-            Self::MoveMount => "security_move_mount",
+            Self::MoveMount => "path_mount",
             Self::InodeDirty => "tp_btf/inode_set_ctime_to_ts",
             Self::PtraceAccess => "__ptrace_may_access",
             Self::Signal => "tp_btf/signal_generate",

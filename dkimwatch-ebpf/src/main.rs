@@ -20,6 +20,7 @@ mod call;
 mod change;
 mod contract;
 mod draft;
+mod elsewhere;
 mod emit;
 mod environment;
 mod holders;

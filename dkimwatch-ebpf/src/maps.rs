@@ -16,6 +16,7 @@ use dkimwatch_common::{
 
 use crate::{
     change::{Change, Place},
+    elsewhere::Above,
     pending::Pending,
 };
 
@@ -62,6 +63,10 @@ pub static OPENERS: LruHashMap<u64, Opener> = LruHashMap::with_max_entries(limit
 /// Folders that lead to what is watched, with the tag of one such: an open refused at one is always told.
 #[map]
 pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 0);
+
+/// Folders above what is watched and was mounted there in another mount namespace than the host's, with the tag of that.
+#[map]
+pub static ELSEWHERE: LruHashMap<Above, Tag> = LruHashMap::with_max_entries(limits::ELSEWHERE, 0);
 
 /// Deeds that are being done, by the thread that does them.
 #[map]

@@ -6,7 +6,10 @@ use aya_ebpf::{
 };
 use dkimwatch_common::deed::Deed;
 
-use crate::memory::{Ptr, TASK_REGS, constant, offset, pointer, present, u32_at, u64_at};
+use crate::{
+    call,
+    memory::{Memory, Ptr, TASK_REGS, Typed, constant, offset, pointer, present, u32_at, u64_at},
+};
 
 /// What a program on `syscalls:sys_exit_*` is told.
 #[derive(Clone, Copy)]
@@ -45,6 +48,35 @@ pub fn registers() -> Ptr {
     }
     // SAFETY: a helper without arguments.
     pointer(unsafe { bpf_get_current_task() } as Ptr, at).wrapping_add(STACK - REGISTERS)
+}
+
+/// A register that the current task entered the kernel with, by its place in `struct pt_regs`.
+#[inline(always)]
+pub fn register(at: u32) -> u64 {
+    if constant(&raw const TASK_REGS) == 1 {
+        // SAFETY: as above; an integer.
+        return unsafe { Typed::read(bpf_task_pt_regs(bpf_get_current_task_btf()) as Ptr, at) };
+    }
+    u64_at(registers(), at)
+}
+
+/// The current process's open file of a number, null where there is none; as `call::file`, for the hot path of every read.
+#[inline(always)]
+pub fn open_file(descriptor: u32) -> Ptr {
+    if constant(&raw const TASK_REGS) == 0 {
+        // SAFETY: a helper without arguments.
+        return call::file(unsafe { bpf_get_current_task() } as Ptr, i64::from(descriptor));
+    }
+    // SAFETY: pointers and an integer; a task that ends a system call has its files, and they their table.
+    let (slots, slot) = unsafe {
+        let files: Ptr = Typed::read(bpf_get_current_task_btf() as Ptr, offset!(task_files));
+        let table: Ptr = Typed::read(files, offset!(files_fdt));
+        (Typed::read::<u32>(table, offset!(fdtable_max_fds)), Typed::read::<Ptr>(table, offset!(fdtable_fd)))
+    };
+    if descriptor >= slots {
+        return core::ptr::null();
+    }
+    pointer(slot.wrapping_add(8 * descriptor as usize), 0)
 }
 
 /// By which way the current task reaches another one's memory, now that the kernel asks whether it may

@@ -12,6 +12,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
+    elsewhere,
     maps::{BACKING, DIRS, FILES, FILTER, NAMES, WAYS},
     memory::{Memory, Probed, Ptr, copy_str, number, offset, pointer, present, u32_at, u64_at},
     process, recent,
@@ -265,7 +266,9 @@ pub fn placed_at(inode: Ptr, name: Ptr) -> Result<Object, Exit> {
 }
 
 /// What an open that was refused had got to: a watched file, or a folder, behind which there may be one. A folder that is
-/// not known to lead to a key can do so by a link or a mount: it is told once a moment, and userspace follows the path.
+/// not known to lead to a key can do so by a link or a mount: it is told once a moment, and userspace follows the path. In
+/// another mount namespace what is mounted below it is known by its tag, and told each time: there the path may lead nowhere
+/// by then.
 #[inline(always)]
 pub fn refused(inode: Ptr) -> Result<Found, Exit> {
     let ino = u64_at(inode, offset!(inode_i_ino));
@@ -280,6 +283,10 @@ pub fn refused(inode: Ptr) -> Result<Found, Exit> {
     // SAFETY: the entries are only asked for.
     let known = unsafe { WAYS.get(dir).is_some() || DIRS.get(dir).is_some() };
     if !known {
+        if let Some(tag) = elsewhere::below(dir) {
+            let watch = FileWatch { tag, kind: file_watch::NONE, generation: 0, pad: 0 };
+            return Ok(Found { inode: core::ptr::null(), file: FileId::new(0, 0), dir, watch });
+        }
         // SAFETY: a helper without arguments.
         let namespace = process::mount_namespace(unsafe { bpf_get_current_task() } as Ptr);
         let whom = u64::from(dir.dev) << 32 | u64::from(namespace);

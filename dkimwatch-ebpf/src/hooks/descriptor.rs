@@ -19,7 +19,7 @@ use super::{
     refused::user,
 };
 use crate::{
-    call::{self, FICLONE, FICLONERANGE, Registers},
+    call::{self, FICLONE, FICLONERANGE},
     emit,
     memory::{Memory, Probed, Ptr, Typed, offset, pointer},
     seen,
@@ -39,9 +39,8 @@ fn read(ctx: &TracePointContext) -> Exit {
     /// `syscall_64.tbl`.
     const SENDFILE64: u32 = 40;
     let Some(syscall::Ended { number, result: 1.. }) = syscall::ended(ctx) else { return Exit::Unrelated };
-    let registers = Registers::current();
-    let descriptor = if number == SENDFILE64 { registers.second() } else { registers.first() };
-    by_number(descriptor, Deed::Read)
+    let at = if number == SENDFILE64 { offset!(regs_si) } else { offset!(regs_di) };
+    by_number(syscall::register(at), Deed::Read)
 }
 
 /// `syscalls:sys_exit_mmap`: `long ret` is an address.
@@ -56,13 +55,13 @@ fn mapped(ctx: &TracePointContext) -> Exit {
     /// `include/uapi/asm-generic/mman-common.h`.
     const MAP_ANONYMOUS: u64 = 0x20;
     let Some(syscall::Ended { result: 1.., .. }) = syscall::ended(ctx) else { return Exit::Unrelated };
-    let registers = Registers::current();
-    let (prot, flags) = (registers.third(), registers.fourth());
+    let (prot, flags) = (syscall::register(offset!(regs_dx)), syscall::register(offset!(regs_r10)));
     // A mapping that is neither to be read nor to be written is no access; nothing tells here if that changes.
     if prot == 0 || flags & MAP_ANONYMOUS != 0 {
         return Exit::Unrelated;
     }
-    by_number(registers.fifth(), if prot & PROT_WRITE != 0 && is_shared(flags) { Deed::Write } else { Deed::Map })
+    let descriptor = syscall::register(offset!(regs_r8));
+    by_number(descriptor, if prot & PROT_WRITE != 0 && is_shared(flags) { Deed::Write } else { Deed::Map })
 }
 
 /// `syscalls:sys_exit_io_submit`: `long ret` is the number of requests that were taken (libaio).
@@ -75,7 +74,7 @@ fn sys_exit_submit(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn submitted(ctx: &TracePointContext) -> Exit {
     let Some(syscall::Ended { result: taken @ 1.., .. }) = syscall::ended(ctx) else { return Exit::Unrelated };
-    by(watched_of(Registers::current().third(), taken as u64) as Ptr, Deed::Read, Hook::SysExitRead)
+    by(watched_of(syscall::register(offset!(regs_dx)), taken as u64) as Ptr, Deed::Read, Hook::SysExitRead)
 }
 
 /// A global function, see `watch::name_hash_at`: the first watched file that is read by a list of `struct iocb *` in the
@@ -124,18 +123,20 @@ fn sys_exit_share(ctx: TracePointContext) -> u32 {
 #[inline(always)]
 fn shared(ctx: &TracePointContext) -> Exit {
     let Some(syscall::Ended { result: 0.., .. }) = syscall::ended(ctx) else { return Exit::Unrelated };
-    let registers = Registers::current();
-    let argument = registers.third();
-    match registers.second() as u32 {
+    let command = syscall::register(offset!(regs_si)) as u32;
+    if !matches!(command, FICLONE | FICLONERANGE | FIDEDUPERANGE) {
+        return Exit::Unrelated;
+    }
+    let argument = syscall::register(offset!(regs_dx));
+    match command {
         FICLONE => by_number(argument, Deed::Read),
         // `file_clone_range->src_fd`.
         FICLONERANGE => by_number(user::<u64>(argument), Deed::Read),
-        FIDEDUPERANGE => match by_number(registers.first(), Deed::Read) {
+        _ => match by_number(syscall::register(offset!(regs_di)), Deed::Read) {
             // The guess is what was given first.
             Exit::Unrelated | Exit::FilterMiss => by(watched_among(argument) as Ptr, Deed::Read, Hook::SysExitRead),
             exit => exit,
         },
-        _ => Exit::Unrelated,
     }
 }
 
@@ -169,7 +170,7 @@ extern "C" fn watched_among(range: u64) -> u64 {
 /// Data was reached by a descriptor of the current process. Another thread can have put another file there meanwhile.
 #[inline(always)]
 fn by_number(register: u64, deed: Deed) -> Exit {
-    by(call::file(Subject::current().task, i64::from(register as u32)), deed, Hook::SysExitRead)
+    by(syscall::open_file(register as u32), deed, Hook::SysExitRead)
 }
 
 /// Data was reached by an open file; null for none.

@@ -1,7 +1,8 @@
 //! Something is mounted over a key, over its folder, or over a folder that leads to it; or such a mount is taken away.
 //!
 //! Told is what hides a key from the host: a mount in another namespace (each sandboxed service and each container mounts
-//! over half of the tree as it starts) hides it from those within, unless it is shared with the host's.
+//! over half of the tree as it starts) hides it from those within, unless it is shared with the host's. Of such a one it is
+//! only remembered where it has a key, see [`elsewhere`].
 
 use aya_ebpf::{
     EbpfContext,
@@ -15,6 +16,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
+    elsewhere,
     maps::SETTINGS,
     memory::{Ptr, offset, pointer, present, u32_at, word},
     pending::{self, Beginning},
@@ -48,6 +50,48 @@ fn attached(mount: Ptr) -> Exit {
         Err(exit) => return exit,
     };
     pending::mounted(Hook::Mount, Deed::Mount, (place.entry, place.mnt), 0, &place.object)
+}
+
+/// `int path_mount(const char *dev_name, const struct path *path, const char *type_page, unsigned long flags, void *data_page)`;
+/// until 6.17 `int path_mount(const char *dev_name, struct path *path, const char *type_page, unsigned long flags, void *data_page)`:
+/// mount(2), done at `path`.
+#[fexit(function = "path_mount")]
+fn fexit_path_mount(ctx: FExitContext) -> i32 {
+    if word!(ctx, 5) as i32 == 0 {
+        tally::count(&ctx, Hook::MoveMount, mounted_at(ctx.arg(1)));
+    }
+    0
+}
+
+/// What was mounted at a path is what was mounted on that path's mount last.
+#[inline(always)]
+fn mounted_at(path: Ptr) -> Exit {
+    /// `list_head->prev`.
+    const PREVIOUS: u32 = 8;
+    let (mounts, child) = (offset!(mount_mnt_mounts), offset!(mount_mnt_child));
+    if !present(mounts) || !present(child) {
+        return Exit::Unrelated;
+    }
+    let mnt = pointer(path, offset!(path_mnt));
+    let list = mnt.wrapping_sub(offset!(mount_mnt) as usize).wrapping_add(mounts as usize);
+    let last = pointer(list, PREVIOUS);
+    // A remount, or a change of how it spreads: nothing is on it.
+    if last == list {
+        return Exit::Unrelated;
+    }
+    let mount = last.wrapping_sub(child as usize);
+    let root = pointer(mount, offset!(mount_mnt) + offset!(vfsmount_mnt_root));
+    elsewhere::mounted(root, pointer(mount, offset!(mount_mnt_mountpoint)), mnt)
+}
+
+/// `int security_move_mount(const struct path *from_path, const struct path *to_path)`: move_mount(2), which can be refused yet.
+#[fentry(function = "security_move_mount")]
+fn fentry_move_mount(ctx: FEntryContext) -> i32 {
+    let (from, to): (Ptr, Ptr) = (ctx.arg(0), ctx.arg(1));
+    let root = pointer(from, offset!(path_dentry));
+    let exit = elsewhere::mounted(root, pointer(to, offset!(path_dentry)), pointer(to, offset!(path_mnt)));
+    tally::count(&ctx, Hook::MoveMount, exit);
+    0
 }
 
 /// `int path_umount(const struct path *path, int flags)`; until 6.17 `int path_umount(struct path *path, int flags)`.

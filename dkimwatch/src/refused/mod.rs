@@ -37,6 +37,10 @@ const S_IFREG: u32 = 0o10_0000;
 /// The access with the key that it meant; `None` where it meant none.
 #[must_use]
 pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Option<Access> {
+    // What the hook knew was only that something is mounted below the folder that refused: where the path leads says more.
+    if access.file.id == FileId::default() && *answer != Answer::Undecided {
+        access.file.tag = Tag::MAX;
+    }
     let known = access.file.tag != Tag::MAX;
     match answer {
         Answer::There(found) if known => {

@@ -169,3 +169,19 @@ fn a_file_in_a_folder_of_keys_with_a_former_keys_inode_number_is_no_such_key() {
     assert_eq!(tag(b"/etc/keys/new", 1), Some(4), "a new file of its number");
     assert_eq!(tag(b"/etc/keys/new", 2), Some(3), "perhaps another name of the key");
 }
+
+#[test]
+fn what_is_mounted_below_the_folder_that_refused_is_meant_where_the_path_can_no_longer_be_followed() {
+    let guessed = || {
+        let mut access = refused(7);
+        access.file.id = FileId::default();
+        access
+    };
+    let access = identified(guessed(), &Answer::Undecided, &places()).expect("perhaps that key");
+    assert_eq!((access.file.tag, path(&access)), (7, b"/etc/dkimkeys/mail.private".as_slice()));
+    let other = Place { dev: 9, ino: 100 };
+    assert_eq!(identified(guessed(), &there(other, None, S_IFREG), &places()), None, "it meant another file");
+    assert_eq!(identified(guessed(), &Answer::Elsewhere, &places()), None);
+    let tag = identified(guessed(), &there(KEY, None, S_IFREG), &places()).map(|access| access.file.tag);
+    assert_eq!(tag, Some(3), "the path says which key");
+}

@@ -14,13 +14,24 @@ const REFUSED: Limit = (
 );
 const FLEETING: Limit = (
     "refused-fleeting",
-    "an open that is refused in another mount namespace, of which no process lives any more when the path is followed; lsm and fentry see it all the same where the key itself refuses, or a folder above it",
+    "an open that is refused in another mount namespace, of which no process lives any more when the path is followed; lsm and fentry see it all the same where the key itself refuses, a folder above it, or one above a place that it was mounted at in that namespace itself",
 );
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
         Backend::Lsm | Backend::Fentry => {
-            const { &[Part::new(programs::FEXIT_PATH_OPENAT, Hook::OpenRefused, Attach::Fexit("path_openat"), REFUSED)] }
+            const {
+                &[
+                    Part::new(programs::FEXIT_PATH_OPENAT, Hook::OpenRefused, Attach::Fexit("path_openat"), REFUSED),
+                    Part::new(programs::FEXIT_PATH_MOUNT, Hook::MoveMount, Attach::Fexit("path_mount"), FLEETING),
+                    Part::new(
+                        programs::FENTRY_MOVE_MOUNT,
+                        Hook::MoveMount,
+                        Attach::Fentry("security_move_mount"),
+                        FLEETING,
+                    ),
+                ]
+            }
         }
         Backend::Tracepoint => {
             const {
