@@ -144,6 +144,13 @@ extern "C" fn open_file_of(inode: u64) -> u64 {
     0
 }
 
+/// Whether it is known of a process that it has read a file's data.
+#[inline(always)]
+pub fn has_read(subject: &Subject, file: FileId) -> bool {
+    // SAFETY: a value is not even read.
+    unsafe { SEEN.get(by(*subject, file, seen::READ)) }.is_some()
+}
+
 /// Whether this process reaches the file's data by writing for the first time; what its own open had allowed is no news.
 #[inline(always)]
 pub fn first_write(subject: Subject, file: FileId) -> bool {

@@ -78,7 +78,7 @@ fn submitted(ctx: &TracePointContext) -> Exit {
 }
 
 /// A global function, see `watch::name_hash_at`: the first watched file that is read by a list of `struct iocb *` in the
-/// caller's memory (`include/uapi/linux/aio_abi.h`); null where none is.
+/// caller's memory (`include/uapi/linux/aio_abi.h`), and was not read by the process before; null where none is.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn watched_of(list: u64, count: u64) -> u64 {
@@ -86,7 +86,7 @@ extern "C" fn watched_of(list: u64, count: u64) -> u64 {
     const FILDES: u64 = 20;
     const IOCB_CMD_PREAD: u16 = 0;
     const IOCB_CMD_PREADV: u16 = 7;
-    let task = Subject::current().task;
+    let subject = Subject::current();
     let mut index = 0;
     while index < limits::SUBMITTED {
         if index >= count {
@@ -95,8 +95,8 @@ extern "C" fn watched_of(list: u64, count: u64) -> u64 {
         let request: u64 = user(list + 8 * index);
         let opcode: u16 = user(request + LIO_OPCODE);
         if opcode == IOCB_CMD_PREAD || opcode == IOCB_CMD_PREADV {
-            let file = call::file(task, i64::from(user::<u32>(request + FILDES)));
-            if is_watched(file) {
+            let file = call::file(subject.task, i64::from(user::<u32>(request + FILDES)));
+            if is_new(&subject, file) {
                 return file as u64;
             }
         }
@@ -105,9 +105,16 @@ extern "C" fn watched_of(list: u64, count: u64) -> u64 {
     0
 }
 
+/// Whether a file is watched, and the process has not read it before: one that it has must not hide another.
 #[inline(always)]
-fn is_watched(file: Ptr) -> bool {
-    !file.is_null() && watch::inode::<Probed>(pointer(file, offset!(file_f_inode))).is_ok()
+fn is_new(subject: &Subject, file: Ptr) -> bool {
+    if file.is_null() {
+        return false;
+    }
+    match watch::inode::<Probed>(pointer(file, offset!(file_f_inode))) {
+        Ok(found) => !seen::has_read(subject, found.file),
+        Err(_) => false,
+    }
 }
 
 /// `include/uapi/linux/fs.h`.
@@ -134,14 +141,16 @@ fn shared(ctx: &TracePointContext) -> Exit {
         FICLONERANGE => by_number(user::<u64>(argument), Deed::Read),
         _ => match by_number(syscall::register(offset!(regs_di)), Deed::Read) {
             // The guess is what was given first.
-            Exit::Unrelated | Exit::FilterMiss => by(watched_among(argument) as Ptr, Deed::Read, Hook::SysExitRead),
+            Exit::Unrelated | Exit::FilterMiss | Exit::AlreadySeen => {
+                by(watched_among(argument) as Ptr, Deed::Read, Hook::SysExitRead)
+            }
             exit => exit,
         },
     }
 }
 
 /// A global function, see `watch::name_hash_at`: the first watched file that one is compared with by a `struct
-/// file_dedupe_range` in the caller's memory; null where there is none.
+/// file_dedupe_range` in the caller's memory, and was not read by the process before; null where there is none.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn watched_among(range: u64) -> u64 {
@@ -151,15 +160,15 @@ extern "C" fn watched_among(range: u64) -> u64 {
     const INFO: u64 = 32;
     /// As many as a page has room for: the kernel takes no more (`ioctl_file_dedupe_range()`).
     const MOST: u64 = 127;
-    let task = Subject::current().task;
+    let subject = Subject::current();
     let count = u64::from(user::<u16>(range + COUNT));
     let mut index = 0;
     while index < MOST {
         if index >= count {
             break;
         }
-        let file = call::file(task, user::<u64>(range + HEAD + INFO * index) as i64);
-        if is_watched(file) {
+        let file = call::file(subject.task, user::<u64>(range + HEAD + INFO * index) as i64);
+        if is_new(&subject, file) {
             return file as u64;
         }
         index += 1;

@@ -55,7 +55,7 @@ pub(super) struct More {
     pub(super) program: String,
     /// What is done, see [`Work`].
     pub(super) work: String,
-    /// One round before it was attached.
+    /// One round before it was attached, or after, whichever is less.
     pub(super) before: u64,
     /// The same while it was.
     pub(super) with: u64,
