@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -243,9 +244,16 @@ fn idle_signer(scene: &Scene) -> Result<()> {
     signer.arg("--each").uid(crate::scene::SIGNER_UID).gid(crate::scene::SIGNER_UID);
     let mut signer = signer.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let pid = signer.id();
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let first = maps.lines().find(|line| line.contains("r--p") || line.contains("r-xp")).context("no mapping")?;
-    let address = u64::from_str_radix(first.split('-').next().unwrap_or_default(), 16)?;
+    // It has let go of the old program before it has mapped the new one.
+    let deadline = Instant::now() + crate::scene::PATIENCE;
+    let address = loop {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+        if let Some(first) = maps.lines().find(|line| line.contains("r--p") || line.contains("r-xp")) {
+            break u64::from_str_radix(first.split('-').next().unwrap_or_default(), 16)?;
+        }
+        ensure!(Instant::now() < deadline, "no mapping");
+        std::thread::yield_now();
+    };
     let reader = run(thief(scene).args(["proc-mem", &pid.to_string(), &address.to_string(), "64"]))?;
     scene.settled(name, &scene.key(name))?;
     let events = scene.watch.events_where(|event| event.pid() == Some(reader));

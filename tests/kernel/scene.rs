@@ -24,7 +24,9 @@ pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END P
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one takes that comes at all, but on a machine that is busy with other things.
-const SHORT_PATIENCE: Duration = Duration::from_secs(15);
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+/// So often.
+const TRIES: usize = 5;
 
 /// The user that the signer of the scene runs as.
 pub(crate) const SIGNER_UID: u32 = 1;
@@ -243,14 +245,16 @@ impl Scene {
                 |event: &Event| event.pid() == Some(pid) && event.action() == "key-opened" && event.is_about(&sentinel);
             let count = self.watch.events_where(opened).len() + 1;
             open(&mut signer)?;
-            let told = self.watch.wait_for_count("the sentinel", count, SHORT_PATIENCE, opened);
-            if told.is_err() {
+            for _ in 0..TRIES {
+                if self.watch.wait_for_count("the sentinel", count, SHORT_PATIENCE, opened).is_ok() {
+                    break;
+                }
                 // It may have passed a program by, which says nothing of what was before it.
                 if self.passed_by() != passed_before {
                     open(&mut signer)?;
                 }
-                self.watch.wait_for_count("the sentinel", count, PATIENCE, opened)?;
             }
+            self.watch.wait_for_count("the sentinel", count, PATIENCE, opened)?;
         }
         Ok(self.watch.events_where(|event| event.is_access() && !is_staging(event) && event.is_about(path)))
     }

@@ -52,6 +52,8 @@ pub fn run(args: &BenchAttachArgs) -> Result<Outcome> {
 fn live(backend: BackendChoice) -> Result<Session> {
     let mut session = Session::open(0)?;
     session.go_live(backend)?;
+    // What it costs at most: with a key on tmpfs.
+    session.see_around_page_cache()?;
     Ok(session)
 }
 

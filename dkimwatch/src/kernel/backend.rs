@@ -106,6 +106,8 @@ pub(super) struct Attached {
     pub(super) hooks: Vec<Hook>,
     /// What stays unseen.
     pub(super) unseen: Vec<Unseen>,
+    /// What is not needed yet.
+    pub(super) waiting: Vec<&'static Part>,
 }
 
 /// Loads and attaches what a backend cannot do without, which is enough to hear the canary: whether it works at all is known
@@ -132,9 +134,14 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Att
         }
     }
     let mut attached = Vec::new();
+    let mut waiting = Vec::new();
     let mut unseen: Vec<Unseen> = parts::always_unseen(backend).map(Unseen::from).collect();
     for part in parts::of(backend).filter(|part| !part.essential) {
         if part.instead_of.is_some_and(|other| attached.contains(&other)) {
+            continue;
+        }
+        if part.waits_beside.is_some_and(|other| attached.contains(&other)) {
+            waiting.push(part);
             continue;
         }
         match attach_part(part, ebpf, btf) {
@@ -155,7 +162,15 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Att
             }
         }
     }
-    Attached { hooks, unseen }
+    Attached { hooks, unseen, waiting }
+}
+
+/// Loads and attaches what was not needed.
+///
+/// # Errors
+/// When the kernel refuses one.
+pub(super) fn attach_waiting(waiting: &mut Vec<&'static Part>, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+    std::mem::take(waiting).into_iter().try_for_each(|part| attach_part(part, ebpf, btf))
 }
 
 /// See [`super::Session::passed_by`].

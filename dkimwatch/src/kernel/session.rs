@@ -22,7 +22,9 @@ use super::{
     canary::Canary,
     identify::{self, Handle},
     object::KERNEL_OBJECT,
-    offsets, pod,
+    offsets,
+    parts::Part,
+    pod,
 };
 
 /// A backend that was tried.
@@ -67,6 +69,8 @@ pub struct Session {
     /// Taken by [`Session::rings`].
     rings: Option<[RingBuf<MapData>; 3]>,
     settings: Array<MapData, u32>,
+    /// Programs that are not needed yet.
+    waiting: Vec<&'static Part>,
     /// What is watched.
     pub watch_set: WatchSet,
     /// The hooks' counters.
@@ -116,7 +120,7 @@ impl Session {
             take(&mut ebpf, maps::SIGNER_RING, RingBuf::try_from)?,
             take(&mut ebpf, maps::ATTEMPT_RING, RingBuf::try_from)?,
         ]);
-        let mut session = Self { ebpf, btf, rings, settings, watch_set, tally };
+        let mut session = Self { ebpf, btf, rings, settings, waiting: Vec::new(), watch_set, tally };
         session.load_iterators()?;
         session.keep_processes()?;
         Ok(session)
@@ -168,7 +172,9 @@ impl Session {
         for candidate in choice.candidates() {
             match self.try_backend(*candidate) {
                 Ok(()) => {
-                    let Attached { hooks, unseen } = backend::attach_others(*candidate, &mut self.ebpf, &self.btf);
+                    let Attached { hooks, unseen, waiting } =
+                        backend::attach_others(*candidate, &mut self.ebpf, &self.btf);
+                    self.waiting = waiting;
                     attempts.push(Attempt { backend: *candidate, refused: None });
                     return Ok(Live { backend: *candidate, attempts, hooks, unseen });
                 }
@@ -183,6 +189,14 @@ impl Session {
             .map(|attempt| format!("  {}: {}", attempt.backend, attempt.refused.as_deref().unwrap_or_default()))
             .collect();
         Err(KernelError::NoBackend(reasons.join("\n")))
+    }
+
+    /// Something is watched whose data is not read through the page cache: what sees that is attached, where it is not yet.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn see_around_page_cache(&mut self) -> Result<(), KernelError> {
+        backend::attach_waiting(&mut self.waiting, &mut self.ebpf, &self.btf)
     }
 
     /// Tries every backend and leaves none attached; of the first that works, what it does not see.

@@ -9,6 +9,7 @@ mod devices;
 mod dpkg;
 mod folders;
 mod infs;
+mod pagecache;
 mod places;
 mod provenance;
 mod readers;
@@ -180,6 +181,7 @@ impl WatchList {
         targets.extend(ways.into_iter().map(|(path, tag)| Target { path, purpose: Purpose::Way(tag) }));
         let mut places = Places::default();
         let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
+        let mut is_around_page_cache = false;
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
@@ -189,6 +191,8 @@ impl WatchList {
                     if let Ok(stat) = rustix::fs::fstat(&handle) {
                         place(&mut places, target, &stat);
                     }
+                    is_around_page_cache |=
+                        !matches!(target.purpose, Purpose::Way(_)) && !pagecache::is_read_through(&handle);
                     handles.push(handle);
                     opened.push(target);
                 }
@@ -202,6 +206,9 @@ impl WatchList {
                     }
                 }
             }
+        }
+        if is_around_page_cache {
+            session.see_around_page_cache()?;
         }
         self.add_paths(&mut places);
         self.places = places;

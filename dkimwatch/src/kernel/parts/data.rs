@@ -50,19 +50,17 @@ const TRACEPOINTS: &[Part] = &[
         Attach::BtfTracepoint("iomap_dio_rw_begin"),
         THROUGH_DESCRIPTOR,
     ),
-    Part::new(programs::SYS_EXIT_READ, Hook::SysExitRead, Attach::Tracepoints("syscalls", READING), THROUGH_DESCRIPTOR),
+    // On the way of every read of the host; and on kernels that preempt themselves, who is preempted in it keeps others out of
+    // the programs at other system calls' ends.
+    Part::new(programs::SYS_EXIT_READ, Hook::SysExitRead, Attach::Tracepoints("syscalls", READING), THROUGH_DESCRIPTOR)
+        .waits_beside(programs::FILEMAP_GET_PAGES),
     Part::new(
         programs::SYS_EXIT_SUBMIT,
         Hook::SysExitRead,
         Attach::Tracepoints("syscalls", &["sys_exit_io_submit"]),
         THROUGH_DESCRIPTOR,
-    ),
-    Part::new(
-        programs::SYS_EXIT_SUBMIT,
-        Hook::SysExitRead,
-        Attach::Tracepoints("syscalls", &["sys_exit_io_submit"]),
-        THROUGH_DESCRIPTOR,
-    ),
+    )
+    .waits_beside(programs::FILEMAP_GET_PAGES),
     Part::new(
         programs::SYS_EXIT_SHARE,
         Hook::SysExitRead,

@@ -47,6 +47,8 @@ pub(super) struct Part {
     pub(super) where_present: bool,
     /// Its function is known to be split by a compiler.
     pub(super) where_whole: bool,
+    /// Beside this program it is needed only for what that one does not see, and waits until there is such a thing.
+    pub(super) waits_beside: Option<&'static str>,
 }
 
 impl Part {
@@ -61,6 +63,7 @@ impl Part {
             instead_of: None,
             where_present: false,
             where_whole: false,
+            waits_beside: None,
         }
     }
 
@@ -87,6 +90,11 @@ impl Part {
     /// A part whose absence costs more.
     const fn and(self, lost_too: &'static [Limit]) -> Self {
         Self { lost_too, ..self }
+    }
+
+    /// Not needed beside another program but for what that does not see.
+    const fn waits_beside(self, other: &'static str) -> Self {
+        Self { waits_beside: Some(other), ..self }
     }
 
     /// For kernels without another program.
@@ -127,4 +135,21 @@ pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
         tamper::unseen,
     ];
     subjects.into_iter().flat_map(move |unseen| unseen(backend)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_backend_has_a_program_once() {
+        for backend in Backend::ALL {
+            let mut names = HashSet::new();
+            for part in of(backend) {
+                assert!(names.insert(part.name), "{backend} has {} twice", part.name);
+            }
+        }
+    }
 }
