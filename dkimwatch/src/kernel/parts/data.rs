@@ -104,6 +104,10 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
                 "data reached without an own open and around the page cache (of a file on tmpfs, by a reflink or a comparison of extents), by a 32-bit system call, by the 65th request of one io_submit(), by a splice through io_uring, or by a descriptor that another thread replaces before the system call returns",
             ),
             (
+                "ring-without-completion",
+                "an open through io_uring that asks for no completion (IOSQE_CQE_SKIP_SUCCESS), and such a read where only its completion would tell of it (before 6.10, or on tmpfs)",
+            ),
+            (
                 "written-without-open",
                 "a write through a descriptor that another process opened for writing: the opener is reported, as one that may change the key",
             ),
