@@ -226,6 +226,16 @@ pub mod programs {
     pub const FEXIT_PATH_MOUNT: &str = "fexit_path_mount";
     /// `fentry/security_move_mount`: something is about to be mounted, in whatever mount namespace.
     pub const FENTRY_MOVE_MOUNT: &str = "fentry_move_mount";
+    /// `fexit/path_mount`: something was mounted in the host's mount namespace.
+    pub const FEXIT_HOST_MOUNT: &str = "fexit_host_mount";
+    /// `fentry/security_move_mount`: something is about to be mounted in the host's mount namespace.
+    pub const FENTRY_HOST_MOVE_MOUNT: &str = "fentry_host_move_mount";
+    /// `fexit/__x64_sys_move_mount`.
+    pub const FEXIT_MOVE_MOUNT: &str = "fexit_move_mount";
+    /// `fexit/__ia32_sys_move_mount`.
+    pub const FEXIT_MOVE_MOUNT_32: &str = "fexit_move_mount_32";
+    /// `fexit/mnt_set_mountpoint`: a mount has spread.
+    pub const FEXIT_SPREAD_MOUNT: &str = "fexit_spread_mount";
     /// `fexit/attach_recursive_mnt`: something was mounted.
     pub const FEXIT_ATTACH_MOUNT: &str = "fexit_attach_mount";
     /// `tp_btf/sched_process_exec`.
@@ -304,6 +314,11 @@ pub mod programs {
         FEXIT_FILEATTR_SET,
         FEXIT_PATH_MOUNT,
         FENTRY_MOVE_MOUNT,
+        FEXIT_HOST_MOUNT,
+        FENTRY_HOST_MOVE_MOUNT,
+        FEXIT_MOVE_MOUNT,
+        FEXIT_MOVE_MOUNT_32,
+        FEXIT_SPREAD_MOUNT,
         FENTRY_PATH_UMOUNT,
         FEXIT_PATH_UMOUNT,
         FEXIT_ATTACH_MOUNT,

@@ -48,9 +48,9 @@ pub enum Hook {
     Acl = 21,
     /// `vfs_fileattr_set`: inode flags.
     FileAttr = 22,
-    /// `attach_recursive_mnt`: something was mounted; `path_umount`.
+    /// `attach_recursive_mnt`, `mnt_set_mountpoint`: something was mounted; `path_umount`.
     Mount = 23,
-    /// `path_mount`, `security_move_mount`: something is mounted, in whatever mount namespace.
+    /// `path_mount`, `security_move_mount`, `move_mount`: something is mounted, in whatever mount namespace.
     MoveMount = 24,
     /// `tp_btf/inode_set_ctime_to_ts` and its kin: an inode changed.
     InodeDirty = 25,

@@ -28,6 +28,14 @@ impl Above {
     }
 }
 
+/// Whether the current task is in the host's mount namespace.
+#[inline(always)]
+pub fn is_host() -> bool {
+    let host = SETTINGS.get(limits::SETTING_MOUNTS).copied().unwrap_or(0);
+    // SAFETY: a helper without arguments.
+    process::mount_namespace(unsafe { bpf_get_current_task() } as Ptr) == host
+}
+
 /// The tag of what is mounted below a folder in the current task's namespace, which is another than the host's.
 #[inline(always)]
 pub fn below(dir: FileId) -> Option<Tag> {
@@ -39,8 +47,7 @@ pub fn below(dir: FileId) -> Option<Tag> {
 /// are the folders above that, where it is something watched, or leads there.
 #[inline(always)]
 pub fn mounted(root: Ptr, entry: Ptr, mnt: Ptr) -> Exit {
-    let host = SETTINGS.get(limits::SETTING_MOUNTS).copied().unwrap_or(0);
-    if Above::of(FileId::new(0, 0)).namespace == u64::from(host) {
+    if is_host() {
         return Exit::Unrelated;
     }
     let Some(tag) = watched(watch::identity(pointer(root, offset!(dentry_d_inode)))) else { return Exit::Unrelated };

@@ -249,7 +249,7 @@ const fn tells_change(deed: u32) -> bool {
 
 /// As [`end`], for a deed whose entry has a mount: it is told by its full path.
 #[inline(always)]
-pub fn end_of_mount(what: Ptr, hook: Hook, outcome: i32) -> Exit {
+pub fn end_of_mount(what: Ptr, hook: Hook, deed: Deed, outcome: i32) -> Exit {
     // SAFETY: a helper without arguments.
     let thread = unsafe { bpf_get_current_pid_tgid() };
     let Some(pending) = PENDING.get_ptr_mut(thread) else { return Exit::Unrelated };
@@ -264,7 +264,7 @@ pub fn end_of_mount(what: Ptr, hook: Hook, outcome: i32) -> Exit {
             let (file, dir, watch) = ((*pending).file, (*pending).dir, (*pending).watch);
             (Found { inode: (*pending).inode as Ptr, file, dir, watch }, (*pending).is_folder != 0)
         };
-        mounted(hook, Deed::Unmount, (entry as Ptr, mnt as Ptr), outcome, &Object { found, is_folder })
+        mounted(hook, deed, (entry as Ptr, mnt as Ptr), outcome, &Object { found, is_folder })
     } else {
         Exit::FilterMiss
     };

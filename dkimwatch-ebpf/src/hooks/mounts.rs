@@ -3,6 +3,9 @@
 //! Told is what hides a key from the host: a mount in another namespace (each sandboxed service and each container mounts
 //! over half of the tree as it starts) hides it from those within, unless it is shared with the host's. Of such a one it is
 //! only remembered where it has a key, see [`elsewhere`].
+//!
+//! One function gives every mount its place. Where a compiler has made a clone of it that cannot be hooked, what is mounted
+//! in the host's namespace is told as its system call ends, and what reaches it from another one as it does so.
 
 use aya_ebpf::{
     EbpfContext,
@@ -45,11 +48,10 @@ fn outcome(ctx: &FExitContext) -> i32 {
 /// `mount` is where it was put, as the function has set it.
 #[inline(always)]
 fn attached(mount: Ptr) -> Exit {
-    let place = match Place::of(mount) {
-        Ok(place) => place,
-        Err(exit) => return exit,
-    };
-    pending::mounted(Hook::Mount, Deed::Mount, (place.entry, place.mnt), 0, &place.object)
+    match Place::of(mount) {
+        Ok(place) => place.covered(Hook::Mount),
+        Err(exit) => exit,
+    }
 }
 
 /// `int path_mount(const char *dev_name, const struct path *path, const char *type_page, unsigned long flags, void *data_page)`;
@@ -63,25 +65,81 @@ fn fexit_path_mount(ctx: FExitContext) -> i32 {
     0
 }
 
-/// What was mounted at a path is what was mounted on that path's mount last.
 #[inline(always)]
 fn mounted_at(path: Ptr) -> Exit {
+    let mnt = pointer(path, offset!(path_mnt));
+    let Some(mount) = last_on(mnt) else { return Exit::Unrelated };
+    elsewhere::mounted(root_of(mount), pointer(mount, offset!(mount_mnt_mountpoint)), mnt)
+}
+
+/// What was mounted last on a `struct vfsmount *`, as its `struct mount *`; nothing is where something was remounted, or where
+/// it was changed how a mount spreads.
+#[inline(always)]
+fn last_on(mnt: Ptr) -> Option<Ptr> {
     /// `list_head->prev`.
     const PREVIOUS: u32 = 8;
     let (mounts, child) = (offset!(mount_mnt_mounts), offset!(mount_mnt_child));
     if !present(mounts) || !present(child) {
-        return Exit::Unrelated;
+        return None;
     }
-    let mnt = pointer(path, offset!(path_mnt));
     let list = mnt.wrapping_sub(offset!(mount_mnt) as usize).wrapping_add(mounts as usize);
     let last = pointer(list, PREVIOUS);
-    // A remount, or a change of how it spreads: nothing is on it.
-    if last == list {
+    if last == list { None } else { Some(last.wrapping_sub(child as usize)) }
+}
+
+/// The entry that is the root of a `struct mount *`.
+#[inline(always)]
+fn root_of(mount: Ptr) -> Ptr {
+    pointer(mount, offset!(mount_mnt) + offset!(vfsmount_mnt_root))
+}
+
+/// `path_mount`, see [`fexit_path_mount`], in the host's namespace: for kernels whose `attach_recursive_mnt` cannot be hooked.
+#[fexit(function = "path_mount")]
+fn fexit_host_mount(ctx: FExitContext) -> i32 {
+    /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (`include/uapi/linux/mount.h`): nothing is mounted.
+    const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
+    if word!(ctx, 5) as i32 == 0 && word!(ctx, 3) & CHANGES_A_MOUNT == 0 && elsewhere::is_host() {
+        tally::count(&ctx, Hook::MoveMount, covered_at(ctx.arg(1)));
+    }
+    0
+}
+
+/// The place is what was asked for, as the kernel found it: what else is mounted on the same mount meanwhile does not matter.
+#[inline(always)]
+fn covered_at(path: Ptr) -> Exit {
+    let (entry, mnt) = (pointer(path, offset!(path_dentry)), pointer(path, offset!(path_mnt)));
+    let root = match last_on(mnt) {
+        Some(mount) if pointer(mount, offset!(mount_mnt_mountpoint)) == entry => root_of(mount),
+        _ => core::ptr::null(),
+    };
+    match Place::at(entry, mnt, root) {
+        Ok(place) => place.covered(Hook::MoveMount),
+        Err(exit) => exit,
+    }
+}
+
+/// `void mnt_set_mountpoint(struct mount *mnt, struct mountpoint *mp, struct mount *child_mnt)`: a copy of a mount gets its
+/// place, as it spreads to where mounts are shared. That it is taken back, as when memory is short, is not looked at.
+#[fexit(function = "mnt_set_mountpoint")]
+fn fexit_spread_mount(ctx: FExitContext) -> i32 {
+    if !elsewhere::is_host() {
+        tally::count(&ctx, Hook::Mount, reached(ctx.arg(2)));
+    }
+    0
+}
+
+/// A mount made in another namespace has reached the host's.
+#[inline(always)]
+fn reached(mount: Ptr) -> Exit {
+    let parent = pointer(mount, offset!(mount_mnt_parent));
+    let entry = pointer(mount, offset!(mount_mnt_mountpoint));
+    if !is_host(parent) {
         return Exit::Unrelated;
     }
-    let mount = last.wrapping_sub(child as usize);
-    let root = pointer(mount, offset!(mount_mnt) + offset!(vfsmount_mnt_root));
-    elsewhere::mounted(root, pointer(mount, offset!(mount_mnt_mountpoint)), mnt)
+    match Place::at(entry, parent.wrapping_add(offset!(mount_mnt) as usize), root_of(mount)) {
+        Ok(place) => place.covered(Hook::Mount),
+        Err(exit) => exit,
+    }
 }
 
 /// `int security_move_mount(const struct path *from_path, const struct path *to_path)`: move_mount(2), which can be refused yet.
@@ -91,6 +149,48 @@ fn fentry_move_mount(ctx: FEntryContext) -> i32 {
     let root = pointer(from, offset!(path_dentry));
     let exit = elsewhere::mounted(root, pointer(to, offset!(path_dentry)), pointer(to, offset!(path_mnt)));
     tally::count(&ctx, Hook::MoveMount, exit);
+    0
+}
+
+/// `security_move_mount`, see [`fentry_move_mount`], in the host's namespace: for kernels whose `attach_recursive_mnt` cannot be
+/// hooked.
+#[fentry(function = "security_move_mount")]
+fn fentry_host_move_mount(ctx: FEntryContext) -> i32 {
+    if elsewhere::is_host() {
+        tally::count(&ctx, Hook::MoveMount, moves(ctx.arg(0), ctx.arg(1)));
+    }
+    0
+}
+
+#[inline(always)]
+fn moves(from: Ptr, to: Ptr) -> Exit {
+    let root = pointer(from, offset!(path_dentry));
+    let place = match Place::at(pointer(to, offset!(path_dentry)), pointer(to, offset!(path_mnt)), root) {
+        Ok(place) => place,
+        Err(exit) => return exit,
+    };
+    pending::begin(&place.beginning(MOVE, Deed::Mount), &place.object)
+}
+
+/// A thread's move_mount(2), of which it has one at a time.
+const MOVE: Ptr = 1 as Ptr;
+
+/// `long int __x64_sys_move_mount(const struct pt_regs *regs)`.
+#[fexit(function = "__x64_sys_move_mount")]
+fn fexit_move_mount(ctx: FExitContext) -> i32 {
+    moved(&ctx)
+}
+
+/// `long int __ia32_sys_move_mount(const struct pt_regs *regs)`: the same, called as a 32-bit program does.
+#[fexit(function = "__ia32_sys_move_mount")]
+fn fexit_move_mount_32(ctx: FExitContext) -> i32 {
+    moved(&ctx)
+}
+
+#[inline(always)]
+fn moved(ctx: &FExitContext) -> i32 {
+    let outcome = word!(ctx, 1) as i32;
+    tally::count(ctx, Hook::MoveMount, pending::end_of_mount(MOVE, Hook::MoveMount, Deed::Mount, outcome));
     0
 }
 
@@ -112,16 +212,14 @@ fn detached(path: Ptr) -> Exit {
         Ok(place) => place,
         Err(exit) => return exit,
     };
-    let (deed, null) = (Deed::Unmount, core::ptr::null());
-    let (entry, mnt) = (place.entry, place.mnt);
-    pending::begin(&Beginning { what: path, deed, entry, mnt, other: null, renamed: null, shape: 0 }, &place.object)
+    pending::begin(&place.beginning(path, Deed::Unmount), &place.object)
 }
 
 /// As above.
 #[fexit(function = "path_umount")]
 fn fexit_path_umount(ctx: FExitContext) -> i32 {
     let outcome = word!(ctx, 2) as i32;
-    tally::count(&ctx, Hook::Mount, pending::end_of_mount(ctx.arg(0), Hook::Mount, outcome));
+    tally::count(&ctx, Hook::Mount, pending::end_of_mount(ctx.arg(0), Hook::Mount, Deed::Unmount, outcome));
     0
 }
 
@@ -135,32 +233,49 @@ struct Place {
 }
 
 impl Place {
+    /// Where a `struct mount *` is.
     #[inline(always)]
     fn of(mount: Ptr) -> Result<Self, Exit> {
-        let entry = pointer(mount, offset!(mount_mnt_mountpoint));
-        let object = watch::object(entry, true)?;
-        let root = pointer(mount, offset!(mount_mnt) + offset!(vfsmount_mnt_root));
-        // Bound over itself, it hides nothing.
-        if pointer(root, offset!(dentry_d_inode)) == object.found.inode {
-            return Err(Exit::FilterMiss);
-        }
         let parent = pointer(mount, offset!(mount_mnt_parent));
-        if !is_seen_by_host(parent) {
+        let mnt = parent.wrapping_add(offset!(mount_mnt) as usize);
+        let place = Self::at(pointer(mount, offset!(mount_mnt_mountpoint)), mnt, root_of(mount))?;
+        if is_seen_by_host(parent) { Ok(place) } else { Err(Exit::FilterMiss) }
+    }
+
+    /// At an entry of a `struct vfsmount *`; `root` is the entry that is to be seen there instead, null where that is not
+    /// known.
+    #[inline(always)]
+    fn at(entry: Ptr, mnt: Ptr, root: Ptr) -> Result<Self, Exit> {
+        let object = watch::object(entry, true)?;
+        // Bound over itself, it hides nothing.
+        if !root.is_null() && pointer(root, offset!(dentry_d_inode)) == object.found.inode {
             return Err(Exit::FilterMiss);
         }
-        Ok(Self { object, entry, mnt: parent.wrapping_add(offset!(mount_mnt) as usize) })
+        Ok(Self { object, entry, mnt })
+    }
+
+    /// Tells that something was mounted there.
+    #[inline(always)]
+    fn covered(&self, hook: Hook) -> Exit {
+        pending::mounted(hook, Deed::Mount, (self.entry, self.mnt), 0, &self.object)
+    }
+
+    /// A deed there, whose end is known by `what`.
+    #[inline(always)]
+    fn beginning(&self, what: Ptr, deed: Deed) -> Beginning {
+        let null = core::ptr::null();
+        Beginning { what, deed, entry: self.entry, mnt: self.mnt, other: null, renamed: null, shape: 0 }
     }
 }
 
 /// Whether what is mounted on a mount is so in the host's namespace.
 #[inline(always)]
 fn is_seen_by_host(mount: Ptr) -> bool {
-    let host = SETTINGS.get(limits::SETTING_MOUNTS).copied().unwrap_or(0);
     let share = offset!(mount_mnt_share);
     let mut peer = mount;
     let mut looked = 0;
     while looked < limits::PEERS {
-        if u32_at(pointer(peer, offset!(mount_mnt_ns)), offset!(mnt_ns_inum)) == host {
+        if is_host(peer) {
             return true;
         }
         // `mnt_share` is a ring of the mounts that share with each other; alone, a mount is its own neighbour.
@@ -171,4 +286,11 @@ fn is_seen_by_host(mount: Ptr) -> bool {
         looked += 1;
     }
     false
+}
+
+/// Whether a mount is one of the host's namespace.
+#[inline(always)]
+fn is_host(mount: Ptr) -> bool {
+    let host = SETTINGS.get(limits::SETTING_MOUNTS).copied().unwrap_or(0);
+    u32_at(pointer(mount, offset!(mount_mnt_ns)), offset!(mnt_ns_inum)) == host
 }

@@ -1,6 +1,6 @@
 //! Something is mounted over a key.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 
@@ -12,6 +12,7 @@ use crate::{
 
 pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_file_bound_over_a_key", bound_over_key),
+    ("a_file_bound_over_a_key_by_a_symbolic_link", bound_by_link),
     ("a_folder_bound_over_the_folder_of_a_key", bound_over_nest),
     ("a_file_system_mounted_over_a_folder_of_keys", mounted_over_folder),
     ("an_overlay_mounted_over_a_folder_of_keys", overlay),
@@ -28,6 +29,14 @@ pub(crate) const SILENT: &[Sentence] =
 
 const MOUNTED: Told = Told { action: "key-mounted-over", deed: "mount", limits: &["mount-over"] };
 const UNMOUNTED: Told = Told { action: "key-mounted-over", deed: "unmount", limits: &["mount-over"] };
+
+/// A mount that a path does not lead to, once it is followed.
+fn by_path(scene: &Scene) -> Told {
+    match scene.backend() {
+        "tracepoint" => Told { limits: &["mount-elsewhere"], ..MOUNTED },
+        _ => MOUNTED,
+    }
+}
 
 /// The sentence's words: a deed and its arguments.
 type Words<'a> = &'a [&'a dyn AsRef<std::ffi::OsStr>];
@@ -142,6 +151,19 @@ fn taken_away_lazily(scene: &Scene) -> Result<()> {
     told_among(scene, name, &events, &doer, UNMOUNTED).map(drop)
 }
 
+/// A path that ends in a link, which leads elsewhere once it was followed.
+fn bound_by_link(scene: &Scene) -> Result<()> {
+    let name = "a_file_bound_over_a_key_by_a_symbolic_link";
+    let (key, another) = (scene.key(name), decoy(scene, name)?.join("another"));
+    let link = scene.folder(name).join("link");
+    symlink(&key, &link)?;
+    let doer = act(scene, &[&"bind", &another, &link])?;
+    let covered = fs::read_to_string(&key).is_ok_and(|text| text == "another key");
+    let events = told_so_far(scene, name, &key)?.by(doer.pid);
+    ensure!(covered, "nothing was mounted over it");
+    told_among(scene, name, &events, &doer, by_path(scene)).map(drop)
+}
+
 /// A mount in a namespace whose mounts are shared with this one appears here too.
 fn propagated(scene: &Scene) -> Result<()> {
     let name = "a_mount_of_another_mount_namespace_that_reaches_this_one";
@@ -157,12 +179,7 @@ fn propagated(scene: &Scene) -> Result<()> {
     let doer = doer?;
     ensure!(covered, "it did not reach this namespace");
     let events = scene.settled(name, &folder)?.by(doer.pid);
-    // By its path, which is followed once it was asked for, and by then the other namespace may be gone.
-    let mounted = match scene.backend() {
-        "tracepoint" => Told { limits: &["mount-elsewhere"], ..MOUNTED },
-        _ => Told { limits: &["mount-over", "mount-by-path"], ..MOUNTED },
-    };
-    told_among(scene, name, &events, &doer, mounted).map(drop)
+    told_among(scene, name, &events, &doer, by_path(scene)).map(drop)
 }
 
 /// As every service that systemd sandboxes and every container has it: told once by name, and not each time.

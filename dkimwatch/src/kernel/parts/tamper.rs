@@ -31,11 +31,11 @@ const FLAGS: Limit = (
 );
 const MOUNTS: Limit = (
     "mount-over",
-    "a mount over a key or over a folder that leads to it, or its end: this kernel has no attach_recursive_mnt() or path_umount() that could be hooked",
+    "a mount over a key or over a folder that leads to it, or its end: this kernel has neither attach_recursive_mnt() nor path_mount(), security_move_mount() and mnt_set_mountpoint() that could be hooked, or no path_umount()",
 );
-const BY_PATH: Limit = (
-    "mount-by-path",
-    "a mount over a key that is asked for by a symbolic link in its last place, by a path that another thread changes meanwhile, by a 32-bit system call, or in another mount namespace that ends at once: this kernel has no attach_recursive_mnt() that could be hooked, and the path is followed as the system call ends",
+const MOVED: Limit = (
+    "mount-over-32-bit",
+    "a mount that is moved over a key or over a folder that leads to it by a 32-bit system call (move_mount): this kernel has no attach_recursive_mnt() or __ia32_sys_move_mount() that could be hooked",
 );
 const ELSEWHERE: Limit = (
     "mount-elsewhere",
@@ -84,14 +84,23 @@ const PAIRS: &[[Part; 2]] = &[
     pair!(Mount, "path_umount", FENTRY_PATH_UMOUNT, FEXIT_PATH_UMOUNT, MOUNTS),
 ];
 
-const ATTACHED: &[Part] = &[
-    Part::new(programs::FEXIT_ATTACH_MOUNT, Hook::Mount, Attach::Fexit("attach_recursive_mnt"), BY_PATH),
-    Part::new(programs::SYS_EXIT_MOUNT, Hook::SysExitMount, Attach::Tracepoints("syscalls", MADE_BY), MOUNTS)
-        .instead_of(programs::FEXIT_ATTACH_MOUNT),
-];
+macro_rules! otherwise {
+    ($new:ident $name:ident, $hook:ident, $attach:ident $function:literal, $limit:expr) => {
+        Part::$new(programs::$name, Hook::$hook, Attach::$attach($function), $limit)
+            .instead_of(programs::FEXIT_ATTACH_MOUNT)
+    };
+}
 
-/// The system calls that mount.
-const MADE_BY: &[&str] = &["sys_exit_mount", "sys_exit_move_mount"];
+const ATTACHED: &[Part] = &[
+    // Where a compiler has made a clone of it, all the others together see the same.
+    Part::bare(programs::FEXIT_ATTACH_MOUNT, Hook::Mount, Attach::Fexit("attach_recursive_mnt")),
+    otherwise!(new FEXIT_HOST_MOUNT, MoveMount, Fexit "path_mount", MOUNTS),
+    // First the ends, as above.
+    otherwise!(new FEXIT_MOVE_MOUNT, MoveMount, Fexit "__x64_sys_move_mount", MOUNTS),
+    otherwise!(where_present FEXIT_MOVE_MOUNT_32, MoveMount, Fexit "__ia32_sys_move_mount", MOVED),
+    otherwise!(new FENTRY_HOST_MOVE_MOUNT, MoveMount, Fentry "security_move_mount", MOUNTS),
+    otherwise!(new FEXIT_SPREAD_MOUNT, Mount, Fexit "mnt_set_mountpoint", MOUNTS),
+];
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
