@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -142,8 +143,18 @@ fn channel(toolchain: &str) -> Option<String> {
 
 fn bpf_linker(say: &mut dyn FnMut(&str)) -> Result<()> {
     let root = workspace::target().join("tools");
-    if linker_version(&root).as_deref() == Some(BPF_LINKER) {
+    let ours = root.join("bin/bpf-linker");
+    if linker_version(&ours).as_deref() == Some(BPF_LINKER) {
         say(&format!("{OK}         bpf-linker {BPF_LINKER}"));
+        return Ok(());
+    }
+    // Who has it need not compile it once more. A link to it, as what builds the kernel side looks in one place.
+    if let Some(theirs) = find("bpf-linker").filter(|theirs| linker_version(theirs).as_deref() == Some(BPF_LINKER)) {
+        command::folder(&root.join("bin"))?;
+        // What lies there is of another version, or leads nowhere.
+        let _ = fs::remove_file(&ours);
+        symlink(&theirs, &ours).with_context(|| format!("cannot link {} to {}", ours.display(), theirs.display()))?;
+        say(&format!("{OK}         bpf-linker {BPF_LINKER}, {}", theirs.display()));
         return Ok(());
     }
     say(&format!("installing bpf-linker {BPF_LINKER} into {} (one to four minutes)", root.display()));
@@ -159,8 +170,8 @@ fn bpf_linker(say: &mut dyn FnMut(&str)) -> Result<()> {
 }
 
 /// The version that is installed: what the program itself says, as cargo's own record may be of a build that was copied.
-fn linker_version(root: &Path) -> Option<String> {
-    let output = capture(Command::new(root.join("bin/bpf-linker")).arg("--version")).ok()?;
+fn linker_version(program: &Path) -> Option<String> {
+    let output = capture(Command::new(program).arg("--version")).ok()?;
     let text = String::from_utf8(output).ok()?;
     text.split_whitespace().nth(1).map(str::to_owned)
 }

@@ -1,6 +1,6 @@
 //! Field offsets, from the running kernel's own description of its types (BTF).
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use btf_rs::{Btf, Struct, Type};
 use dkimwatch_common::offsets::{ABSENT, Need, Offsets};
@@ -28,8 +28,10 @@ pub(super) struct Resolved {
 /// # Errors
 /// When the description cannot be read, or lacks a field that is needed.
 pub(super) fn resolve(path: &Path) -> Result<Resolved, KernelError> {
-    let btf =
-        Btf::from_file(path).map_err(|error| KernelError::Btf { path: path.to_owned(), reason: error.to_string() })?;
+    let unreadable = |reason: String| KernelError::Btf { path: path.to_owned(), reason };
+    // At once: read piece by piece, it takes a hundred thousand system calls.
+    let bytes = fs::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let btf = Btf::from_bytes(&bytes).map_err(|error| unreadable(error.to_string()))?;
     let mut missing = None;
     let offsets = Offsets::resolve(|field| {
         let offset = field.paths.iter().find_map(|path| offset_of(&btf, path));

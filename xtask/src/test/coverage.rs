@@ -92,7 +92,8 @@ const HEAD: &str = "\
 `cargo xtask test` writes this page from what its kernel tests found; it is not edited by hand.
 
 A row is a technique, or a promise, that the tests try against a running watch, and assert that it really got the bytes or
-did the deed; a column is a stock Debian kernel and a way into it, or the kernel of the machine that ran the tests (*here*).
+did the deed; a column is a stock Debian kernel (emulated, with `mitigations=off`) and a way into it, or the kernel of the
+machine that ran the tests (*here*).
 
 - *seen*, *silent*, *holds*: exactly the events that were due came, about the right process, and no others.
 - a name such as `data-without-open`: not seen. The watch and `dkimwatch doctor` name this limit there; [below](#limits) is why.

@@ -54,6 +54,9 @@ pub(super) const STOCK: &[Stock] = &[
 /// Where a guest's disk is.
 pub(super) const DISK: &str = "/mnt/disk";
 
+/// No detours around a processor's speculation, which an emulated one does not have: they take a fifth of a guest's time.
+const QUICKER: &[&str] = &["mitigations=off"];
+
 /// How long a test program may take in a guest.
 const LIMIT: Duration = Duration::from_secs(900);
 
@@ -81,7 +84,7 @@ pub(super) fn run(
     let boot = Boot {
         script,
         folder,
-        append: stock.append.iter().map(|word| (*word).to_owned()).collect(),
+        append: QUICKER.iter().chain(stock.append).map(|word| (*word).to_owned()).collect(),
         disk: Some(FileSystem::Ext4),
         timeout: LIMIT,
         ..Boot::new(kernel)
