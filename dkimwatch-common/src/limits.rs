@@ -62,6 +62,8 @@ pub const CHANGES: u32 = 1_024;
 pub const HOLDERS: u32 = 16_384;
 /// Files behind loop devices.
 pub const BACKING: u32 = 256;
+/// Files in the layers below keys on overlays: an overlay has several layers.
+pub const LAYERS: u32 = 2 * WATCHED_FILES;
 
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;

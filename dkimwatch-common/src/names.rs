@@ -50,6 +50,8 @@ pub mod maps {
     pub const HOLDERS: &str = "HOLDERS";
     /// Files behind loop devices: `FileId` → tag.
     pub const BACKING: &str = "BACKING";
+    /// Files in the layers below keys on overlays: `FileId` → the overlay's `FileId`.
+    pub const LAYERS: &str = "LAYERS";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -74,6 +76,7 @@ pub mod maps {
         DRAFTS,
         HOLDERS,
         BACKING,
+        LAYERS,
         TALLY,
         SEQUENCE,
         STRANGER_RING,

@@ -32,6 +32,8 @@ pub mod file_watch {
     pub const CANARY: u32 = 3;
     /// Not a key: the file behind a loop device whose file system holds one.
     pub const BACKING: u32 = 4;
+    /// The file in a layer below that a key on an overlay has its data in.
+    pub const LAYER: u32 = 5;
 }
 
 /// What an executable in the table of signers is.

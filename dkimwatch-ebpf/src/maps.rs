@@ -96,6 +96,10 @@ pub static HOLDERS: LruHashMap<u32, Holder> = LruHashMap::with_max_entries(limit
 #[map]
 pub static BACKING: HashMap<FileId, Tag> = HashMap::with_max_entries(limits::BACKING, 0);
 
+/// Files in the layers below keys on overlays, with the overlay's own files.
+#[map]
+pub static LAYERS: HashMap<FileId, FileId> = HashMap::with_max_entries(limits::LAYERS, 0);
+
 /// Counters per hook and exit.
 #[map]
 pub static TALLY: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);

@@ -107,12 +107,8 @@ pub struct Beginning {
 pub fn begin(beginning: &Beginning, object: &Object) -> Exit {
     // SAFETY: helpers without arguments.
     let (thread, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns()) };
-    if let Some(outer) = PENDING.get_ptr(thread) {
-        // SAFETY: an entry of this thread's own.
-        let (at, shape) = unsafe { ((*outer).at, (*outer).shape) };
-        if shape & LAYERED != 0 && now.wrapping_sub(at) < PENDING_NS {
-            return Exit::AlreadySeen;
-        }
+    if is_layered() {
+        return Exit::AlreadySeen;
     }
     if PENDING.insert(thread, &NOTHING, u64::from(BPF_ANY)).is_err() {
         return Exit::TableFull;
@@ -149,6 +145,17 @@ fn layered(inode: Ptr) -> u32 {
     /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
     const OVERLAY: u64 = 0x794c_7630;
     if u64_at(pointer(inode, offset!(inode_i_sb)), offset!(super_s_magic)) == OVERLAY { LAYERED } else { 0 }
+}
+
+/// Whether this thread does a deed to a key on a layered file system.
+#[inline(always)]
+pub fn is_layered() -> bool {
+    // SAFETY: helpers without arguments.
+    let (thread, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns()) };
+    let Some(pending) = PENDING.get_ptr(thread) else { return false };
+    // SAFETY: an entry of this thread's own.
+    let (at, shape) = unsafe { ((*pending).at, (*pending).shape) };
+    shape & LAYERED != 0 && now.wrapping_sub(at) < PENDING_NS
 }
 
 /// The deed of this thread that a function ends which was called with `what` is told, with what it came to. `attribute` is

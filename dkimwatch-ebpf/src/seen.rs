@@ -11,7 +11,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    emit, holders,
+    emit, holders, layer,
     maps::{OPENERS, SEEN},
     memory::{Ptr, copy, number, offset, pointer, u32_at},
     subject::{self, Subject},
@@ -77,6 +77,12 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
     let who = by(subject, found.file, how);
     if !is_news(&who) {
         return Exit::AlreadySeen;
+    }
+    if found.watch.kind == file_watch::LAYER
+        && let Some(user) = layer::on_overlay(found.file)
+    {
+        // By the overlay it is the same key.
+        let _ = is_news(&by(subject, user, how));
     }
     holders::reached(&subject, found);
     let file = file();
@@ -149,6 +155,13 @@ extern "C" fn open_file_of(inode: u64) -> u64 {
 pub fn has_read(subject: &Subject, file: FileId) -> bool {
     // SAFETY: a value is not even read.
     unsafe { SEEN.get(by(*subject, file, seen::READ)) }.is_some()
+}
+
+/// Whether it is known of a process that it has reached a file's data in any way, or opened it.
+#[inline(always)]
+pub fn has_reached(subject: &Subject, file: FileId) -> bool {
+    // SAFETY: a value is not even read.
+    has_read(subject, file) || unsafe { SEEN.get(by(*subject, file, seen::WRITE)) }.is_some()
 }
 
 /// Whether this process reaches the file's data by writing for the first time; what its own open had allowed is no news.

@@ -61,6 +61,8 @@ pub struct Pipeline {
     losses: Losses,
     /// Accesses that wait for a verdict, oldest first.
     held: VecDeque<Held>,
+    /// What is watched may lie elsewhere by now: look again.
+    stale: bool,
 }
 
 /// An access whose executable is being looked at.
@@ -107,6 +109,7 @@ impl Pipeline {
             told: Told::default(),
             losses: Losses::since(now()),
             held: VecDeque::new(),
+            stale: false,
         })
     }
 
@@ -119,7 +122,6 @@ impl Pipeline {
         let mut loss_check = ticks(LOSS_CHECK);
         let mut safety_net = ticks(SAFETY_NET);
         tokio::pin!(shutdown);
-        let mut changed = false;
         loop {
             let rested = tokio::time::Instant::from_std(self.refreshed + REST);
             let release = self.held.front().map(|held| held.until);
@@ -127,13 +129,13 @@ impl Pipeline {
                 () = &mut shutdown => break,
                 batch = self.rings.next() => self.take(batch?)?,
                 change = self.changes.next() => match change {
-                    Change::Folder => changed = true,
+                    Change::Folder => self.stale = true,
                     // Elsewhere on the host, mounts come and go with each container.
-                    Change::Mounts => changed |= self.list.is_elsewhere(),
+                    Change::Mounts => self.stale |= self.list.is_elsewhere(),
                 },
                 (access, answer) = self.refused.next() => self.take_refused(access, &answer)?,
-                () = tokio::time::sleep_until(rested), if changed => {
-                    changed = false;
+                () = tokio::time::sleep_until(rested), if self.stale => {
+                    self.stale = false;
                     self.refresh();
                 }
                 answer = self.list.answer() => {
@@ -272,6 +274,7 @@ impl Pipeline {
         if !self.is_enrolled(&access) {
             return Ok(());
         }
+        self.stale |= self.list.is_copied_up(&access);
         let attributed = self.attributor.attribute(access);
         if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
             let judged = self.second_look(judged, &attributed);

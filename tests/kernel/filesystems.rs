@@ -30,6 +30,9 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_key_read_through_an_overlay_of_its_folder_is_told_once", through_overlay),
     ("a_key_on_an_overlay_is_told_once_before_and_after_it_is_copied_up", copied_up),
     ("a_key_removed_from_an_overlay_and_made_again_is_told_once", whiteout),
+    ("a_key_on_an_overlay_that_is_read_in_the_layer_below", below_overlay),
+    ("a_key_on_an_overlay_that_is_read_in_the_layer_it_was_copied_up_to", risen),
+    ("a_key_on_an_overlay_that_is_read_by_another_overlay_of_its_layer", other_overlay),
     ("a_key_on_a_file_system_mounted_after_the_start_is_seen", fresh_mount),
     ("a_key_below_a_file_system_mounted_after_the_start_stays_seen", below_mount),
 ];
@@ -184,6 +187,56 @@ fn whiteout(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
+/// Around the overlay, as root reads the key of a container's image: it is the overlay's key, by another path.
+fn below_overlay(scene: &Scene) -> Result<()> {
+    let name = "a_key_on_an_overlay_that_is_read_in_the_layer_below";
+    let key = Path::new("keys/below.private");
+    in_layer(scene, name, key, &scene.grounds.layer("lower").join(key))
+}
+
+fn in_layer(scene: &Scene, name: &str, key: &Path, at: &Path) -> Result<()> {
+    let loot = by_nobody(scene, at)?;
+    let event = told(scene, name, &scene.grounds.layer("merged").join(key), &loot)?;
+    is(&event, "file.path", &at.display().to_string())
+}
+
+/// Its data lies elsewhere from then on; the old ones stay where they were.
+fn risen(scene: &Scene) -> Result<()> {
+    let name = "a_key_on_an_overlay_that_is_read_in_the_layer_it_was_copied_up_to";
+    let key = Path::new("keys/risen.private");
+    let [lower, upper, merged] = ["lower", "upper", "merged"].map(|layer| scene.grounds.layer(layer).join(key));
+    run(Command::new("sh").args(["-c", ": >> \"$0\""]).arg(&merged))?;
+    in_layer(scene, name, key, &lower)?;
+    ensure!(scene.unseen("fresh-layer"), "a limit that was not named");
+    until(|| {
+        let loot = by_nobody(scene, &upper)?;
+        Ok(!scene.settled(name, &merged)?.by(loot.pid).is_empty())
+    })?;
+    in_layer(scene, name, key, &upper)
+}
+
+/// The thief's own: no path leads to the key but through it.
+fn other_overlay(scene: &Scene) -> Result<()> {
+    let name = "a_key_on_an_overlay_that_is_read_by_another_overlay_of_its_layer";
+    let folder = scene.folder(name);
+    for part in ["upper", "work", "merged"] {
+        fs::create_dir(folder.join(part))?;
+    }
+    let (lower, merged) = (scene.grounds.layer("lower"), folder.join("merged"));
+    run(&mut overlay(&lower, (&folder.join("upper"), &folder.join("work")), &merged))?;
+    let loot = by_nobody(scene, &merged.join("keys/below.private"));
+    run(Command::new("umount").arg("--lazy").arg(&merged))?;
+    let loot = loot?;
+    let events = scene.settled(name, &scene.grounds.layer("merged").join("keys/below.private"))?.by(loot.pid);
+    if events.is_empty() && scene.unseen("data-without-open") {
+        scene.limited(name, "data-without-open");
+        return Ok(());
+    }
+    let event = one_by(&events, &loot)?;
+    alarms(&event)?;
+    counts(&event, "user.id", NOBODY)
+}
+
 fn fresh_mount(scene: &Scene) -> Result<()> {
     let name = "a_key_on_a_file_system_mounted_after_the_start_is_seen";
     let at = scene.whole(name);
@@ -197,20 +250,25 @@ fn fresh_mount(scene: &Scene) -> Result<()> {
 /// The limit that every watch names: it takes a moment until a mount is noticed. From then on each reader is seen, once.
 fn until_seen(scene: &Scene, name: &str, key: &Path) -> Result<()> {
     ensure!(scene.unseen("fresh-mount"), "a limit that was not named");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until(|| {
         let loot = by_nobody(scene, key)?;
-        if !scene.settled(name, key)?.by(loot.pid).is_empty() {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "the mount was never noticed");
+        Ok(!scene.settled(name, key)?.by(loot.pid).is_empty())
+    })?;
+    plainly(scene, name, key)
+}
+
+/// Waits for what is noticed in time.
+fn until(noticed: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !noticed()? {
+        ensure!(Instant::now() < deadline, "it was never noticed");
         #[expect(
             clippy::disallowed_methods,
             reason = "a pause between two looks, with a deadline: nothing tells the reader"
         )]
         std::thread::sleep(Duration::from_millis(20));
     }
-    plainly(scene, name, key)
+    Ok(())
 }
 
 fn below_mount(scene: &Scene) -> Result<()> {

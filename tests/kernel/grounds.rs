@@ -102,12 +102,12 @@ impl Grounds {
         self.root.join("overlay").join(name)
     }
 
-    /// An overlay whose lower layer holds two keys.
+    /// An overlay whose lower layer holds keys.
     fn layers(&mut self) -> Result<()> {
         for name in ["lower/keys", "upper", "work", "merged"] {
             fs::create_dir_all(self.layer(name))?;
         }
-        for key in ["key.private", "copied.private"] {
+        for key in ["key.private", "copied.private", "below.private", "risen.private", "sunk.private"] {
             fs::write(self.layer("lower/keys").join(key), BYTES)?;
         }
         let at = self.layer("merged");

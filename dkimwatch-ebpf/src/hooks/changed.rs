@@ -82,7 +82,8 @@ fn watched(inode: Ptr) -> Option<Changed> {
     let file = watch::identity(inode);
     // SAFETY: a value is only copied out.
     if let Some(watch) = unsafe { FILES.get(file) } {
-        return if watch.kind == file_watch::CANARY {
+        // What changes in a layer is for the most part what is done by the overlay, which is told of its own file.
+        return if matches!(watch.kind, file_watch::CANARY | file_watch::LAYER) {
             None
         } else {
             Some(Changed { inode, file, watch: *watch, folder: false })

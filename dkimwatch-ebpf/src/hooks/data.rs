@@ -15,7 +15,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    emit,
+    emit, layer,
     memory::{Memory, Ptr, Typed, offset},
     seen, tally, watch,
 };
@@ -99,6 +99,7 @@ fn reached_by(file: Ptr, deed: Deed, hook: Hook) -> Exit {
     // SAFETY: a pointer.
     let inode = unsafe { Typed::read::<Ptr>(file, offset!(file_f_inode)) };
     match watch::inode::<Typed>(inode) {
+        Ok(found) if layer::is_part(file, &found) => Exit::AlreadySeen,
         Ok(found) => {
             let (kind, via, name) = (Kind::Data, emit::shared_via(), emit::Name::None);
             // The target of a comparison (`FIDEDUPERANGE`) is asked about as if it were written, and need not be writable.
@@ -139,6 +140,7 @@ fn cached(mapping: Ptr, deed: Deed, hook: Hook) -> Exit {
     // SAFETY: a pointer.
     let inode = unsafe { Typed::read::<Ptr>(mapping, offset!(mapping_host)) };
     match watch::inode::<Typed>(inode) {
+        Ok(found) if layer::is_part_of_call(&found) => Exit::AlreadySeen,
         Ok(found) => {
             let (kind, via, name) = (Kind::Data, emit::via(Via::Tracepoint), emit::Name::None);
             let access = emit::Access { kind, deed, hook, via, name, outcome: Some(0) };

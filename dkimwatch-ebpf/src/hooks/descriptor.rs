@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     call::{self, FICLONE, FICLONERANGE},
-    emit,
+    emit, layer,
     memory::{Memory, Probed, Ptr, Typed, offset, pointer},
     seen,
     subject::Subject,
@@ -218,5 +218,11 @@ fn direct(iocb: Ptr, iter: Ptr) -> Exit {
         unsafe { (Typed::read::<Ptr>(iocb, offset!(kiocb_file)), Typed::read::<u8>(iter, offset!(iter_source)) != 0) };
     // SAFETY: a pointer.
     let inode = unsafe { Typed::read::<Ptr>(file, offset!(file_f_inode)) };
-    told(watch::inode::<Typed>(inode), file, if is_write { Deed::Write } else { Deed::Read }, Hook::DirectRead)
+    let found = watch::inode::<Typed>(inode);
+    if let Ok(found) = &found
+        && layer::is_part_of_call(found)
+    {
+        return Exit::AlreadySeen;
+    }
+    told(found, file, if is_write { Deed::Write } else { Deed::Read }, Hook::DirectRead)
 }

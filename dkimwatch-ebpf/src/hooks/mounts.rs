@@ -72,6 +72,32 @@ fn mounted_at(path: Ptr) -> Exit {
     elsewhere::mounted(root_of(mount), pointer(mount, offset!(mount_mnt_mountpoint)), mnt)
 }
 
+/// As above, in the host's namespace, for kernels whose `attach_recursive_mnt` cannot be hooked.
+#[fexit(function = "path_mount")]
+fn fexit_host_mount(ctx: FExitContext) -> i32 {
+    /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (`include/uapi/linux/mount.h`): nothing is mounted.
+    const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
+    let flags: u64 = ctx.arg(3);
+    if word!(ctx, 5) as i32 == 0 && flags & CHANGES_A_MOUNT == 0 && elsewhere::is_host() {
+        tally::count(&ctx, Hook::MoveMount, covered_at(ctx.arg(1)));
+    }
+    0
+}
+
+/// The place is what was asked for, as the kernel found it: what else is mounted on the same mount meanwhile does not matter.
+#[inline(always)]
+fn covered_at(path: Ptr) -> Exit {
+    let (entry, mnt) = (pointer(path, offset!(path_dentry)), pointer(path, offset!(path_mnt)));
+    let root = match last_on(mnt) {
+        Some(mount) if pointer(mount, offset!(mount_mnt_mountpoint)) == entry => root_of(mount),
+        _ => core::ptr::null(),
+    };
+    match Place::at(entry, mnt, root) {
+        Ok(place) => place.covered(Hook::MoveMount),
+        Err(exit) => exit,
+    }
+}
+
 /// What was mounted last on a `struct vfsmount *`, as its `struct mount *`; nothing is where something was remounted, or where
 /// it was changed how a mount spreads.
 #[inline(always)]
@@ -91,31 +117,6 @@ fn last_on(mnt: Ptr) -> Option<Ptr> {
 #[inline(always)]
 fn root_of(mount: Ptr) -> Ptr {
     pointer(mount, offset!(mount_mnt) + offset!(vfsmount_mnt_root))
-}
-
-/// `path_mount`, see [`fexit_path_mount`], in the host's namespace: for kernels whose `attach_recursive_mnt` cannot be hooked.
-#[fexit(function = "path_mount")]
-fn fexit_host_mount(ctx: FExitContext) -> i32 {
-    /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (`include/uapi/linux/mount.h`): nothing is mounted.
-    const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
-    if word!(ctx, 5) as i32 == 0 && word!(ctx, 3) & CHANGES_A_MOUNT == 0 && elsewhere::is_host() {
-        tally::count(&ctx, Hook::MoveMount, covered_at(ctx.arg(1)));
-    }
-    0
-}
-
-/// The place is what was asked for, as the kernel found it: what else is mounted on the same mount meanwhile does not matter.
-#[inline(always)]
-fn covered_at(path: Ptr) -> Exit {
-    let (entry, mnt) = (pointer(path, offset!(path_dentry)), pointer(path, offset!(path_mnt)));
-    let root = match last_on(mnt) {
-        Some(mount) if pointer(mount, offset!(mount_mnt_mountpoint)) == entry => root_of(mount),
-        _ => core::ptr::null(),
-    };
-    match Place::at(entry, mnt, root) {
-        Ok(place) => place.covered(Hook::MoveMount),
-        Err(exit) => exit,
-    }
 }
 
 /// `void mnt_set_mountpoint(struct mount *mnt, struct mountpoint *mp, struct mount *child_mnt)`: a copy of a mount gets its
@@ -152,8 +153,7 @@ fn fentry_move_mount(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// `security_move_mount`, see [`fentry_move_mount`], in the host's namespace: for kernels whose `attach_recursive_mnt` cannot be
-/// hooked.
+/// As above, in the host's namespace, for kernels whose `attach_recursive_mnt` cannot be hooked.
 #[fentry(function = "security_move_mount")]
 fn fentry_host_move_mount(ctx: FEntryContext) -> i32 {
     if elsewhere::is_host() {
@@ -175,13 +175,13 @@ fn moves(from: Ptr, to: Ptr) -> Exit {
 /// A thread's move_mount(2), of which it has one at a time.
 const MOVE: Ptr = 1 as Ptr;
 
-/// `long int __x64_sys_move_mount(const struct pt_regs *regs)`.
+/// `long __x64_sys_move_mount(const struct pt_regs *regs)`.
 #[fexit(function = "__x64_sys_move_mount")]
 fn fexit_move_mount(ctx: FExitContext) -> i32 {
     moved(&ctx)
 }
 
-/// `long int __ia32_sys_move_mount(const struct pt_regs *regs)`: the same, called as a 32-bit program does.
+/// `long __ia32_sys_move_mount(const struct pt_regs *regs)`: the same, called as a 32-bit program does.
 #[fexit(function = "__ia32_sys_move_mount")]
 fn fexit_move_mount_32(ctx: FExitContext) -> i32 {
     moved(&ctx)

@@ -15,7 +15,7 @@ use dkimwatch_common::{
 
 use super::device;
 use crate::{
-    emit,
+    emit, layer,
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
     recent, seen,
     subject::Subject,
@@ -27,6 +27,7 @@ use crate::{
 #[inline(always)]
 fn opened(file: Ptr, hook: Hook, via: Via, outcome: i32) -> Exit {
     match watch::file::<Typed, 0>(file) {
+        Ok(found) if layer::is_part(file, &found) => Exit::AlreadySeen,
         Ok(found) => told(file, hook, via, outcome, &found),
         Err(exit) => exit,
     }

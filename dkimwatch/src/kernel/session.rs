@@ -111,6 +111,7 @@ impl Session {
             libraries: take(&mut ebpf, maps::LIBRARIES, HashMap::try_from)?,
             ways: take(&mut ebpf, maps::WAYS, HashMap::try_from)?,
             backing: take(&mut ebpf, maps::BACKING, HashMap::try_from)?,
+            layers: take(&mut ebpf, maps::LAYERS, HashMap::try_from)?,
             routed_anew: false,
         };
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);

@@ -21,6 +21,7 @@ pub struct WatchSet {
     pub(super) libraries: HashMap<MapData, pod::File, u64>,
     pub(super) ways: HashMap<MapData, pod::File, u32>,
     pub(super) backing: HashMap<MapData, pod::File, u32>,
+    pub(super) layers: HashMap<MapData, pod::File, pod::File>,
     /// A signer's program was met for the first time.
     pub(super) routed_anew: bool,
 }
@@ -119,6 +120,16 @@ impl WatchSet {
     pub fn arm_backing(&mut self, file: FileId, tag: Tag) -> Result<(), KernelError> {
         self.fill_slot(file.ino)?;
         self.backing.insert(pod::File(file), tag, 0).map_err(KernelError::map(maps::BACKING))
+    }
+
+    /// Watches the file in a layer below that `user`, a key on an overlay, has its data in.
+    ///
+    /// # Errors
+    /// When a map is full or refuses.
+    pub fn arm_layer(&mut self, file: FileId, watch: watch::FileWatch, user: FileId) -> Result<(), KernelError> {
+        // Whose it is first: else what the overlay itself does with it would be told.
+        self.layers.insert(pod::File(file), pod::File(user), 0).map_err(KernelError::map(maps::LAYERS))?;
+        self.arm_file(file, watch)
     }
 
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {

@@ -17,6 +17,8 @@ use std::{
 use dkimwatch_common::watch::Tag;
 use rustix::fs::{major, minor};
 
+use super::{layers, mountinfo::unescaped};
+
 /// How deep file systems and devices may lie in each other: a ring of them is somebody's joke.
 const DEPTH: usize = 16;
 
@@ -255,13 +257,7 @@ impl Sources {
         let [kind, source, options, ..] = rest else { return None };
         let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(unescaped(bytes)));
         let sources = if *kind == b"overlay" {
-            let layers = options.split(|byte| *byte == b',').flat_map(|option| {
-                let layers = ["lowerdir=", "upperdir=", "lowerdir+=", "datadir+="]
-                    .iter()
-                    .find_map(|name| option.strip_prefix(name.as_bytes()));
-                layers.into_iter().flat_map(|layers| layers.split(|byte| *byte == b':'))
-            });
-            layers.map(|layer| Source::Folder(path(layer))).collect()
+            layers::layers(options).into_iter().map(Source::Folder).collect()
         } else if source.starts_with(b"/") {
             vec![Source::Device(path(source))]
         } else {
@@ -273,24 +269,6 @@ impl Sources {
     fn of(&self, device: Device) -> Vec<Source> {
         self.0.get(&device).cloned().unwrap_or_default()
     }
-}
-
-/// `\040` and its like.
-fn unescaped(bytes: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((first, behind)) = rest.split_first() {
-        let octal =
-            behind.first_chunk::<3>().and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        if let (b'\\', Some(byte), Some(after)) = (first, octal, behind.get(3..)) {
-            plain.push(byte);
-            rest = after;
-        } else {
-            plain.push(*first);
-            rest = behind;
-        }
-    }
-    plain
 }
 
 /// The names in a folder; none where there is no folder.
@@ -398,7 +376,7 @@ mod tests {
     #[test]
     fn mountinfo_tells_the_layers_of_an_overlay_and_the_device_of_a_btrfs() {
         let overlay = b"36 35 0:52 / /merged rw - overlay overlay rw,lowerdir=/a\\040b:/c,upperdir=/d,workdir=/e";
-        let folders = ["/a b", "/c", "/d"].map(|path| Source::Folder(path.into()));
+        let folders = ["/d", "/a b", "/c"].map(|path| Source::Folder(path.into()));
         assert_eq!(Sources::line(overlay), Some((52, folders.to_vec())));
         let btrfs = b"36 35 0:53 /sub /mnt rw shared:1 - btrfs /dev/vdb rw,subvol=/sub";
         assert_eq!(Sources::line(btrfs), Some((53, vec![Source::Device("/dev/vdb".into())])));

@@ -9,6 +9,8 @@ mod devices;
 mod dpkg;
 mod folders;
 mod infs;
+mod layers;
+mod mountinfo;
 mod pagecache;
 mod places;
 mod provenance;
@@ -21,7 +23,7 @@ pub use changes::{Change, Changes};
 pub use provenance::Answer;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -31,6 +33,7 @@ use std::{
 use dkimwatch_common::{
     deed::Deed,
     identity::{FileId, Identified},
+    record::Kind,
     watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch},
 };
 
@@ -67,6 +70,8 @@ pub struct WatchList {
     mounts: places::Places,
     /// What is there, as stat(2) names it.
     places: Places,
+    /// Those that lie on an overlay.
+    layered: BTreeSet<FileId>,
     /// The devices that all of it lies on.
     devices: devices::Devices,
 }
@@ -133,6 +138,7 @@ impl WatchList {
             concerned: Vec::new(),
             mounts: places::Places::default(),
             places: Places::default(),
+            layered: BTreeSet::new(),
             devices: devices::Devices::of(Path::new("/")),
         }
     }
@@ -182,6 +188,8 @@ impl WatchList {
         let mut places = Places::default();
         let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
         let mut is_around_page_cache = false;
+        let mut armed = BTreeSet::new();
+        let mut below = Vec::new();
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
@@ -193,20 +201,29 @@ impl WatchList {
                     }
                     is_around_page_cache |=
                         !matches!(target.purpose, Purpose::Way(_)) && !pagecache::is_read_through(&handle);
+                    let layers = match target.purpose {
+                        Purpose::Key(_) | Purpose::Member(_) => layers::of(&handle),
+                        Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Vec::new(),
+                    };
                     handles.push(handle);
-                    opened.push(target);
+                    opened.push((target, layers));
                 }
             }
-            for (target, identified) in opened.into_iter().zip(session.identify(&handles)?) {
+            let identified = session.identify(&handles)?;
+            for ((target, layers), identified) in opened.into_iter().zip(identified) {
                 if let Some(identified) = identified {
                     arm(session, target, &identified)?;
                     if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose {
                         let first = systems.entry(identified.file.dev).or_insert(tag);
                         *first = tag.min(*first);
+                        armed.insert(identified.file);
+                        below.extend(layers.into_iter().map(|layer| (layer, identified.file, tag)));
                     }
                 }
             }
         }
+        self.layered = below.iter().map(|(_, user, _)| *user).collect();
+        arm_layers(session, &mut places, &armed, &below)?;
         if is_around_page_cache {
             // The rest of the list is none the worse for it.
             if let Err(error) = session.see_around_page_cache() {
@@ -284,6 +301,15 @@ impl WatchList {
         if tokio::time::timeout(AT_START, all).await.is_err() {
             tracing::warn!("the signers' programs are still being looked at; what they do meanwhile is judged late");
         }
+    }
+
+    /// Whether an access has the overlay that a key lies on copy it up, so that its data lies elsewhere from then on.
+    #[must_use]
+    pub fn is_copied_up(&self, access: &Access) -> bool {
+        let writes = access.kind == Kind::Tamper
+            || access.deed == Deed::Write
+            || access.file.open.known().is_some_and(|open| open.writes());
+        writes && self.layered.contains(&access.file.id)
     }
 
     /// Gives an access the paths that the host has, where the hook knew them in their file system only.
@@ -419,6 +445,28 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
         Purpose::Way(tag) if is(S_IFDIR) => set.leads(identified.file, *tag),
         Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Ok(()),
     }
+}
+
+/// Has the files watched that keys on overlays have in the layers below, but those that are watched by their own paths.
+fn arm_layers(
+    session: &mut Session,
+    places: &mut Places,
+    armed: &BTreeSet<FileId>,
+    below: &[(layers::Layered, FileId, Tag)],
+) -> Result<(), KernelError> {
+    for batch in below.chunks(BATCH) {
+        let opened = batch.iter().filter_map(|(layered, user, tag)| Some((layered.open()?, (*user, *tag))));
+        let (handles, whose): (Vec<_>, Vec<_>) = opened.unzip();
+        for ((handle, (user, tag)), identified) in handles.iter().zip(whose).zip(session.identify(&handles)?) {
+            let Some(identified) = identified.filter(|identified| !armed.contains(&identified.file)) else { continue };
+            let watch = FileWatch { tag, kind: file_watch::LAYER, generation: identified.generation, pad: 0 };
+            session.watch_set.arm_layer(identified.file, watch, user)?;
+            if let Ok(stat) = rustix::fs::fstat(handle) {
+                places.add_member(Place::from(&stat), tag);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keeps what stat(2) says of a target.

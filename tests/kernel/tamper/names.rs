@@ -37,6 +37,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_key_that_gets_a_further_name_through_io_uring", ring_linked),
     ("a_key_in_an_overlay_that_is_unlinked", overlay_unlinked),
     ("a_key_in_an_overlay_that_is_renamed", overlay_renamed),
+    ("a_key_on_an_overlay_that_is_unlinked_in_the_layer_below", layer_unlinked),
     ("an_unlinking_that_is_refused", unlinking_refused),
     ("a_renaming_that_is_refused", renaming_refused),
     ("a_key_that_mv_puts_in_place", by_mv),
@@ -286,6 +287,18 @@ fn overlay_unlinked(scene: &Scene) -> Result<()> {
     ensure!(!key.exists(), "it is still there");
     let events = scene.settled(name, &key)?;
     super::told_among(scene, name, &events, &doer, DELETED).map(drop)
+}
+
+/// Around the overlay, which then has none to show.
+fn layer_unlinked(scene: &Scene) -> Result<()> {
+    const LIMITS: &[&str] = &["tamper-names", "layer-tampering"];
+    let name = "a_key_on_an_overlay_that_is_unlinked_in_the_layer_below";
+    let key = Path::new("keys/sunk.private");
+    let below = scene.grounds.layer("lower").join(key);
+    let doer = act(scene, &[&"unlink", &below])?;
+    ensure!(!below.exists(), "it is still there");
+    let events = scene.settled(name, &scene.grounds.layer("merged").join(key))?;
+    super::told_among(scene, name, &events, &doer, Told { limits: LIMITS, ..DELETED }).map(drop)
 }
 
 fn overlay_renamed(scene: &Scene) -> Result<()> {

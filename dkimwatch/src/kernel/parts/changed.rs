@@ -94,6 +94,10 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
                 "what was done to a key through io_uring or by a 32-bit system call is told by its effect, without the other name; a change that was refused there is not told, and elsewhere only where the path as it was asked for leads to the key a moment later",
             ),
             (
+                "layer-tampering",
+                "a change to a key on an overlay that is made around it, in a layer below: what the overlay itself does there looks the same",
+            ),
+            (
                 "tamper-early-refusal",
                 "a refused attempt to give a key's name to another file, and one by a path that another thread changed meanwhile",
             ),

@@ -13,6 +13,10 @@ const MOVED_SUBFOLDER: Limit = (
     "moved-subfolder",
     "a key in a subfolder that was moved into a watched one is seen only once the folder has been noticed by inotify",
 );
+const FRESH_LAYER: Limit = (
+    "fresh-layer",
+    "a key on an overlay that is read around it, in the layer that it was copied up to a moment ago, until that has been noticed (milliseconds); or in a layer that lies at no path of the watch's own mount namespace",
+);
 const FRESH_MOUNT: Limit = (
     "fresh-mount",
     "a key on a file system that was mounted over its path a moment ago, until the mount has been noticed (milliseconds) and its place looked at",
@@ -57,8 +61,9 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
-        Backend::Lsm | Backend::Fentry => &[FRESH_MOUNT],
+        Backend::Lsm | Backend::Fentry => &[FRESH_LAYER, FRESH_MOUNT],
         Backend::Tracepoint => &[
+            FRESH_LAYER,
             FRESH_MOUNT,
             (
                 "deep-new-subfolder",

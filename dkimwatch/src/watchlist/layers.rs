@@ -1,0 +1,179 @@
+//! The files in the layers below of a file on an overlay (overlayfs): by them it can be reached around the overlay.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, fstatfs, openat, openat2, statx};
+
+use super::mountinfo::unescaped;
+use crate::kernel::Handle;
+
+/// Layers of one overlay that are looked through: the kernel has no more (`OVL_MAX_STACK`).
+const LAYERS: usize = 500;
+
+/// A file in a layer.
+pub(super) struct Layered {
+    /// The layer's folder.
+    layer: PathBuf,
+    /// Its path from there.
+    inside: PathBuf,
+}
+
+/// The files in the layers below that have, or had, a file's place: that which has its data, and older ones further down. None
+/// where it lies on no overlay, or the layers are not to be found from here.
+pub(super) fn of(file: &Handle) -> Vec<Layered> {
+    /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+    const OVERLAY: u64 = 0x794c_7630;
+    if !fstatfs(file).is_ok_and(|system| u64::try_from(system.f_type) == Ok(OVERLAY)) {
+        return Vec::new();
+    }
+    let found = (|| {
+        let mount = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id;
+        let table = fs::read("/proc/self/mountinfo").ok()?;
+        let overlay = table.split(|byte| *byte == b'\n').find_map(|line| Overlay::line(line, mount))?;
+        let inside = overlay.inside(&file.path()?)?;
+        let all = overlay.layers.into_iter().take(LAYERS).map(|layer| Layered { layer, inside: inside.clone() });
+        let mut there = all.filter_map(|layered| Some((layered.open()?, layered)));
+        // The paths are those of the namespace that it was mounted in, and of that time.
+        let (handle, first) = there.next()?;
+        let is_it = is_same(&fstat(handle).ok()?, &fstat(file).ok()?);
+        is_it.then(|| std::iter::once(first).chain(there.map(|(_, layered)| layered)).collect())
+    })();
+    found.unwrap_or_default()
+}
+
+impl Layered {
+    /// By no link on the way; nothing where it is not there, or is no file.
+    pub(super) fn open(&self) -> Option<Handle> {
+        const S_IFMT: u32 = 0o17_0000;
+        const S_IFREG: u32 = 0o10_0000;
+        let layer = openat(CWD, &self.layer, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let file = openat2(layer, &self.inside, flags, Mode::empty(), resolve).ok()?;
+        (fstat(&file).ok()?.st_mode & S_IFMT == S_IFREG).then(|| Handle::from_fd(file))
+    }
+}
+
+/// As far as an overlay shows of the file that it shows.
+const fn is_same(one: &Stat, other: &Stat) -> bool {
+    one.st_size == other.st_size && one.st_mtime == other.st_mtime && one.st_mtime_nsec == other.st_mtime_nsec
+}
+
+/// A mount of an overlay.
+#[derive(Debug, PartialEq, Eq)]
+struct Overlay {
+    /// The folder in it that is mounted.
+    root: PathBuf,
+    /// Where.
+    at: PathBuf,
+    /// Its layers, the uppermost first.
+    layers: Vec<PathBuf>,
+}
+
+impl Overlay {
+    /// A line of proc_pid_mountinfo(5), where it is this mount's.
+    fn line(line: &[u8], mount: u64) -> Option<Self> {
+        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let [id, _, _, root, at, ..] = words.as_slice() else { return None };
+        if str::from_utf8(id).ok()?.parse() != Ok(mount) {
+            return None;
+        }
+        let behind = words.get(words.iter().position(|word| *word == b"-")? + 1..)?;
+        let [kind, _, options, ..] = behind else { return None };
+        let path = |bytes| PathBuf::from(OsString::from_vec(unescaped(bytes)));
+        (*kind == b"overlay").then(|| Self { root: path(root), at: path(at), layers: layers(options) })
+    }
+
+    /// A path on it, from the layers' roots.
+    fn inside(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.root.strip_prefix("/").ok()?.join(path.strip_prefix(&self.at).ok()?))
+    }
+}
+
+/// An overlay's layers by its mount options as mountinfo has them (`Documentation/filesystems/overlayfs.rst`), the uppermost
+/// first.
+pub(super) fn layers(options: &[u8]) -> Vec<PathBuf> {
+    let (mut upper, mut lower) = (Vec::new(), Vec::new());
+    for option in options.split(|byte| *byte == b',') {
+        let value = |name: &[u8]| option.strip_prefix(name).map(unescaped);
+        if let Some(layer) = value(b"upperdir=") {
+            upper.push(layer);
+        } else if let Some(list) = value(b"lowerdir=") {
+            lower.extend(listed(&list));
+        } else if let Some(layer) = value(b"lowerdir+=").or_else(|| value(b"datadir+=")) {
+            lower.push(layer);
+        }
+    }
+    upper.into_iter().chain(lower).map(|layer| PathBuf::from(OsStr::from_bytes(&layer))).collect()
+}
+
+/// The paths of a list with colons between them, in which a colon and a backslash of a path have a backslash before them. Two
+/// colons: below are layers of data only.
+fn listed(list: &[u8]) -> Vec<Vec<u8>> {
+    let mut paths = vec![Vec::new()];
+    let mut bytes = list.iter().copied();
+    while let Some(byte) = bytes.next() {
+        let literal = match byte {
+            b':' => {
+                paths.push(Vec::new());
+                continue;
+            }
+            b'\\' => bytes.next().unwrap_or(byte),
+            byte => byte,
+        };
+        if let Some(path) = paths.last_mut() {
+            path.push(literal);
+        }
+    }
+    paths.retain(|path| !path.is_empty());
+    paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(of: &[&str]) -> Vec<PathBuf> {
+        of.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn the_layers_are_those_of_the_options_from_above() {
+        assert_eq!(layers(b"rw,lowerdir=/a:/b,upperdir=/c,workdir=/w"), paths(&["/c", "/a", "/b"]));
+        assert_eq!(layers(b"ro,lowerdir=/a\\040b:/c\\134:d::/data"), paths(&["/a b", "/c:d", "/data"]));
+        assert_eq!(layers(b"ro,lowerdir+=/a,lowerdir+=/b\\054c,datadir+=/d"), paths(&["/a", "/b,c", "/d"]));
+        assert_eq!(layers(b"rw"), paths(&[]));
+    }
+
+    #[test]
+    fn a_path_on_a_part_of_an_overlay_is_found_in_its_layers() {
+        let line =
+            b"36 35 0:52 /var/mail /mnt/here rw shared:7 - overlay overlay rw,lowerdir=/a,upperdir=/d,workdir=/e";
+        let overlay = Overlay::line(line, 36).expect("an overlay");
+        assert_eq!(overlay.inside(Path::new("/mnt/here/keys/key")), Some("var/mail/keys/key".into()));
+        assert_eq!(overlay.inside(Path::new("/mnt/elsewhere/key")), None);
+        assert_eq!(Overlay::line(line, 37), None);
+        assert_eq!(Overlay::line(b"36 35 0:54 / /tmp rw - tmpfs tmpfs rw", 36), None);
+        assert_eq!(Overlay::line(b"36 nonsense", 36), None);
+    }
+
+    #[test]
+    fn a_link_in_a_layer_leads_nowhere() {
+        let layer = tempfile::tempdir().expect("a folder");
+        fs::create_dir(layer.path().join("keys")).expect("a folder");
+        fs::write(layer.path().join("keys/key"), "").expect("a file");
+        std::os::unix::fs::symlink("key", layer.path().join("keys/link")).expect("a link");
+        std::os::unix::fs::symlink("keys", layer.path().join("other")).expect("a link");
+        let at = |inside: &str| Layered { layer: layer.path().to_owned(), inside: inside.into() };
+        let found = |inside| at(inside).open().is_some();
+        assert!(found("keys/key"));
+        for inside in ["keys/link", "other/key", "keys", "../keys/key", "absent"] {
+            assert!(!found(inside), "{inside}");
+        }
+    }
+}
