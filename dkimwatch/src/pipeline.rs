@@ -21,7 +21,7 @@ use crate::{
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Live, Rings, Session, dumps_through_pipe},
     losses::Losses,
-    print::{EventsLost, Printer, State, WatchStarted, WatchStopped},
+    print::{EventsLost, Loss, Printer, State, WatchStarted, WatchStopped},
     refused::{self, Answer, Resolver},
     watchlist::{Change, Changes, Standing, WatchList},
 };
@@ -78,6 +78,7 @@ struct Told {
     maintenance: u64,
     unexpected: u64,
     lost: u64,
+    passed_by: u64,
 }
 
 impl Pipeline {
@@ -432,14 +433,16 @@ impl Pipeline {
     }
 
     fn tell_lost(&mut self, lost: EventsLost) -> Result<()> {
-        self.told.lost += lost.count;
+        // Most of what passes by is about something else.
+        let sum = if lost.why == Loss::PassedBy { &mut self.told.passed_by } else { &mut self.told.lost };
+        *sum += lost.count;
         self.tell(State::Lost(lost))
     }
 
     fn tell_stopped(&mut self) -> Result<()> {
-        let Told { expected, maintenance, unexpected, lost, .. } = self.told;
-        let ran = self.started.elapsed();
-        self.tell(State::Stopped(WatchStopped { unix_ns: now(), ran, expected, maintenance, unexpected, lost }))
+        let Told { expected, maintenance, unexpected, lost, passed_by } = self.told;
+        let (unix_ns, ran) = (now(), self.started.elapsed());
+        self.tell(State::Stopped(WatchStopped { unix_ns, ran, expected, maintenance, unexpected, lost, passed_by }))
     }
 }
 

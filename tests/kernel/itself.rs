@@ -280,7 +280,14 @@ fn unit(scene: &Scene) -> Result<()> {
     told(&at_work, "signer/own", "in own.service, as the expected signer own")?;
     told(&by_hand, "signer-mismatch/unit", "; expected own.service")?;
     told(&from_cron, "signer-mismatch/unit", "in cron.service; expected own.service")?;
-    told(&in_its_unit, "stranger/signer-user", "but is not its program")?;
+    // Where everybody can write, and this may be checked out, a program is hidden, whoever runs it.
+    let is_hidden = ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|open| scene.thief().starts_with(open));
+    let (rule, says) = if is_hidden {
+        ("stranger/hidden-executable", "Its executable is hidden")
+    } else {
+        ("stranger/signer-user", "but is not its program")
+    };
+    told(&in_its_unit, rule, says)?;
     accesses.by(user).one("by another program")?;
     accesses.exactly(5, "each of them")?;
     Ok(())

@@ -76,4 +76,5 @@ fn ended(document: &mut Document, stopped: &WatchStopped) {
     document.set("dkimwatch.summary.maintenance", stopped.maintenance);
     document.set("dkimwatch.summary.unexpected", stopped.unexpected);
     document.set("dkimwatch.summary.lost", stopped.lost);
+    document.set("dkimwatch.summary.passed_by", stopped.passed_by);
 }

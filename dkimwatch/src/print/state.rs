@@ -93,6 +93,8 @@ pub struct WatchStopped {
     pub unexpected: u64,
     /// Accesses lost, and records that could not be decoded.
     pub lost: u64,
+    /// Calls, of whatever file, that passed a program by ([`Loss::PassedBy`]).
+    pub passed_by: u64,
 }
 
 impl State {
@@ -157,14 +159,20 @@ impl State {
                     super::time::rfc3339(lost.until_unix_ns),
                 )
             }
-            Self::Stopped(stopped) => format!(
-                "The watch has ended after {} s; nobody sees the keys now. It saw {} by expected signers, {} by maintenance, {} by others, and lost {}.",
-                stopped.ran.as_secs(),
-                plural(stopped.expected, "access", "accesses"),
-                stopped.maintenance,
-                stopped.unexpected,
-                stopped.lost,
-            ),
+            Self::Stopped(stopped) => {
+                let passed_by = match stopped.passed_by {
+                    0 => String::new(),
+                    count => format!(" {} passed a hook by.", plural(count, "call", "calls")),
+                };
+                format!(
+                    "The watch has ended after {} s; nobody sees the keys now. It saw {} by expected signers, {} by maintenance, {} by others, and lost {}.{passed_by}",
+                    stopped.ran.as_secs(),
+                    plural(stopped.expected, "access", "accesses"),
+                    stopped.maintenance,
+                    stopped.unexpected,
+                    stopped.lost,
+                )
+            }
         }
     }
 }

@@ -62,6 +62,7 @@ fn states() -> [State; 3] {
             maintenance: 0,
             unexpected: 1,
             lost: 12,
+            passed_by: 3,
         }),
     ]
 }
@@ -108,7 +109,7 @@ fn the_watchs_own_lines_for_people() {
         "                          folder  /srv/keys\n",
         "                          unseen  data read through a raw device\n",
         "1970-01-01 00:00:09.000Z !! events-lost  12 accesses could not be handed over by lsm/file_open, as the ring was full, between 1970-01-01T00:00:03.000000000Z and 1970-01-01T00:00:05.000000000Z: a reader in that time may be unknown. Look for what opened keys so often.\n",
-        "1970-01-01 00:00:20.000Z    watch-stopped  The watch has ended after 19 s; nobody sees the keys now. It saw 1000 accesses by expected signers, 0 by maintenance, 1 by others, and lost 12.\n",
+        "1970-01-01 00:00:20.000Z    watch-stopped  The watch has ended after 19 s; nobody sees the keys now. It saw 1000 accesses by expected signers, 0 by maintenance, 1 by others, and lost 12. 3 calls passed a hook by.\n",
     );
     assert_eq!(text, expected);
 }

@@ -1,6 +1,7 @@
 //! The files in the layers below of a file on an overlay (overlayfs): by them it can be reached around the overlay.
 
 use std::{
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
@@ -23,27 +24,41 @@ pub(super) struct Layered {
     inside: PathBuf,
 }
 
-/// The files in the layers below that have, or had, a file's place: that which has its data, and older ones further down. None
-/// where it lies on no overlay, or the layers are not to be found from here.
-pub(super) fn of(file: &Handle) -> Vec<Layered> {
-    /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
-    const OVERLAY: u64 = 0x794c_7630;
-    if !fstatfs(file).is_ok_and(|system| u64::try_from(system.f_type) == Ok(OVERLAY)) {
-        return Vec::new();
+/// The mounted overlays, looked up once.
+#[derive(Debug, Default)]
+pub(super) struct Overlays {
+    /// By the ids of their mounts; not read yet where there was no need.
+    mounts: Option<BTreeMap<u64, Overlay>>,
+}
+
+impl Overlays {
+    /// The files in the layers below that have, or had, a file's place: that which has its data, and older ones further down.
+    /// None where it lies on no overlay, or the layers are not to be found from here.
+    pub(super) fn below(&mut self, file: &Handle) -> Vec<Layered> {
+        /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
+        const OVERLAY: u64 = 0x794c_7630;
+        if !fstatfs(file).is_ok_and(|system| u64::try_from(system.f_type) == Ok(OVERLAY)) {
+            return Vec::new();
+        }
+        self.found(file).unwrap_or_default()
     }
-    let found = (|| {
+
+    fn found(&mut self, file: &Handle) -> Option<Vec<Layered>> {
         let mount = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id;
-        let table = fs::read("/proc/self/mountinfo").ok()?;
-        let overlay = table.split(|byte| *byte == b'\n').find_map(|line| Overlay::line(line, mount))?;
+        let mounts = self.mounts.get_or_insert_with(|| {
+            let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+            table.split(|byte| *byte == b'\n').filter_map(Overlay::line).collect()
+        });
+        let overlay = mounts.get(&mount)?;
         let inside = overlay.inside(&file.path()?)?;
-        let all = overlay.layers.into_iter().take(LAYERS).map(|layer| Layered { layer, inside: inside.clone() });
+        let all = overlay.layers.iter().take(LAYERS);
+        let all = all.map(|layer| Layered { layer: layer.clone(), inside: inside.clone() });
         let mut there = all.filter_map(|layered| Some((layered.open()?, layered)));
         // The paths are those of the namespace that it was mounted in, and of that time.
         let (handle, first) = there.next()?;
         let is_it = is_same(&fstat(handle).ok()?, &fstat(file).ok()?);
         is_it.then(|| std::iter::once(first).chain(there.map(|(_, layered)| layered)).collect())
-    })();
-    found.unwrap_or_default()
+    }
 }
 
 impl Layered {
@@ -76,17 +91,16 @@ struct Overlay {
 }
 
 impl Overlay {
-    /// A line of proc_pid_mountinfo(5), where it is this mount's.
-    fn line(line: &[u8], mount: u64) -> Option<Self> {
+    /// A line of proc_pid_mountinfo(5), where it is an overlay's: the mount's id, and it.
+    fn line(line: &[u8]) -> Option<(u64, Self)> {
         let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
         let [id, _, _, root, at, ..] = words.as_slice() else { return None };
-        if str::from_utf8(id).ok()?.parse() != Ok(mount) {
-            return None;
-        }
+        let mount = str::from_utf8(id).ok()?.parse().ok()?;
         let behind = words.get(words.iter().position(|word| *word == b"-")? + 1..)?;
         let [kind, _, options, ..] = behind else { return None };
         let path = |bytes| PathBuf::from(OsString::from_vec(unescaped(bytes)));
-        (*kind == b"overlay").then(|| Self { root: path(root), at: path(at), layers: layers(options) })
+        let overlay = || Self { root: path(root), at: path(at), layers: layers(options) };
+        (*kind == b"overlay").then(|| (mount, overlay()))
     }
 
     /// A path on it, from the layers' roots.
@@ -154,12 +168,12 @@ mod tests {
     fn a_path_on_a_part_of_an_overlay_is_found_in_its_layers() {
         let line =
             b"36 35 0:52 /var/mail /mnt/here rw shared:7 - overlay overlay rw,lowerdir=/a,upperdir=/d,workdir=/e";
-        let overlay = Overlay::line(line, 36).expect("an overlay");
+        let (mount, overlay) = Overlay::line(line).expect("an overlay");
+        assert_eq!(mount, 36);
         assert_eq!(overlay.inside(Path::new("/mnt/here/keys/key")), Some("var/mail/keys/key".into()));
         assert_eq!(overlay.inside(Path::new("/mnt/elsewhere/key")), None);
-        assert_eq!(Overlay::line(line, 37), None);
-        assert_eq!(Overlay::line(b"36 35 0:54 / /tmp rw - tmpfs tmpfs rw", 36), None);
-        assert_eq!(Overlay::line(b"36 nonsense", 36), None);
+        assert_eq!(Overlay::line(b"36 35 0:54 / /tmp rw - tmpfs tmpfs rw"), None);
+        assert_eq!(Overlay::line(b"36 nonsense"), None);
     }
 
     #[test]

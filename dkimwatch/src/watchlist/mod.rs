@@ -190,6 +190,7 @@ impl WatchList {
         let mut is_around_page_cache = false;
         let mut armed = BTreeSet::new();
         let mut below = Vec::new();
+        let mut overlays = layers::Overlays::default();
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
@@ -202,7 +203,7 @@ impl WatchList {
                     is_around_page_cache |=
                         !matches!(target.purpose, Purpose::Way(_)) && !pagecache::is_read_through(&handle);
                     let layers = match target.purpose {
-                        Purpose::Key(_) | Purpose::Member(_) => layers::of(&handle),
+                        Purpose::Key(_) | Purpose::Member(_) => overlays.below(&handle),
                         Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Vec::new(),
                     };
                     handles.push(handle);

@@ -23,6 +23,7 @@ pub(super) struct Artifacts {
 struct Message {
     reason: String,
     target: Option<Target>,
+    profile: Option<Profile>,
     executable: Option<PathBuf>,
 }
 
@@ -32,14 +33,21 @@ struct Target {
     kind: Vec<String>,
 }
 
+#[derive(Deserialize)]
+struct Profile {
+    /// Whether it is a test program.
+    test: bool,
+}
+
 impl Artifacts {
     /// Builds them.
     pub(super) fn build(log: &fs::File) -> Result<Self> {
-        // All of the workspace, and not one package: cargo would choose other features and compile everything again.
-        let product = executables(&messages(log, &["build"])?, "bin");
-        let product = product.get("dkimwatch").cloned().context("cargo built no program called dkimwatch")?;
+        // The product as well, for its own tests run it: built by itself it would have other features, and with it everything
+        // that it stands on.
         let built = messages(log, &["test", "--features", "dkimwatch-tests/privileged", "--no-run"])?;
-        Ok(Self { product, tests: executables(&built, "test"), units: executables(&built, "lib") })
+        let product = executables(&built, "bin", false);
+        let product = product.get("dkimwatch").cloned().context("cargo built no program called dkimwatch")?;
+        Ok(Self { product, tests: executables(&built, "test", true), units: executables(&built, "lib", true) })
     }
 }
 
@@ -55,14 +63,16 @@ fn messages(log: &fs::File, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The executables of targets of one kind, by the targets' names.
-fn executables(messages: &str, kind: &str) -> BTreeMap<String, PathBuf> {
+/// The executables of targets of one kind, or the tests of those, by the targets' names.
+fn executables(messages: &str, kind: &str, tests: bool) -> BTreeMap<String, PathBuf> {
     messages
         .lines()
         .filter_map(|line| {
             let message: Message = serde_json::from_str(line).ok()?;
             let target = message.target?;
-            let ours = message.reason == "compiler-artifact" && target.kind.iter().any(|name| name == kind);
+            let ours = message.reason == "compiler-artifact"
+                && target.kind.iter().any(|name| name == kind)
+                && message.profile.is_some_and(|profile| profile.test == tests);
             Some((target.name, message.executable.filter(|_| ours)?))
         })
         .collect()
@@ -75,22 +85,23 @@ mod tests {
     #[test]
     fn programs_are_found_by_kind_and_name() {
         let messages = r#"
-{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["bin"]},"executable":"/t/dkimwatch"}
-{"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"executable":"/t/kernel-1"}
-{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["lib"]},"executable":null}
-{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["lib"]},"executable":"/t/deps/dkimwatch-2"}
+{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["bin"]},"profile":{"test":false},"executable":"/t/dkimwatch"}
+{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["bin"]},"profile":{"test":true},"executable":"/t/deps/dkimwatch-1"}
+{"reason":"compiler-artifact","target":{"name":"kernel","kind":["test"]},"profile":{"test":true},"executable":"/t/kernel-1"}
+{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["lib"]},"profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"dkimwatch","kind":["lib"]},"profile":{"test":true},"executable":"/t/deps/dkimwatch-2"}
 {"reason":"build-finished","success":true}
 "#;
         assert_eq!(
-            executables(messages, "bin").into_iter().collect::<Vec<_>>(),
+            executables(messages, "bin", false).into_iter().collect::<Vec<_>>(),
             [("dkimwatch".into(), "/t/dkimwatch".into())]
         );
         assert_eq!(
-            executables(messages, "test").into_iter().collect::<Vec<_>>(),
+            executables(messages, "test", true).into_iter().collect::<Vec<_>>(),
             [("kernel".into(), "/t/kernel-1".into())]
         );
         assert_eq!(
-            executables(messages, "lib").into_iter().collect::<Vec<_>>(),
+            executables(messages, "lib", true).into_iter().collect::<Vec<_>>(),
             [("dkimwatch".into(), "/t/deps/dkimwatch-2".into())]
         );
     }
