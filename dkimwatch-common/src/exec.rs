@@ -39,7 +39,8 @@ pub struct ExecImage {
 
 const _: () = assert!(size_of::<ExecImage>() == 72 + limits::EXEC_PATH);
 
-/// Bits of [`ExecImage::marks`]. They are only looked for where an expected signer's program is executed.
+/// Bits of [`ExecImage::marks`]. All but [`ENTERED`](mark::ENTERED) are only looked for where an expected signer's program is
+/// executed.
 pub mod mark {
     /// It is a signer's program: from here on, what it maps as code is looked at.
     pub const RECORDED: u32 = 1 << 0;
@@ -59,6 +60,9 @@ pub mod mark {
     pub const LUA: u32 = 1 << 7;
     /// The environment is longer than what was looked at, or could not be read.
     pub const ENVIRONMENT_CUT: u32 = 1 << 8;
+    /// It, or a process that it was forked from, was forked into a pid namespace that was there already (setns(2)): it is not
+    /// of that one's own tree.
+    pub const ENTERED: u32 = 1 << 9;
 }
 
 /// How an [`ExecImage`] came to be known.

@@ -95,6 +95,9 @@ pub mod globals {
     pub const IO_URING_CQE: &str = "IO_URING_CQE";
     /// 1 where `bpf_task_pt_regs()` is a helper (5.15).
     pub const TASK_REGS: &str = "TASK_REGS";
+    /// The controllers whose hierarchies of version 1 may know a container that the unified one does not, see
+    /// `dkimwatch::kernel`.
+    pub const CONTROLLERS: &str = "CONTROLLERS";
     /// aya-log's level.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }

@@ -344,6 +344,10 @@ offsets! {
 
     /// `css_set->dfl_cgrp`: the task's cgroup in the unified hierarchy.
     css_set_dfl_cgrp: Required ["css_set.dfl_cgrp"];
+    /// `css_set->subsys`: the task's cgroups by controller.
+    css_set_subsys: Required ["css_set.subsys"];
+    /// `cgroup_subsys_state->cgroup`.
+    css_cgroup: Required ["cgroup_subsys_state.cgroup"];
     /// `cgroup->kn`.
     cgroup_kn: Required ["cgroup.kn"];
     /// `kernfs_node->name`.

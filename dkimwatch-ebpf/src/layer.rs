@@ -41,7 +41,9 @@ pub fn is_part_of_call(found: &Found) -> bool {
     }
     let call = Call::current(subject.task);
     // open, creat, openat, openat2 (`syscall_64.tbl`).
-    matches!(call.number, 2 | 85 | 257 | 437) || !matches!(call.deed, Deed::None | Deed::Write)
+    let opens = matches!(call.number, 2 | 85 | 257 | 437);
+    // A file server in the kernel is no call.
+    opens || !matches!(call.deed, Deed::None | Deed::Write | Deed::Changed)
 }
 
 /// The overlay's own file of a layer's.

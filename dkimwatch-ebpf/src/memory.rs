@@ -22,6 +22,11 @@ pub static IO_URING_CQE: u32 = 0;
 #[unsafe(no_mangle)]
 pub static TASK_REGS: u32 = 0;
 
+/// Controllers of control groups, a byte each: its number (`enum cgroup_subsys_id`) and one more, zero for none; set by the
+/// loader.
+#[unsafe(no_mangle)]
+pub static CONTROLLERS: u32 = 0;
+
 /// A pointer into kernel memory.
 pub type Ptr = *const u8;
 

@@ -85,10 +85,21 @@ pub fn executed(task: Ptr, bprm: Ptr) -> Exit {
     image.executed = unsafe { bpf_ktime_get_boot_ns() };
     let signer = runs_signer(&image);
     holders::executed(task, image.start, signer);
+    image.marks = entered_before(u32_at(task, offset!(task_tgid)), image.start);
     if signer {
-        image.marks = mark::RECORDED;
+        image.marks |= mark::RECORDED;
     }
     kept(PROCESSES.insert(u32_at(task, offset!(task_tgid)), image, u64::from(BPF_ANY)))
+}
+
+/// [`mark::ENTERED`], where a process had it when it executed.
+#[inline(always)]
+fn entered_before(tgid: u32, start: u64) -> u32 {
+    match PROCESSES.get_ptr(tgid) {
+        // SAFETY: a value is only copied out, and the process that it belongs to executes.
+        Some(before) if unsafe { (*before).start } == start => unsafe { (*before).marks & mark::ENTERED },
+        _ => 0,
+    }
 }
 
 /// A process executed a file, and was recorded: what of its environment matters is added, where it runs a signer's program.
@@ -143,8 +154,39 @@ pub fn forked(parent: Ptr, child: Ptr) -> Exit {
     let Some(image) = (unsafe { PROCESSES.get(parent_tgid) }) else { return Exit::FilterMiss };
     let mut image = *image;
     image.start = start(child);
+    let (of_parent, of_child) = (InPidNamespace::of(parent), InPidNamespace::of(child));
+    if of_child.level > of_parent.level {
+        // The first one in a pid namespace makes it.
+        image.marks = if of_child.number == 1 { image.marks & !mark::ENTERED } else { image.marks | mark::ENTERED };
+    }
     kept(PROCESSES.insert(child_tgid, image, u64::from(BPF_ANY)))
 }
+
+/// A task in its own pid namespace.
+struct InPidNamespace {
+    /// How many such namespaces are around it.
+    level: u32,
+    /// Its number there.
+    number: u32,
+}
+
+impl InPidNamespace {
+    /// Zeroes where the kernel does not say.
+    #[inline(always)]
+    fn of(task: Ptr) -> Self {
+        let (pid_at, level_at, numbers_at, nr_at) =
+            (offset!(task_thread_pid), offset!(pid_level), offset!(pid_numbers), offset!(upid_nr));
+        if !(present(pid_at) && present(level_at) && present(numbers_at) && present(nr_at)) {
+            return Self { level: 0, number: 0 };
+        }
+        let pid = pointer(task, pid_at);
+        let level = u32_at(pid, level_at);
+        Self { level, number: u32_at(pid.wrapping_add(numbers_at as usize).wrapping_add(level as usize * UPID), nr_at) }
+    }
+}
+
+/// Bytes of `struct upid`: a number and its namespace.
+pub const UPID: usize = 16;
 
 /// A thread ended: forget the process with its last one.
 #[inline(always)]

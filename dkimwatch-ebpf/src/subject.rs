@@ -13,7 +13,10 @@ use dkimwatch_common::{
 use crate::{
     draft::{self, Draft},
     maps::{PROCESSES, SIGNERS},
-    memory::{Ptr, at_most, copy, copy_str, forget_range, number, offset, pointer, present, u32_at, u64_at},
+    memory::{
+        CONTROLLERS, Ptr, at_most, constant, copy, copy_str, forget_range, number, offset, pointer, present, u32_at,
+        u64_at,
+    },
     process, watch,
 };
 
@@ -187,8 +190,6 @@ unsafe fn inner_pid(record: *mut RawRecord, task: Ptr) {
     if !(present(pid_at) && present(level_at) && present(numbers_at) && present(nr_at)) {
         return;
     }
-    /// `struct upid`: a number and its namespace.
-    const UPID: usize = 16;
     let pid = pointer(pointer(task, offset!(task_group_leader)), pid_at);
     let level = u32_at(pid, level_at) as usize;
     // SAFETY: see `fill`.
@@ -197,15 +198,39 @@ unsafe fn inner_pid(record: *mut RawRecord, task: Ptr) {
             (*record).unreadable |= fact::INNER_PID;
             return;
         }
-        (*record).inner_pid = u32_at(pid.wrapping_add(numbers_at as usize).wrapping_add(level * UPID), nr_at);
+        (*record).inner_pid = u32_at(pid.wrapping_add(numbers_at as usize).wrapping_add(level * process::UPID), nr_at);
         (*record).known |= fact::INNER_PID;
     }
 }
 
+/// The folder (`struct kernfs_node *`) of a task's control group: that of the unified hierarchy, or, where the task is at its root,
+/// of the first one of version 1 where it is not. A host that has those makes its containers there.
+#[inline(always)]
+fn cgroup_node(set: Ptr) -> Ptr {
+    let unified = pointer(pointer(set, offset!(css_set_dfl_cgrp)), offset!(cgroup_kn));
+    if unified.is_null() || !pointer(unified, offset!(kernfs_parent)).is_null() {
+        return unified;
+    }
+    let controllers = constant(&raw const CONTROLLERS);
+    let mut at = 0;
+    while at < 4 {
+        let number = controllers >> (8 * at) & 0xff;
+        at += 1;
+        if number == 0 {
+            continue;
+        }
+        let state = pointer(set, offset!(css_set_subsys) + 8 * (number - 1));
+        let node = pointer(pointer(state, offset!(css_cgroup)), offset!(cgroup_kn));
+        if !pointer(node, offset!(kernfs_parent)).is_null() {
+            return node;
+        }
+    }
+    unified
+}
+
 #[inline(always)]
 unsafe fn cgroup(record: *mut RawRecord, task: Ptr) {
-    let set = pointer(task, offset!(task_cgroups));
-    let mut node = pointer(pointer(set, offset!(css_set_dfl_cgrp)), offset!(cgroup_kn));
+    let mut node = cgroup_node(pointer(task, offset!(task_cgroups)));
     // SAFETY: see `fill`; `at` leaves room for a whole name.
     unsafe {
         if node.is_null() {

@@ -3,8 +3,8 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::PathBuf,
-    process::Command,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     Sentence,
     loot::{blamed, names, one_by, shown, stolen, thief},
-    scene::{NOBODY, Scene, alarms, counts, is, is_open},
+    scene::{NOBODY, Scene, alarms, counts, is, is_open, run},
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
@@ -29,6 +29,9 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_reader_with_another_effective_user_has_both", effective_user),
     ("who_opened_is_the_user_that_it_was_then", setuid_between),
     ("a_reader_three_pid_namespaces_down_has_the_hosts_pid", nested),
+    ("a_reader_in_a_container_is_told_with_it", contained),
+    ("who_entered_a_container_is_told_from_its_own_processes", entered),
+    ("a_reader_in_a_container_of_version_1_control_groups_is_told_with_it", contained_in_version_1),
     #[cfg(target_arch = "x86_64")]
     ("a_reused_pid_is_another_process", reused_pid),
     ("a_reader_that_rewrote_its_command_line_is_a_stranger", other_arguments),
@@ -195,6 +198,115 @@ fn nested(scene: &Scene) -> Result<()> {
     let inner = event.number("process.vpid");
     ensure!(inner == Some(1), "its own number there is {inner:?}\n{event}");
     Ok(())
+}
+
+/// A container's id, and the folders that Docker makes for it.
+const CONTAINER: &str = "3f5a0c1b2d4e6f708192a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f8";
+
+fn contained(scene: &Scene) -> Result<()> {
+    let hierarchy = mounted("cgroup2", |_| true)?.context("the unified hierarchy is mounted nowhere")?;
+    in_container(scene, "a_reader_in_a_container_is_told_with_it", &hierarchy)
+}
+
+/// The unified hierarchy has such a process at its root.
+fn contained_in_version_1(scene: &Scene) -> Result<()> {
+    let name = "a_reader_in_a_container_of_version_1_control_groups_is_told_with_it";
+    let is_pids = |options: &str| options.split(',').any(|option| option == "pids");
+    if let Some(hierarchy) = mounted("cgroup", is_pids)? {
+        return in_container(scene, name, &hierarchy);
+    }
+    let own = scene.folder(name).join("hierarchy");
+    fs::create_dir(&own)?;
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "cgroup", "-o", "pids", "none"]).arg(&own).stderr(Stdio::null());
+    if !mount.status()?.success() {
+        scene.absent(name, "the controller `pids` can be mounted in no hierarchy of version 1");
+        return Ok(());
+    }
+    let told = in_container(scene, name, &own);
+    run(Command::new("umount").arg(&own))?;
+    told
+}
+
+/// Where a hierarchy is mounted whose options are these (proc(5), `mountinfo`).
+fn mounted(kind: &str, options: impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(table.lines().find_map(|line| {
+        let (place, system) = line.split_once(" - ")?;
+        let mut words = system.split(' ');
+        (words.next() == Some(kind) && options(words.nth(1)?)).then(|| place.split(' ').nth(4).map(PathBuf::from))?
+    }))
+}
+
+/// A container's control group, until it is dropped.
+struct Group {
+    folder: PathBuf,
+}
+
+impl Group {
+    fn within(hierarchy: &Path) -> Result<Self> {
+        let folder = hierarchy.join("docker").join(CONTAINER);
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder })
+    }
+
+    /// What is executed in it is given as arguments.
+    fn run(&self) -> Command {
+        let mut joined = Command::new("sh");
+        joined.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(&self.folder);
+        joined
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Docker itself may have others beside it.
+        let _ = fs::remove_dir(&self.folder);
+        let _ = self.folder.parent().map(fs::remove_dir);
+    }
+}
+
+fn entered(scene: &Scene) -> Result<()> {
+    let name = "who_entered_a_container_is_told_from_its_own_processes";
+    let hierarchy = mounted("cgroup2", |_| true)?.context("the unified hierarchy is mounted nowhere")?;
+    let (group, key) = (Group::within(&hierarchy)?, scene.key(name));
+    let mut first = group.run();
+    first.args(["unshare", "--pid", "--fork"]).arg(scene.thief()).arg("openat").arg(&key);
+    let own = stolen(&mut first)?;
+    // A container that waits, and somebody who is put into it.
+    let mut waits = group.run();
+    waits.args(["unshare", "--pid", "--fork", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut container = waits.spawn()?;
+    let mut input = container.stdin.take().context("its input")?;
+    std::io::Write::write_all(&mut input, b".")?;
+    std::io::Read::read_exact(&mut container.stdout.take().context("its output")?, &mut [0])?;
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.id()))?;
+    let mut second = group.run();
+    second.args(["nsenter", "--pid", "--target", children.trim()]).args(["sh", "-c", "\"$@\"; exit $?", "sh"]);
+    let put = stolen(second.arg(scene.thief()).arg("openat").arg(&key));
+    drop(input);
+    container.wait()?;
+    drop(group);
+    let put = put?;
+    let events = scene.settled(name, &key)?;
+    for (loot, entered) in [(own, false), (put, true)] {
+        let event = one_by(&events, &loot)?;
+        is(&event, "container.id", CONTAINER)?;
+        let told = event.field("dkimwatch.container.entered").and_then(|entered| entered.as_bool());
+        ensure!(told == Some(entered), "entered: {told:?}\n{event}");
+    }
+    Ok(())
+}
+
+fn in_container(scene: &Scene, name: &str, hierarchy: &Path) -> Result<()> {
+    let group = Group::within(hierarchy)?;
+    let loot = stolen(group.run().arg(scene.thief()).arg("openat").arg(scene.key(name)));
+    drop(group);
+    let event = scene.one(name)?;
+    names(&event, &loot?)?;
+    alarms(&event)?;
+    is(&event, "container.runtime", "docker")?;
+    is(&event, "container.id", CONTAINER)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,6 @@
 //! The noun of the second stage: an access with the names that people use.
 
-use super::Code;
+use super::{Code, Container};
 use crate::decode::Access;
 
 /// An access, and what the numbers in it mean on this host.
@@ -10,8 +10,11 @@ pub struct AttributedAccess {
     pub access: Access,
     /// Names of the ids, where passwd(5) and group(5) know them.
     pub names: Names,
-    /// The container it ran in, read from its cgroup's names.
+    /// The container it ran in, by its cgroup's names.
     pub container: Option<Container>,
+    /// It was put into its container (`docker exec`, nsenter(1)), or a process that it was forked from was: it is not of the
+    /// container's own tree. False where that is not known, as of a process older than the watch.
+    pub entered: bool,
     /// The systemd unit (`.service`, `.scope`) of its cgroup path: the outermost one, which the system's manager named.
     pub unit: Option<String>,
     /// The executable, as a person would name it.
@@ -37,19 +40,6 @@ pub struct Names {
     pub group: Option<String>,
     /// Of the login uid.
     pub login_user: Option<String>,
-}
-
-/// A container, as its cgroup's name tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Container {
-    /// Its id, as long as the cgroup's name gives it.
-    pub id: String,
-    /// `docker`, `podman`, `containerd`, `cri-o`, `kubernetes` (where its cgroup does not say which), `lxc`,
-    /// `systemd-nspawn`.
-    pub runtime: &'static str,
-    /// Somebody else than the host's root could have chosen the name: it lies in a part of the tree that an ordinary user
-    /// manages (rootless containers), inside another container, or in a path that was cut. Good to show, no identity.
-    pub forgeable: bool,
 }
 
 /// The executable, as a person would name it.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use dkimwatch_common::exec::mark;
+
 use super::{
     AttributedAccess, Code, Executable, Host, Mapped, Names, Surroundings,
     code::{Lineages, variables},
@@ -60,6 +62,7 @@ impl<S: Surroundings> Attributor<S> {
         AttributedAccess {
             names: self.names(&access.process),
             container: cgroup.and_then(container),
+            entered: access.process.image.known().is_some_and(|image| image.marks & mark::ENTERED != 0),
             unit: cgroup.and_then(unit),
             executable: self.executable(&access.process),
             code: self.code(&access),

@@ -109,7 +109,7 @@ impl Lineages {
 
 /// The bits that tell of the environment.
 pub(super) const fn variables(marks: u32) -> u32 {
-    marks & !(mark::RECORDED | mark::UNKNOWN_CODE)
+    marks & !(mark::RECORDED | mark::UNKNOWN_CODE | mark::ENTERED)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod attributed;
 mod attributor;
 mod cgroup;
 mod code;
+mod container;
 mod maps;
 mod packages;
 mod processes;
@@ -12,7 +13,8 @@ mod surroundings;
 
 pub use attributed::*;
 pub use attributor::Attributor;
-pub use cgroup::{container, unit};
+pub use cgroup::unit;
 pub use code::{Code, Mapped};
+pub use container::{Container, Outer, Pod, container};
 pub(crate) use packages::{ends_within, merged};
 pub use surroundings::{Host, Surroundings};

@@ -267,7 +267,7 @@ pub struct Namespaces {
     pub user: u32,
 }
 
-/// A cgroup of the unified hierarchy.
+/// A cgroup of the unified hierarchy; of a process at its root one of version 1, where it is not at that one's root, too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
     /// Inode number of its folder.

@@ -35,6 +35,9 @@ pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKe
     }
     if let Some(container) = &attributed.container {
         let _ = write!(sentence, ", in {}", container_name(container));
+        if attributed.entered {
+            sentence.push_str(", which it entered from outside");
+        }
     } else if let Some(unit) = &attributed.unit {
         let _ = write!(sentence, ", in {unit}");
     }
@@ -147,16 +150,18 @@ pub(super) fn stranger(
         Kind::HiddenExecutable => {
             "Its executable is hidden: deleted, in memory only, or in a folder that everybody can write to".to_owned()
         }
-        Kind::Container => {
-            let id = attributed
-                .container
-                .as_ref()
-                .map(|container| container.id.get(..12).unwrap_or(&container.id).to_owned())
-                .unwrap_or_default();
-            format!(
-                "No signer is expected in that container; if it signs your mail, declare it: [[signer]] with containers = [\"{id}\"]"
-            )
-        }
+        Kind::Container => match &attributed.container {
+            Some(container) if container.forgeable => {
+                "No signer is expected in that container, whose name is no proof: an ordinary user or another container could have given it".to_owned()
+            }
+            container => {
+                let id = container.as_ref().map(|container| container.id.as_str()).unwrap_or_default();
+                format!(
+                    "No signer is expected in that container; if it signs your mail, declare it: [[signer]] with containers = [\"{}\"]",
+                    id.get(..12).unwrap_or(id)
+                )
+            }
+        },
         Kind::Tool(tool) => return format!("{deed}. {}.", tool.advice),
         Kind::SignerUser(reader) => {
             format!(
@@ -249,8 +254,15 @@ fn program(attributed: &AttributedAccess) -> String {
 }
 
 fn container_name(container: &Container) -> String {
-    let id = container.id.get(..12).filter(|_| container.id.len() == 64).unwrap_or(&container.id);
-    format!("{} container {id}", container.runtime)
+    let short = |id: &str| id.get(..12).filter(|_| id.len() == 64).unwrap_or(id).to_owned();
+    let mut name = format!("{} container {}", container.runtime, short(&container.id));
+    if let Some(pod) = &container.pod {
+        let _ = write!(name, " of the pod {}", pod.uid);
+    }
+    for outer in container.around.iter().rev() {
+        let _ = write!(name, " within {} container {}", outer.runtime, short(&outer.id));
+    }
+    name
 }
 
 /// Who is expected at this key.

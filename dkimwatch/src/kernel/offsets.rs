@@ -1,6 +1,6 @@
 //! Field offsets, from the running kernel's own description of its types (BTF).
 
-use std::{fs, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use btf_rs::{Btf, Struct, Type};
 use dkimwatch_common::offsets::{ABSENT, Need, Offsets};
@@ -21,6 +21,8 @@ pub(super) struct Resolved {
     pub(super) task_regs: u32,
     /// 1 where the tracepoint `io_uring_complete` is given the completion itself (6.14).
     pub(super) io_uring_cqe: u32,
+    /// Controllers of control groups, a byte each: its number and one more, zero for none.
+    pub(super) controllers: u32,
 }
 
 /// Resolves every field of the contract.
@@ -47,6 +49,7 @@ pub(super) fn resolve(path: &Path) -> Result<Resolved, KernelError> {
             idmap: u32::from(takes_idmap(&btf)),
             task_regs: u32::from(has_function(&btf, "bpf_task_pt_regs")),
             io_uring_cqe: u32::from(completes_with_cqe(&btf)),
+            controllers: controllers(&btf),
         }),
     }
 }
@@ -76,6 +79,21 @@ fn completes_with_cqe(btf: &Btf) -> bool {
         let Ok(Type::FuncProto(proto)) = btf.resolve_chained_type(&function) else { return false };
         proto.parameters.len() == 4
     })
+}
+
+/// Those that each runtime makes a container's control group for, where there are hierarchies of version 1.
+const CONTROLLERS: [&str; 4] = ["pids_cgrp_id", "memory_cgrp_id", "devices_cgrp_id", "freezer_cgrp_id"];
+
+/// Their numbers, see [`Resolved::controllers`].
+fn controllers(btf: &Btf) -> u32 {
+    let known = btf.resolve_types_by_name("cgroup_subsys_id").unwrap_or_default();
+    let numbers: HashMap<String, u8> = known
+        .into_iter()
+        .filter_map(|kind| if let Type::Enum(found) = kind { Some(found.members) } else { None })
+        .flatten()
+        .filter_map(|member| Some((btf.resolve_name(&member).ok()?, u8::try_from(member.val()).ok()?)))
+        .collect();
+    u32::from_le_bytes(CONTROLLERS.map(|name| numbers.get(name).map_or(0, |number| number.saturating_add(1))))
 }
 
 /// The offset in bytes of `struct.member[.member…]`.
@@ -137,10 +155,12 @@ mod tests {
 
     #[test]
     fn the_running_kernel_has_every_field_and_no_two_alike_in_one_struct() {
-        let Resolved { offsets, .. } = resolve(Path::new(VMLINUX)).expect("this kernel describes its types");
+        let Resolved { offsets, controllers, .. } =
+            resolve(Path::new(VMLINUX)).expect("this kernel describes its types");
         assert_ne!(offsets.file_f_inode, offsets.file_f_flags);
         assert_eq!(offsets.cred_gid, offsets.cred_uid + 4);
         assert_ne!(offsets.mount_mnt, ABSENT);
+        assert_ne!(controllers, 0, "this kernel has none of {CONTROLLERS:?}");
     }
 
     #[test]

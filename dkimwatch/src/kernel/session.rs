@@ -87,7 +87,7 @@ impl Session {
         if let Some(sentence) = super::missing_rights() {
             return Err(KernelError::Rights(sentence));
         }
-        let offsets::Resolved { offsets, idmap, task_regs, io_uring_cqe } =
+        let offsets::Resolved { offsets, idmap, task_regs, io_uring_cqe, controllers } =
             offsets::resolve(Path::new(offsets::VMLINUX))?;
         let offsets = pod::FieldOffsets(offsets);
         let btf = Btf::from_sys_fs()
@@ -98,6 +98,7 @@ impl Session {
             .override_global(globals::IDMAP, &idmap, true)
             .override_global(globals::TASK_REGS, &task_regs, true)
             .override_global(globals::IO_URING_CQE, &io_uring_cqe, true)
+            .override_global(globals::CONTROLLERS, &controllers, true)
             .override_global(globals::LOG_LEVEL, &log_level, true)
             .load(KERNEL_OBJECT)?;
 

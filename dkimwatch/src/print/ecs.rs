@@ -223,6 +223,11 @@ fn process(document: &mut Document, attributed: &AttributedAccess, host: &HostFa
     if let Some(container) = &attributed.container {
         document.set("container.id", container.id.as_str());
         document.set("container.runtime", container.runtime);
+        if let Some(pod) = &container.pod {
+            document.set("orchestrator.type", "kubernetes");
+            document.set("orchestrator.resource.type", "pod");
+            document.set("orchestrator.resource.id", pod.uid.as_str());
+        }
     }
 }
 

@@ -41,6 +41,14 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
     }
     if let Some(container) = &attributed.container {
         set("container.forgeable", container.forgeable.into());
+        set("container.entered", attributed.entered.into());
+        if !container.around.is_empty() {
+            let around = container.around.iter().map(|outer| format!("{}:{}", outer.runtime, outer.id));
+            set("container.around", around.collect::<Vec<_>>().into());
+        }
+        if let Some(pod) = &container.pod {
+            set("container.qos_class", pod.qos.into());
+        }
     }
     if let Some(Err(errno)) = access.outcome.known() {
         set("errno", errno_name(*errno).into());

@@ -56,7 +56,7 @@ fn the_programs_are_those_of_the_contract() {
 #[test]
 fn the_globals_that_the_loader_sets_are_there() {
     let found = symbols(SymbolKind::Data).remove(".rodata").expect("the object has read-only data");
-    for name in [globals::OFFSETS, globals::IDMAP, globals::IO_URING_CQE, globals::LOG_LEVEL] {
+    for name in [globals::OFFSETS, globals::IDMAP, globals::IO_URING_CQE, globals::CONTROLLERS, globals::LOG_LEVEL] {
         assert!(found.contains(name), "{name} is not among {found:?}");
     }
 }
