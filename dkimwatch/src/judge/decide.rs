@@ -193,13 +193,14 @@ fn watched<'p>(access: &Access, policy: &'p Policy) -> Option<&'p Watched> {
     policy.watched.get(usize::try_from(access.file.tag).ok()?)
 }
 
-/// A file of a public name that was born in a watched folder. Never an armed key, whatever it is called today, and never
+/// A file of a public name that was born in a watched folder, or lies in a layer below one. Never an armed key, whatever it is called today, and never
 /// a file with a second name: that other name could be a key's.
 fn is_public(access: &Access, policy: &Policy) -> bool {
     let in_folder = matches!(watched(access, policy), Some(Watched::Folder { .. }));
     let Some(path) = access.file.path.known() else { return false };
     let name = stranger::basename(&path.bytes);
-    in_folder && access.file.watch_kind == file_watch::BORN && access.file.nlink <= 1 && policy.public.hold(name)
+    let by_the_folder = matches!(access.file.watch_kind, file_watch::BORN | file_watch::LAYER);
+    in_folder && by_the_folder && access.file.nlink <= 1 && policy.public.hold(name)
 }
 
 #[cfg(test)]

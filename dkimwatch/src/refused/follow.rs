@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use dkimwatch_common::{deed::Deed, identity::FileId};
+use dkimwatch_common::{deed::Deed, identity::FileId, watch::Tag};
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, fstat, major, minor, openat, openat2},
     io::Errno,
@@ -77,6 +77,8 @@ pub(super) struct Question {
     path: Option<Vec<u8>>,
     /// The root that an absolute path began at: that of the process, when the process is gone.
     root: Option<Vec<u8>>,
+    /// The hook has a guess, for when the path can no longer be followed.
+    has_guess: bool,
     /// Only the folder is followed: to open what was mounted a moment ago would keep it from being taken away.
     folder_only: bool,
 }
@@ -101,6 +103,7 @@ impl Question {
             mnt_ns: process.namespaces.known().map_or(0, |ns| ns.mnt),
             forebears: process.ancestors.iter().map(|one| (one.pid, one.start_ns)).collect(),
             path: path.map(joined),
+            has_guess: access.file.tag != Tag::MAX && access.file.id == FileId::default(),
             folder_only: matches!(access.deed, Deed::Mount | Deed::Unmount),
         }
     }
@@ -132,6 +135,9 @@ const SEEN: usize = 256;
 struct Root {
     handle: OwnedFd,
     path: Vec<u8>,
+    /// The process by which it was found, where that is in another mount namespace: what is mounted there goes with the last
+    /// one in it, though the root itself stays in hand.
+    by: Option<u32>,
 }
 
 impl Follower {
@@ -139,8 +145,17 @@ impl Follower {
         let Some(path) = &question.path else { return Answer::Undecided };
         let Some(root) = self.root(question, path) else { return Answer::Undecided };
         let Some(within) = below(path, &root.path) else { return Answer::Undecided };
+        let answer = Self::follow_in(&root, within, question);
+        let is_gone = root.by.is_some_and(|pid| mount_namespace(&pid.to_string()) != Some(question.mnt_ns));
+        if is_gone && (question.has_guess || !matches!(answer, Answer::There(_))) {
+            return Answer::Undecided;
+        }
+        answer
+    }
+
+    fn follow_in(root: &Root, within: &[u8], question: &Question) -> Answer {
         match magic(within, question) {
-            Magic::No => look(&root, within, question.folder_only),
+            Magic::No => look(root, within, question.folder_only),
             Magic::Root(pid, rest) => match Root::of(pid) {
                 Some(root) => look(&root, &rest, question.folder_only),
                 None => Answer::Elsewhere,
@@ -170,7 +185,7 @@ impl Follower {
             }
             // A walk can begin outside the process's root, at a descriptor from before.
             if below(path, &root.path).is_some() {
-                return Some(root);
+                return Some(if here { Root { by: None, ..root } } else { root });
             }
         }
         if here {
@@ -186,12 +201,12 @@ impl Follower {
 
 impl Root {
     fn of(pid: u32) -> Option<Self> {
-        Self::at(Path::new(&format!("/proc/{pid}/root")))
+        Some(Self { by: Some(pid), ..Self::at(Path::new(&format!("/proc/{pid}/root")))? })
     }
 
     fn at(path: &Path) -> Option<Self> {
         let handle = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        Some(Self { path: named(&handle)?, handle })
+        Some(Self { path: named(&handle)?, handle, by: None })
     }
 }
 
@@ -317,6 +332,7 @@ mod tests {
             forebears: Vec::new(),
             path: Some(path.as_os_str().as_bytes().to_vec()),
             root: None,
+            has_guess: false,
             folder_only: false,
         }
     }
@@ -324,6 +340,20 @@ mod tests {
     fn place(path: &Path) -> Place {
         let stat = rustix::fs::stat(path).expect("it is there");
         Place::from(&stat)
+    }
+
+    /// By then what was mounted there is gone, and other things are to be seen beneath.
+    #[test]
+    fn what_a_path_led_to_in_a_mount_namespace_that_is_gone_is_undecided() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (there, nothing) = (folder.path().join("there"), folder.path().join("nothing"));
+        fs::write(&there, "").expect("a file");
+        let follow =
+            |path: &Path, has_guess| Follower::default().follow(&Question { mnt_ns: 1, has_guess, ..mine(path) });
+        assert_eq!(follow(&nothing, false), Answer::Undecided);
+        assert_eq!(follow(&there, true), Answer::Undecided);
+        assert!(matches!(follow(&there, false), Answer::There(_)), "without a guess it is the best there is");
+        assert!(matches!(Follower::default().follow(&mine(&nothing)), Answer::Nothing { .. }));
     }
 
     #[test]

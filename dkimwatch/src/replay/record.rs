@@ -117,6 +117,7 @@ enum Watch {
     #[default]
     Armed,
     Born,
+    Layer,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -359,6 +360,7 @@ impl File {
             watch_kind: match self.watch {
                 Watch::Armed => file_watch::ARMED,
                 Watch::Born => file_watch::BORN,
+                Watch::Layer => file_watch::LAYER,
             },
             open: self.open.0.map(|open| OpenMode { flags: open.flags.0, mode: open.mode.0 }),
         }

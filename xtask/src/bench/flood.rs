@@ -229,8 +229,8 @@ impl Stage {
         }
         let said = reader.join().map_err(|_| anyhow::anyhow!("reading what the watch said failed"))??;
         let (lost, passed) = (said.lost, said.passed);
-        if said.stopped != Some(lost + passed) {
-            bail!("the events tell of {lost} and {passed} lost, the summary of {:?}", said.stopped);
+        if said.stopped != Some((lost, passed)) {
+            bail!("the events tell of {lost} lost and {passed} that passed by, the summary of {:?}", said.stopped);
         }
         Ok((Rung { asked, opens, took, seen: said.opened, lost, passed }, memory))
     }
@@ -255,7 +255,7 @@ struct Said {
     lost: u64,
     passed: u64,
     /// What the summary says of the losses.
-    stopped: Option<u64>,
+    stopped: Option<(u64, u64)>,
 }
 
 impl Said {
@@ -277,7 +277,7 @@ impl Said {
                 let why = if line.contains("\"why\":\"passed-by\"") { &mut said.passed } else { &mut said.lost };
                 *why += number("/dkimwatch/lost/count")?;
             } else if is("watch-stopped") {
-                said.stopped = Some(number("/dkimwatch/summary/lost")?);
+                said.stopped = Some((number("/dkimwatch/summary/lost")?, number("/dkimwatch/summary/passed_by")?));
             } else if is("watch-started") {
                 // Nobody listens any more when the measurement has failed.
                 let _ = begun.send(());
@@ -347,11 +347,11 @@ mod tests {
 {\"event\":{\"action\":\"events-lost\"},\"dkimwatch\":{\"lost\":{\"count\":7}}}
 {\"event\":{\"action\":\"events-lost\"},\"dkimwatch\":{\"lost\":{\"count\":5}}}
 {\"event\":{\"action\":\"events-lost\"},\"dkimwatch\":{\"lost\":{\"count\":3,\"why\":\"passed-by\"}}}
-{\"event\":{\"action\":\"watch-stopped\"},\"dkimwatch\":{\"summary\":{\"lost\":15}}}
+{\"event\":{\"action\":\"watch-stopped\"},\"dkimwatch\":{\"summary\":{\"lost\":12,\"passed_by\":3}}}
 ";
         let (begun, has_begun) = mpsc::channel();
         let said = Said::read(lines.as_bytes(), &begun).expect("it is what a watch says");
-        assert_eq!(said, Said { opened: 1, lost: 12, passed: 3, stopped: Some(15) });
+        assert_eq!(said, Said { opened: 1, lost: 12, passed: 3, stopped: Some((12, 3)) });
         assert_eq!(has_begun.try_iter().count(), 1);
         let nonsense = "{\"event\":{\"action\":\"events-lost\"}}\n";
         assert!(Said::read(nonsense.as_bytes(), &begun).is_err(), "a loss without its number");
