@@ -154,34 +154,42 @@ pub fn forked(parent: Ptr, child: Ptr) -> Exit {
     let Some(image) = (unsafe { PROCESSES.get(parent_tgid) }) else { return Exit::FilterMiss };
     let mut image = *image;
     image.start = start(child);
-    let (of_parent, of_child) = (InPidNamespace::of(parent), InPidNamespace::of(child));
-    if of_child.level > of_parent.level {
+    // Most are in the host's own pid namespace, which nobody can enter from outside.
+    let pid = Pid::of(child);
+    let level = pid.level();
+    if level > 0 && level > Pid::of(parent).level() {
         // The first one in a pid namespace makes it.
-        image.marks = if of_child.number == 1 { image.marks & !mark::ENTERED } else { image.marks | mark::ENTERED };
+        image.marks = if pid.number(level) == 1 { image.marks & !mark::ENTERED } else { image.marks | mark::ENTERED };
     }
     kept(PROCESSES.insert(child_tgid, image, u64::from(BPF_ANY)))
 }
 
-/// A task in its own pid namespace.
-struct InPidNamespace {
-    /// How many such namespaces are around it.
-    level: u32,
-    /// Its number there.
-    number: u32,
-}
+/// A task's `struct pid *`.
+struct Pid(Ptr);
 
-impl InPidNamespace {
-    /// Zeroes where the kernel does not say.
+impl Pid {
+    /// Null where the kernel does not say.
     #[inline(always)]
     fn of(task: Ptr) -> Self {
-        let (pid_at, level_at, numbers_at, nr_at) =
-            (offset!(task_thread_pid), offset!(pid_level), offset!(pid_numbers), offset!(upid_nr));
-        if !(present(pid_at) && present(level_at) && present(numbers_at) && present(nr_at)) {
-            return Self { level: 0, number: 0 };
+        let at = offset!(task_thread_pid);
+        Self(if present(at) { pointer(task, at) } else { core::ptr::null() })
+    }
+
+    /// How many pid namespaces are around its own.
+    #[inline(always)]
+    fn level(&self) -> u32 {
+        let at = offset!(pid_level);
+        if present(at) { u32_at(self.0, at) } else { 0 }
+    }
+
+    /// Its number in the namespace of a level.
+    #[inline(always)]
+    fn number(&self, level: u32) -> u32 {
+        let (numbers, number) = (offset!(pid_numbers), offset!(upid_nr));
+        if !present(numbers) || !present(number) {
+            return 0;
         }
-        let pid = pointer(task, pid_at);
-        let level = u32_at(pid, level_at);
-        Self { level, number: u32_at(pid.wrapping_add(numbers_at as usize).wrapping_add(level as usize * UPID), nr_at) }
+        u32_at(self.0.wrapping_add(numbers as usize).wrapping_add(level as usize * UPID), number)
     }
 }
 
