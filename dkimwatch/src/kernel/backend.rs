@@ -191,9 +191,11 @@ pub(super) fn passed_by(backend: Backend, ebpf: &Ebpf) -> Vec<(Hook, u64)> {
     passed
 }
 
-/// Detaches and unloads a backend's programs.
+/// Detaches and unloads a backend's programs, the last attached first: data that is reached by an open which nobody saw any more
+/// would be told as that of whose descriptor had the same address before.
 pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
-    for part in parts::of(backend) {
+    let parts: Vec<_> = parts::of(backend).collect();
+    for part in parts.into_iter().rev() {
         if let Some(program) = ebpf.program_mut(part.name) {
             // One that was never loaded says so, and that is fine.
             let _ = match program {
