@@ -95,7 +95,7 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
             ),
             (
                 "layer-tampering",
-                "a change to a key on an overlay that is made around it, in a layer below: what the overlay itself does there looks the same",
+                "a change to a key on an overlay that is made around it, in a layer below: what the overlay itself does there looks the same; and a key that somebody's own overlay of that layer copies up, as it is opened there for writing",
             ),
             (
                 "tamper-early-refusal",
