@@ -2,6 +2,8 @@
 
 /// Ancestors kept with an access. Eight reaches from a shell's child through sshd to init with room to spare.
 pub const ANCESTORS: usize = 8;
+/// `UID_GID_MAP_MAX_BASE_EXTENTS` (`include/linux/user_namespace.h`): ranges of an id map that the kernel keeps in it.
+pub const ID_EXTENTS: usize = 5;
 /// `TASK_COMM_LEN` (`include/linux/sched.h`).
 pub const COMM: usize = 16;
 /// Path components kept, leaf first. A deeper path is cut at the root end and marked so; the decision never uses it.

@@ -316,6 +316,14 @@ offsets! {
     cred_user_ns: Required ["cred.user_ns"];
     /// `user_namespace->ns.inum`.
     user_ns_inum: Required ["user_namespace.ns.inum"];
+    /// `user_namespace->uid_map`.
+    user_ns_uid_map: Optional ["user_namespace.uid_map"];
+    /// `user_namespace->gid_map`.
+    user_ns_gid_map: Optional ["user_namespace.gid_map"];
+    /// `uid_gid_map->nr_extents`.
+    id_map_count: Optional ["uid_gid_map.nr_extents"];
+    /// `uid_gid_map->extent`, the extents themselves where there are few.
+    id_map_extents: Optional ["uid_gid_map.extent"];
 
     /// `nsproxy->mnt_ns`.
     nsproxy_mnt: Required ["nsproxy.mnt_ns"];

@@ -7,7 +7,7 @@
 use crate::{deed::Deed, exec::ExecImage, identity::FileId, limits};
 
 /// Layout version; decode refuses any other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// What happened, as the hook knows it.
 #[repr(u16)]
@@ -108,6 +108,8 @@ pub mod fact {
     pub const CHANGE: u32 = 1 << 12;
     /// `second` of an extended record.
     pub const SECOND: u32 = 1 << 13;
+    /// `uid_map` and `gid_map`.
+    pub const ID_MAPS: u32 = 1 << 14;
 }
 
 /// Bits of [`RawRecord::marks`]: things that were noticed.
@@ -207,6 +209,30 @@ pub struct Namespaces {
     pub pad: u32,
 }
 
+/// A range of ids: `struct uid_gid_extent` (user_namespaces(7)).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawIdExtent {
+    /// The first one, as the namespace has it.
+    pub first: u32,
+    /// The first one, as the initial user namespace has it.
+    pub lower_first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// What ids mean in a user namespace: `struct uid_gid_map`, where it has few extents.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawIdMap {
+    /// Extents that there are. More than are kept: the kernel keeps them elsewhere, and these are none.
+    pub count: u32,
+    /// They.
+    pub extents: [RawIdExtent; limits::ID_EXTENTS],
+}
+
+const _: () = assert!(size_of::<RawIdMap>() == 64);
+
 /// One of the process's forebears.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -293,6 +319,10 @@ pub struct RawRecord {
     pub creds: Creds,
     /// Namespaces.
     pub namespaces: Namespaces,
+    /// User ids in its user namespace.
+    pub uid_map: RawIdMap,
+    /// Group ids there.
+    pub gid_map: RawIdMap,
     /// `kernfs_node->id` of the cgroup in the unified hierarchy: the inode number of its folder.
     pub cgroup_id: u64,
     /// `comm` of the thread: for display only.

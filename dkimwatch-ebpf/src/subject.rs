@@ -7,7 +7,7 @@ use dkimwatch_common::{
     exec::{ExecImage, source},
     identity::FileId,
     limits,
-    record::{RawAncestor, RawRecord, fact, mark},
+    record::{RawAncestor, RawIdExtent, RawRecord, fact, mark},
 };
 
 use crate::{
@@ -113,6 +113,7 @@ pub unsafe fn fill(record: *mut RawRecord, subject: Subject) {
         creds(record, task);
         login(record, task);
         namespaces(record, task);
+        id_maps(record, task);
         inner_pid(record, task);
         cgroup(record, task);
         executable(record, subject);
@@ -179,6 +180,34 @@ unsafe fn namespaces(record: *mut RawRecord, task: Ptr) {
         (*ns).user = u32_at(pointer(cred, offset!(cred_user_ns)), offset!(user_ns_inum));
         (*ns).pad = 0;
         (*record).known |= fact::NAMESPACES;
+    }
+}
+
+/// What ids mean in the user namespace of the process.
+#[inline(always)]
+unsafe fn id_maps(record: *mut RawRecord, task: Ptr) {
+    let (users, groups) = (offset!(user_ns_uid_map), offset!(user_ns_gid_map));
+    let (count, extents) = (offset!(id_map_count), offset!(id_map_extents));
+    if !(present(users) && present(groups) && present(count) && present(extents)) {
+        return;
+    }
+    let namespace = pointer(pointer(task, offset!(task_real_cred)), offset!(cred_user_ns));
+    // SAFETY: see `fill`; the kernel's extents are as many.
+    unsafe {
+        (*record).unreadable |= fact::ID_MAPS;
+        if namespace.is_null() {
+            return;
+        }
+        for (at, to) in [(users, &raw mut (*record).uid_map), (groups, &raw mut (*record).gid_map)] {
+            let map = namespace.wrapping_add(at as usize);
+            (*to).count = u32_at(map, count);
+            let room = (limits::ID_EXTENTS * size_of::<RawIdExtent>()) as u32;
+            if !copy((&raw mut (*to).extents).cast(), room, map.wrapping_add(extents as usize)) {
+                return;
+            }
+        }
+        (*record).unreadable &= !fact::ID_MAPS;
+        (*record).known |= fact::ID_MAPS;
     }
 }
 

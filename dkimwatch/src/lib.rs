@@ -6,6 +6,7 @@
 pub mod attribute;
 pub mod cli;
 pub mod config;
+pub mod containers;
 pub mod decode;
 pub mod escape;
 pub mod exit;

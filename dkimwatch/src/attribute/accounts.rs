@@ -47,7 +47,8 @@ impl Accounts {
     }
 }
 
-fn parse(bytes: &[u8]) -> HashMap<u32, String> {
+/// Names by id, escaped; a line that is none is passed over.
+pub(crate) fn parse(bytes: &[u8]) -> HashMap<u32, String> {
     let mut names = HashMap::new();
     for line in bytes.split(|byte| *byte == b'\n') {
         let mut columns = line.split(|byte| *byte == b':');

@@ -1,7 +1,7 @@
 //! The noun of the second stage: an access with the names that people use.
 
 use super::{Code, Container};
-use crate::decode::Access;
+use crate::{containers::Enrichment, decode::Access};
 
 /// An access, and what the numbers in it mean on this host.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub struct AttributedAccess {
     pub names: Names,
     /// The container it ran in, by its cgroup's names.
     pub container: Option<Container>,
+    /// What is known of it beside its id.
+    pub enrichment: Enrichment,
     /// It was put into its container (`docker exec`, nsenter(1)), or a process that it was forked from was: it is not of the
     /// container's own tree. False where that is not known, as of a process older than the watch.
     pub entered: bool,
@@ -27,6 +29,44 @@ pub struct AttributedAccess {
     pub unix_ns: i128,
     /// Wall-clock start of the process, nanoseconds since the Unix epoch.
     pub process_start_unix_ns: i128,
+}
+
+/// Ids as the process's own user namespace has them; `None` where it has none for the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InnerIds {
+    /// Real user.
+    pub real_user: Option<u32>,
+    /// Effective user.
+    pub user: Option<u32>,
+    /// Effective group.
+    pub group: Option<u32>,
+}
+
+impl AttributedAccess {
+    /// Its ids within, if it runs in a container or in a user namespace of its own. `None` where they are not known.
+    #[must_use]
+    pub fn inner_ids(&self) -> Option<InnerIds> {
+        let process = &self.access.process;
+        let (creds, maps) = (process.creds.known()?, process.id_maps.known()?);
+        let is_apart = self.container.is_some() || !maps.users.is_identity() || !maps.groups.is_identity();
+        is_apart.then(|| InnerIds {
+            real_user: maps.users.inner(creds.uid),
+            user: maps.users.inner(creds.euid),
+            group: maps.groups.inner(creds.egid),
+        })
+    }
+
+    /// Whether its paths are its container's: it was not put into the container with a root of its own elsewhere.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        self.container.is_some() && !self.access.file.path_in_fs
+    }
+
+    /// The name that the container's own files have for one of [`Self::inner_ids`].
+    #[must_use]
+    pub fn inner_user(&self, id: u32) -> Option<&str> {
+        self.enrichment.details().and_then(|details| details.users.get(&id)).map(String::as_str)
+    }
 }
 
 /// Names of user and group ids.

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use dkimwatch_common::exec::mark;
 
 use super::{
-    AttributedAccess, Code, Executable, Host, Mapped, Names, Surroundings,
+    AttributedAccess, Code, Container, Executable, Host, Mapped, Names, Surroundings,
     code::{Lineages, variables},
-    container, unit,
+    container, monitor, unit,
 };
-use crate::decode::{Access, Fact, Process, Ring};
+use crate::{
+    containers::Enrichment,
+    decode::{Access, Fact, Process, Ring},
+};
 
 /// Gives accesses the names that people use.
 #[derive(Debug)]
@@ -59,9 +62,14 @@ impl<S: Surroundings> Attributor<S> {
     pub fn attribute(&mut self, access: Access) -> AttributedAccess {
         let boot = self.surroundings.boot_unix_ns();
         let cgroup = access.process.cgroup.known();
+        let mut container = cgroup.and_then(container).or_else(|| self.monitored(&access.process));
+        if let Some(of_a_users) = container.as_mut().filter(|one| one.forgeable && one.bundle.is_none()) {
+            of_a_users.bundle = self.monitors_args(&access.process).and_then(|args| monitor::bundle(&args));
+        }
         AttributedAccess {
             names: self.names(&access.process),
-            container: cgroup.and_then(container),
+            container,
+            enrichment: Enrichment::None,
             entered: access.process.image.known().is_some_and(|image| image.marks & mark::ENTERED != 0),
             unit: cgroup.and_then(unit),
             executable: self.executable(&access.process),
@@ -71,6 +79,20 @@ impl<S: Surroundings> Attributor<S> {
             process_start_unix_ns: boot + i128::from(access.process.start_ns),
             access,
         }
+    }
+
+    /// A container that is told by its monitor alone; or, of one that a user manages, where its configuration lies.
+    fn monitored(&mut self, process: &Process) -> Option<Container> {
+        let namespaces = process.namespaces.known()?;
+        if self.surroundings.mnt_ns() == Some(namespaces.mnt) {
+            return None;
+        }
+        monitor::container(&self.monitors_args(process)?)
+    }
+
+    fn monitors_args(&mut self, process: &Process) -> Option<Vec<Vec<u8>>> {
+        let monitor = process.ancestors.iter().find(|one| one.comm == monitor::CONMON)?;
+        self.surroundings.command_line(monitor.pid, monitor.start_ns)
     }
 
     fn names(&mut self, process: &Process) -> Names {

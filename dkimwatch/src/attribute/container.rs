@@ -3,6 +3,8 @@
 //! See [`super::cgroup`] for what such a name is worth: a container whose name somebody else could have chosen is marked
 //! [`forgeable`](Container::forgeable).
 
+use std::path::PathBuf;
+
 use super::cgroup::{names, unescaped};
 use crate::{decode::Cgroup, escape};
 
@@ -21,6 +23,33 @@ pub struct Container {
     pub pod: Option<Pod>,
     /// The containers around it, the outermost first.
     pub around: Vec<Outer>,
+    /// The folder of its configuration as its monitor's command line says, of a container of a user's own.
+    pub bundle: Option<PathBuf>,
+}
+
+impl Container {
+    /// One whose name somebody could have chosen.
+    pub(super) const fn forgeable(id: String, runtime: &'static str) -> Self {
+        Self { id, runtime, forgeable: true, pod: None, around: Vec::new(), bundle: None }
+    }
+
+    /// Its id as people use it: the first twelve of 64 digits, else the whole name.
+    #[must_use]
+    pub fn short_id(&self) -> &str {
+        short(&self.id)
+    }
+}
+
+impl Outer {
+    /// As [`Container::short_id`].
+    #[must_use]
+    pub fn short_id(&self) -> &str {
+        short(&self.id)
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).filter(|_| id.len() == 64).unwrap_or(id)
 }
 
 /// A container around another one.
@@ -64,7 +93,7 @@ pub fn container(cgroup: &Cgroup) -> Option<Container> {
                 around = outer.around;
                 around.push(Outer { id: outer.id, runtime: outer.runtime });
             }
-            found = Some(Container { id, runtime, forgeable, pod: in_pod.take(), around });
+            found = Some(Container { id, runtime, forgeable, pod: in_pod.take(), around, bundle: None });
         }
     }
     found

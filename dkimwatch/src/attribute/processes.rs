@@ -36,6 +36,30 @@ fn read(pid: u32, start_ns: u64) -> Option<PathBuf> {
     is_the_one(&process, start_ns).then(|| process.exe().ok()).flatten()
 }
 
+/// Bytes of a command line that are looked at: a monitor's has a thousand or two.
+const LONGEST: u64 = 16 << 10;
+
+/// The command line of a process that started then.
+///
+/// Reading it touches the memory of a process that may be hostile, and could wait for a page of its: only of processes that
+/// have the name of a monitor.
+pub(super) fn command_line(pid: u32, start_ns: u64) -> Option<Vec<Vec<u8>>> {
+    use std::io::Read as _;
+    let process = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?;
+    let mut line = Vec::new();
+    process.open_relative("cmdline").ok()?.take(LONGEST).read_to_end(&mut line).ok()?;
+    let words = line.strip_suffix(b"\0").unwrap_or(&line).split(|byte| *byte == 0);
+    is_the_one(&process, start_ns).then(|| words.map(<[u8]>::to_vec).collect())
+}
+
+/// Whether a process that started then still lives.
+pub(crate) fn is_alive(pid: u32, start_ns: u64) -> bool {
+    i32::try_from(pid)
+        .ok()
+        .and_then(|pid| procfs::process::Process::new(pid).ok())
+        .is_some_and(|process| is_the_one(&process, start_ns))
+}
+
 /// Whether it is the process that started then.
 pub(super) fn is_the_one(process: &procfs::process::Process, start_ns: u64) -> bool {
     process.stat().is_ok_and(|stat| stat.starttime == start_ns / NS_PER_TICK)

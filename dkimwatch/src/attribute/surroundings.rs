@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dkimwatch_common::identity::FileId;
 
-use super::{Mapped, accounts::Accounts, maps, packages::Packages, processes::Processes};
+use super::{Mapped, accounts::Accounts, maps, packages::Packages, processes, processes::Processes};
 
 /// What attribution asks beside the record. No answer may wait for anything slow.
 pub trait Surroundings {
@@ -17,6 +17,8 @@ pub trait Surroundings {
     /// The executable's path of a process that started `start_ns` after boot, while it lives; `exe` is its file as the
     /// record has it.
     fn executable(&mut self, pid: u32, start_ns: u64, exe: Option<FileId>) -> Option<PathBuf>;
+    /// The command line of a process that started `start_ns` after boot, while it lives.
+    fn command_line(&mut self, pid: u32, start_ns: u64) -> Option<Vec<Vec<u8>>>;
     /// Whether no package owns a path in this mount namespace, where that is known already.
     fn unowned(&mut self, path: &[u8]) -> Option<bool>;
     /// What a process that started `start_ns` after boot has mapped as code, and the marks of its environment, while it
@@ -73,6 +75,10 @@ impl Surroundings for Host {
 
     fn executable(&mut self, pid: u32, start_ns: u64, exe: Option<FileId>) -> Option<PathBuf> {
         self.processes.executable(pid, start_ns, exe)
+    }
+
+    fn command_line(&mut self, pid: u32, start_ns: u64) -> Option<Vec<Vec<u8>>> {
+        processes::command_line(pid, start_ns)
     }
 
     fn unowned(&mut self, path: &[u8]) -> Option<bool> {

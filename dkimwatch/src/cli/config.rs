@@ -97,6 +97,9 @@ fn reader(title: &str, reader: &Signer, out: &mut impl Write) -> io::Result<()> 
     if !reader.containers.is_empty() {
         write!(out, ", in container {}", words(&reader.containers, ""))?;
     }
+    if !reader.images.is_empty() {
+        write!(out, ", in a container of {}", words(&reader.images, ""))?;
+    }
     let keys: Vec<_> = reader.keys.iter().map(|key| escape::path(key)).collect();
     writeln!(out, ", reads {}", if keys.is_empty() { "all keys".to_owned() } else { keys.join(", ") })
 }

@@ -90,10 +90,11 @@ async fn watch(args: &Args, settings: config::Settings, inventory: &Inventory) -
         Ok(live) => live,
         Err(error) => return complain(&error, Outcome::Blind),
     };
+    let stores = settings.containers.clone();
     let mut list = WatchList::new(settings, inventory);
     list.refresh(&mut session).context("arm the watch")?;
     list.settle().await;
-    let pipeline = Pipeline::new(session, live, list, printer(args.format))?;
+    let pipeline = Pipeline::new(session, live, list, stores, printer(args.format))?;
     match pipeline.run(shutdown).await? {
         0 => Ok(Outcome::Quiet),
         _ => Ok(Outcome::Findings),

@@ -129,15 +129,17 @@ pub enum Fault {
         /// A line as it could stand there.
         example: &'static str,
     },
-    /// A key that this version cannot enforce.
-    #[error(
-        "\"{value}\": container images are not known to this version, so this signer would never match; \
-             name the container ids in `containers`"
-    )]
-    Images {
+    /// What can be no image.
+    #[error("\"{value}\" is no image; write name, name:tag, name@sha256:… or sha256:… with all of its 64 digits")]
+    BadImage {
         /// The value.
         value: String,
     },
+    /// An interpreted signer in a container.
+    #[error(
+        "a script is not looked up in containers: which script an interpreter runs there cannot be told for certain"
+    )]
+    ScriptInImage,
     /// A path from somewhere unknown.
     #[error("\"{value}\" is not an absolute path; begin it with /")]
     Relative {

@@ -159,8 +159,20 @@ fn an_error_names_file_line_key_value_and_remedy() {
         ),
         (signer("containers = [\"abc\"]"), "/dkimwatch.toml:4: signer.containers: \"abc\" is not a container id"),
         (
-            signer("images = [\"mail:1\"]"),
-            "/dkimwatch.toml:4: signer.images: \"mail:1\": container images are not known to this version",
+            signer("images = [\"mail 1\"]"),
+            "/dkimwatch.toml:4: signer.images: \"mail 1\" is no image; write name, name:tag, name@sha256:… or sha256:… with all of its 64 digits",
+        ),
+        (
+            signer("images = [\"sha256:12ab\"]"),
+            "/dkimwatch.toml:4: signer.images: \"sha256:12ab\" is no image; write name, name:tag,",
+        ),
+        (
+            signer("images = [\"mail:1\"]\nscript = \"/s\""),
+            "/dkimwatch.toml:5: signer.script: a script is not looked up in containers",
+        ),
+        (
+            "[containers]\nstores = [\"docker\"]\n".to_owned(),
+            "/dkimwatch.toml:2: containers.stores: \"docker\" is not an absolute path; begin it with /",
         ),
         (
             signer("keys = [\"/k/*\"]"),
@@ -278,13 +290,18 @@ fn the_shipped_example_shows_every_key_and_its_examples_are_right() {
     let settings = lab.load(&text).unwrap().settings;
     assert_eq!(settings.keys.paths.len(), 2);
     assert_eq!(settings.maintenance.len(), 1);
+    let contained = settings.signers.iter().find(|signer| !signer.images.is_empty()).unwrap();
+    assert_eq!(contained.users, ["opendkim", "root"], "as the container has them");
     // serde tells what keys there are.
-    for (table, wrong) in
-        [("keys", "[keys]\nzzz = 1"), ("signer", "[[signer]]\nzzz = 1"), ("maintenance", "[[maintenance]]\nzzz = 1")]
-    {
+    for (table, wrong) in [
+        ("keys", "[keys]\nzzz = 1"),
+        ("containers", "[containers]\nzzz = 1"),
+        ("signer", "[[signer]]\nzzz = 1"),
+        ("maintenance", "[[maintenance]]\nzzz = 1"),
+    ] {
         let Fault::UnknownKey { known, .. } = *lab.load(wrong).unwrap_err().fault else { panic!("{table}") };
-        assert!(known.len() >= 3);
-        for key in known.iter().filter(|key| *key != "images") {
+        assert!(known.len() >= 2);
+        for key in known {
             assert!(
                 text.lines().any(|line| line.starts_with(&format!("{key} = "))),
                 "{table}.{key} is not in the example"

@@ -47,6 +47,7 @@ fn built_in(name: &str, executable: &Path) -> Signer {
         users: Vec::new(),
         units: Vec::new(),
         containers: Vec::new(),
+        images: Vec::new(),
         keys: Vec::new(),
         built_in: true,
     }

@@ -12,6 +12,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) keys: Keys,
     #[serde(default)]
+    pub(super) containers: Containers,
+    #[serde(default)]
     pub(super) signer: Vec<Spanned<Reader>>,
     #[serde(default)]
     pub(super) maintenance: Vec<Spanned<Reader>>,
@@ -25,6 +27,15 @@ pub(super) struct Keys {
     #[serde(default)]
     pub(super) paths: Vec<Spanned<String>>,
     pub(super) public: Option<Vec<Spanned<String>>>,
+}
+
+/// `[containers]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Containers {
+    #[serde(default)]
+    pub(super) stores: Vec<Spanned<String>>,
+    pub(super) labels: Option<Vec<Spanned<String>>>,
 }
 
 /// `[[signer]]` and `[[maintenance]]`.

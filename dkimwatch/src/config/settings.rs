@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::containers::Stores;
+
 /// Everything that the configuration decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -11,6 +13,8 @@ pub struct Settings {
     pub signers: Vec<Signer>,
     /// Declared maintenance.
     pub maintenance: Vec<Signer>,
+    /// Where containers are looked for, and what is told of them.
+    pub containers: Stores,
 }
 
 /// Which keys are watched.
@@ -39,6 +43,8 @@ pub struct Signer {
     pub units: Vec<String>,
     /// Container ids (or unambiguous prefixes). Empty: none is asked for.
     pub containers: Vec<String>,
+    /// Images of the containers that it is expected in. Empty: on the host.
+    pub images: Vec<String>,
     /// Keys or folders it may read. Empty: all.
     pub keys: Vec<PathBuf>,
     /// From the built-in profiles, not from the configuration.

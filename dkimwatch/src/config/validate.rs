@@ -15,6 +15,7 @@ use super::{
     schema::{File, Reader, User},
 };
 use crate::{
+    containers::{Labels, Stores},
     escape,
     host::{Host, Presence},
     keys::{
@@ -29,6 +30,8 @@ const LONGEST_PATH: usize = 4095;
 const LONGEST_COMPONENT: usize = 255;
 /// Longest name of a signer: it becomes part of `rule.id`.
 const LONGEST_NAME: usize = 64;
+/// Longest name of an image with registry, tag and digest.
+const LONGEST_IMAGE: usize = 512;
 /// Shortest beginning of a container id that is accepted, as `docker ps` shows it.
 const SHORTEST_ID: usize = 12;
 
@@ -43,6 +46,18 @@ pub(super) fn settings(source: &Source<'_>, typed: File, host: &Host) -> Result<
             None => PUBLIC.map(str::to_owned).to_vec(),
         },
     };
+    let containers = Stores {
+        folders: typed
+            .containers
+            .stores
+            .iter()
+            .map(|path| check.path("containers.stores", path))
+            .collect::<Result<_, _>>()?,
+        labels: match typed.containers.labels {
+            Some(labels) => Labels::new(labels.into_iter().map(Spanned::into_inner)),
+            None => Labels::default(),
+        },
+    };
     let mut signers = check.readers("signer", &typed.signer)?;
     let maintenance = check.readers("maintenance", &typed.maintenance)?;
     for profile in profiles(host) {
@@ -50,7 +65,15 @@ pub(super) fn settings(source: &Source<'_>, typed: File, host: &Host) -> Result<
             signers.push(profile);
         }
     }
-    Ok((Settings { keys, signers, maintenance }, check.notes))
+    Ok((Settings { keys, signers, maintenance, containers }, check.notes))
+}
+
+/// A user of a container's, whom nobody can look up yet.
+fn inner_user(user: &Spanned<User>) -> String {
+    match user.get_ref() {
+        User::Number(number) => number.to_string(),
+        User::Name(name) => name.clone(),
+    }
 }
 
 struct Check<'a> {
@@ -88,25 +111,33 @@ impl Check<'_> {
         let key = |key: &str| format!("{table}.{key}");
         let name = self.name(&key("name"), name)?;
         let program = self.path(&key("executable"), executable)?;
-        if typed.containers.is_empty() {
+        if typed.containers.is_empty() && typed.images.is_empty() {
             self.expect_file(&key("executable"), executable, &program)?;
         }
         let script = typed.script.as_ref().map(|script| self.script(&key("script"), script)).transpose()?;
-        if let Some(image) = typed.images.first() {
-            let fault = Fault::Images { value: escape::text(image.get_ref().as_bytes()) };
-            return Err(self.source.error(image.span().start, &key("images"), fault));
+        let images =
+            typed.images.iter().map(|image| self.image(&key("images"), image)).collect::<Result<Vec<_>, _>>()?;
+        if let (Some(script), false) = (&typed.script, images.is_empty()) {
+            return Err(self.source.error(script.span().start, &key("script"), Fault::ScriptInImage));
         }
+        // Users of a container are its own.
+        let in_images = !images.is_empty();
         Ok(Signer {
             name,
             executable: program,
             script,
-            users: typed.users.iter().map(|user| self.user(&key("users"), user)).collect::<Result<_, _>>()?,
+            users: typed
+                .users
+                .iter()
+                .map(|user| if in_images { Ok(inner_user(user)) } else { self.user(&key("users"), user) })
+                .collect::<Result<_, _>>()?,
             units: typed.units.iter().map(|unit| self.unit(&key("units"), unit)).collect::<Result<_, _>>()?,
             containers: typed
                 .containers
                 .iter()
                 .map(|id| self.container(&key("containers"), id))
                 .collect::<Result<_, _>>()?,
+            images,
             keys: typed.keys.iter().map(|path| self.own_key(&key("keys"), path)).collect::<Result<_, _>>()?,
             built_in: false,
         })
@@ -248,6 +279,19 @@ impl Check<'_> {
             return Ok(text.clone());
         }
         Err(self.source.error(value.span().start, key, Fault::BadUnit { value: escape::text(text.as_bytes()) }))
+    }
+
+    /// An image: `name`, `name:tag`, `name@sha256:…` or `sha256:…`.
+    fn image(&self, key: &str, value: &Spanned<String>) -> Result<String, ConfigError> {
+        let text = value.get_ref();
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte);
+        let digest = text.rsplit_once('@').map_or(text.as_str(), |(_, digest)| digest);
+        let hex = digest.strip_prefix("sha256:");
+        let whole = hex.is_none_or(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if !text.is_empty() && text.len() <= LONGEST_IMAGE && text.bytes().all(allowed) && whole {
+            return Ok(text.clone());
+        }
+        Err(self.source.error(value.span().start, key, Fault::BadImage { value: escape::text(text.as_bytes()) }))
     }
 
     fn container(&self, key: &str, value: &Spanned<String>) -> Result<String, ConfigError> {

@@ -215,6 +215,8 @@ pub struct Process {
     pub session: Fact<Option<u32>>,
     /// Namespaces, by inode number.
     pub namespaces: Fact<Namespaces>,
+    /// What ids mean in its user namespace.
+    pub id_maps: Fact<super::IdMaps>,
     /// Cgroup in the unified hierarchy.
     pub cgroup: Fact<Cgroup>,
     /// `comm`: for display only.

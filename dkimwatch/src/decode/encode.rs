@@ -7,11 +7,13 @@ use dkimwatch_common::{
     exec::{ExecImage, source},
     identity::FileId,
     limits,
-    record::{Kind, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord, VERSION, fact, mark},
+    record::{
+        Kind, RawAncestor, RawAttributes, RawChange, RawExtended, RawIdExtent, RawIdMap, RawRecord, VERSION, fact, mark,
+    },
 };
 
 use super::{
-    Access, Ancestor, Attributes, Fact, Image, ImageSource, Process, Ring,
+    Access, Ancestor, Attributes, Fact, IdMap, Image, ImageSource, Process, Ring,
     fields::{EXTENDED, SIZE},
     texts,
 };
@@ -190,6 +192,10 @@ impl RecordBuilder {
                 self.u32(offset_of!(RawRecord, namespaces.mnt) + index * size_of::<u32>(), number);
             }
         }
+        if let Some(maps) = self.fact(fact::ID_MAPS, &process.id_maps) {
+            self.id_map(offset_of!(RawRecord, uid_map), &maps.users)?;
+            self.id_map(offset_of!(RawRecord, gid_map), &maps.groups)?;
+        }
         if let Some(cgroup) = self.fact(fact::CGROUP, &process.cgroup) {
             self.u64(offset_of!(RawRecord, cgroup_id), cgroup.id);
             self.mark(mark::CGROUP_CUT, cgroup.cut);
@@ -213,6 +219,21 @@ impl RecordBuilder {
             let text: Vec<u8> = args.list.iter().flat_map(|arg| arg.iter().copied().chain([0])).collect();
             let used = self.text("args", offset_of!(RawRecord, args), &text, limits::ARGS)?;
             self.u32(offset_of!(RawRecord, args_len), used);
+        }
+        Ok(())
+    }
+
+    fn id_map(&mut self, at: usize, map: &IdMap) -> Result<(), EncodeError> {
+        let got = map.0.len();
+        if got > limits::ID_EXTENTS {
+            return Err(EncodeError::TooLong { field: "id_maps", got, capacity: limits::ID_EXTENTS });
+        }
+        self.u32(at + offset_of!(RawIdMap, count), u32::try_from(got).unwrap_or(u32::MAX));
+        for (index, range) in map.0.iter().enumerate() {
+            let at = at + offset_of!(RawIdMap, extents) + index * size_of::<RawIdExtent>();
+            self.u32(at + offset_of!(RawIdExtent, first), range.inner);
+            self.u32(at + offset_of!(RawIdExtent, lower_first), range.host);
+            self.u32(at + offset_of!(RawIdExtent, count), range.count);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod access;
 mod encode;
 mod error;
 mod fields;
+mod id_map;
 mod record;
 mod texts;
 
@@ -14,6 +15,7 @@ pub use access::*;
 #[doc(hidden)]
 pub use encode::{EncodeError, RecordBuilder};
 pub use error::DecodeError;
+pub use id_map::{IdMap, IdMaps, IdRange};
 pub use record::decode;
 pub(crate) use texts::CUT_PREFIX;
 

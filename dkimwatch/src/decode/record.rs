@@ -15,8 +15,8 @@ use dkimwatch_common::{
 };
 
 use super::{
-    Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, DecodeError, Fact, Image, ImageSource,
-    KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring, fields::Fields, texts,
+    Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, DecodeError, Fact, IdMap, IdMaps, Image,
+    ImageSource, KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring, fields::Fields, texts,
 };
 
 /// One access from the bytes of one record.
@@ -169,6 +169,10 @@ fn process(raw: Fields<'_>, facts: Facts) -> Process {
         login_uid: facts.of(fact::LOGIN, || Some(never_set(raw.u32(offset_of!(RawRecord, login_uid))))),
         session: facts.of(fact::LOGIN, || Some(never_set(raw.u32(offset_of!(RawRecord, session))))),
         namespaces: facts.of(fact::NAMESPACES, || Some(namespaces(raw))),
+        id_maps: facts.of(fact::ID_MAPS, || {
+            let users = IdMap::read(raw, offset_of!(RawRecord, uid_map))?;
+            Some(IdMaps { users, groups: IdMap::read(raw, offset_of!(RawRecord, gid_map))? })
+        }),
         cgroup: facts.of(fact::CGROUP, || cgroup(raw, facts)),
         comm: raw.c_text(offset_of!(RawRecord, comm), limits::COMM).to_vec(),
         image: facts.of(fact::IMAGE, || image(raw)),

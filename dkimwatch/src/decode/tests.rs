@@ -139,6 +139,7 @@ impl Random {
                     cgroup: random.u32(),
                     user: random.u32(),
                 }),
+                id_maps: self.fact(|random| IdMaps { users: random.id_map(), groups: random.id_map() }),
                 cgroup: self.fact(|random| {
                     let cut = random.chance();
                     Cgroup { id: random.next(), path: random.path(limits::CGROUP_DEPTH, 60, cut), cut }
@@ -211,6 +212,11 @@ impl Random {
             comm: self.name(limits::COMM - 1),
             exe: self.chance().then(|| self.file_id()),
         }
+    }
+
+    fn id_map(&mut self) -> IdMap {
+        let range = |random: &mut Self| IdRange { inner: random.u32(), host: random.u32(), count: random.u32() };
+        IdMap((0..self.below(limits::ID_EXTENTS + 1)).map(|_| range(self)).collect())
     }
 
     fn attributes(&mut self) -> Attributes {

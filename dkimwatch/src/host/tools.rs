@@ -61,7 +61,7 @@ pub enum ToolError {
 }
 
 /// Runs the signers' tools; tests put their own answers here.
-pub trait Tools {
+pub trait Tools: Send + Sync {
     /// Runs `program` with `args` as `user` (only root can, others run it as themselves) and returns its standard output.
     ///
     /// # Errors

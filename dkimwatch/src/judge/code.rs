@@ -33,7 +33,7 @@ pub enum Foreign {
 #[must_use]
 pub fn foreign(mapped: &Mapped, attributed: &AttributedAccess, policy: &Policy) -> Option<Foreign> {
     let image = attributed.access.process.image.known()?;
-    let runs = |reader: &&Reader| reader.images.iter().any(|one| one.id == image.id);
+    let runs = |reader: &&Reader| reader.runs(image.id);
     let mut why = None;
     for reader in policy.readers.iter().filter(runs) {
         why = Some(foreign_to(reader, mapped, attributed, policy)?);
@@ -220,6 +220,7 @@ mod tests {
             uids: Vec::new(),
             users: Vec::new(),
             units: Vec::new(),
+            contained: None,
             containers: Vec::new(),
             keys: None,
         }

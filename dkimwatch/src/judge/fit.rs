@@ -4,7 +4,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use dkimwatch_common::{deed::Deed, record::Kind};
 
-use super::{ExpectedImage, Policy, Provenance, Reader, Role, code};
+use super::{ExpectedImage, Policy, Provenance, Reader, Role, code, contained};
 use crate::{
     attribute::AttributedAccess,
     decode::{Image, ImageSource},
@@ -21,7 +21,7 @@ pub(super) enum Fit {
     Other,
 }
 
-/// What is off about a process that runs a reader's program.
+/// What is off about a process that runs a reader's program; the gravest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Detail {
     /// The executable's owner or change time is not the recorded one: it was changed in place, or the inode was reused.
@@ -86,6 +86,9 @@ impl Detail {
 
 /// Compares a process with a reader.
 pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Policy) -> Fit {
+    if let Some(contained) = &reader.contained {
+        return contained::fit(reader, contained, attributed, policy);
+    }
     let process = &attributed.access.process;
     let Some(image) = process.image.known() else { return Fit::Other };
     let Some(newest) = reader.images.last().filter(|_| reader.images.iter().any(|one| one.id == image.id)) else {
@@ -108,8 +111,6 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         // The number of a file that is gone from there, given to another program since.
         return Fit::Other;
     }
-    let open = attributed.access.file.open.known();
-    let writes = open.is_some_and(|open| open.writes() || open.created() || open.truncated());
     let checks = [
         (Detail::Changed, expected.is_some()),
         (
@@ -126,15 +127,26 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         (Detail::Claim, !attributed.executable.claim_differs),
         (Detail::Elsewhere, in_its_folder(reader, attributed, policy)),
         (Detail::User, user),
-        (Detail::Writes, reader.role != Role::Signer || !writes),
-        (Detail::Deed, reader.role != Role::Signer || reads(attributed)),
         (Detail::Unit, unit),
         (Detail::Container, container(reader, attributed, policy)),
         (Detail::Script, script),
-        (Detail::Key, reader.keys.as_ref().is_none_or(|keys| keys.contains(&attributed.access.file.tag))),
     ];
-    let off: Vec<Detail> = checks.into_iter().filter(|(_, right)| !right).map(|(detail, _)| detail).collect();
+    let checks = checks.into_iter().chain(deed_checks(reader, attributed));
+    let mut off: Vec<Detail> = checks.filter(|(_, right)| !right).map(|(detail, _)| detail).collect();
+    off.sort_unstable();
     if off.is_empty() { Fit::Fits } else { Fit::Off(off) }
+}
+
+/// What is asked of the deed and the key, of a reader on the host and of one in a container.
+pub(super) fn deed_checks(reader: &Reader, attributed: &AttributedAccess) -> [(Detail, bool); 3] {
+    let open = attributed.access.file.open.known();
+    let writes = open.is_some_and(|open| open.writes() || open.created() || open.truncated());
+    let signs = reader.role == Role::Signer;
+    [
+        (Detail::Writes, !signs || !writes),
+        (Detail::Deed, !signs || reads(attributed)),
+        (Detail::Key, reader.keys.as_ref().is_none_or(|keys| keys.contains(&attributed.access.file.tag))),
+    ]
 }
 
 /// The state of the reader's executable that a process executed. A kernel without `i_ctime` at a known place reports 0.
@@ -203,8 +215,5 @@ fn container(reader: &Reader, attributed: &AttributedAccess, policy: &Policy) ->
         let elsewhere = attributed.access.process.image.known().is_some_and(|image| image.mnt_ns != policy.host_mnt_ns);
         return unit_decides || attributed.container.is_none() || !elsewhere;
     }
-    attributed.container.as_ref().is_some_and(|container| {
-        !container.forgeable
-            && reader.containers.iter().any(|prefix| !prefix.is_empty() && container.id.starts_with(prefix.as_str()))
-    })
+    contained::is_listed(&reader.containers, attributed)
 }

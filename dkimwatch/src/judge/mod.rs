@@ -2,6 +2,7 @@
 
 mod action;
 mod code;
+mod contained;
 mod decide;
 mod deed;
 mod fit;
@@ -15,6 +16,7 @@ mod stranger;
 
 pub use action::Action;
 pub use code::{Foreign, foreign};
+pub use contained::{Contained, Met, is_unmet, within};
 pub use decide::judge;
 pub use judged::*;
 pub use policy::*;

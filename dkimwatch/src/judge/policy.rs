@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dkimwatch_common::{identity::FileId, watch::Tag};
 
-use super::{JudgedKey, PublicNames};
+use super::{Contained, JudgedKey, PublicNames};
 
 /// The policy: who may read which key.
 #[derive(Clone, Debug, Default)]
@@ -52,10 +52,27 @@ pub struct Reader {
     pub users: Vec<String>,
     /// systemd units; empty: any.
     pub units: Vec<String>,
-    /// Container ids or prefixes of them; empty: not restricted to a container.
+    /// Container ids, prefixes of them, or names; empty: not restricted to a container.
     pub containers: Vec<String>,
+    /// Of a signer that is expected in containers of an image.
+    pub contained: Option<Contained>,
     /// Tags of the keys it may read; `None`: all.
     pub keys: Option<Vec<Tag>>,
+}
+
+impl Reader {
+    /// Whether it can be met: its program is on the host, or expected in containers.
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        !self.images.is_empty() || self.contained.is_some()
+    }
+
+    /// Whether a file is its program, on the host or in a container.
+    #[must_use]
+    pub fn runs(&self, file: FileId) -> bool {
+        let met = self.contained.iter().flat_map(|contained| &contained.met).map(|met| &met.program);
+        self.images.iter().chain(met).any(|one| one.id == file)
+    }
 }
 
 /// An executable that a reader may run.

@@ -7,6 +7,7 @@ use dkimwatch_common::deed::Deed;
 use super::{Action, JudgedKey, Policy, Provenance, Reader, Role, code, deed, fit::Detail, stranger::Kind};
 use crate::{
     attribute::{AttributedAccess, Container},
+    containers::Details,
     decode::ImageSource,
     escape,
 };
@@ -34,7 +35,7 @@ pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKe
         let _ = write!(sentence, ", started by {} (pid {})", escape::word(&parent.comm), parent.pid);
     }
     if let Some(container) = &attributed.container {
-        let _ = write!(sentence, ", in {}", container_name(container));
+        let _ = write!(sentence, ", in {}", container_name(container, attributed.enrichment.details()));
         if attributed.entered {
             sentence.push_str(", which it entered from outside");
         }
@@ -155,11 +156,17 @@ pub(super) fn stranger(
                 "No signer is expected in that container, whose name is no proof: an ordinary user or another container could have given it".to_owned()
             }
             container => {
-                let id = container.as_ref().map(|container| container.id.as_str()).unwrap_or_default();
-                format!(
-                    "No signer is expected in that container; if it signs your mail, declare it: [[signer]] with containers = [\"{}\"]",
-                    id.get(..12).unwrap_or(id)
-                )
+                let id = container.as_ref().map(Container::short_id).unwrap_or_default();
+                let image = attributed.enrichment.details().and_then(|details| details.image.as_ref());
+                match image.and_then(|image| image.name.as_ref()) {
+                    Some(image) => format!(
+                        "No signer is expected in that container; if this program signs your mail, declare it: [[signer]] with executable and images = [\"{}\"]",
+                        printable(image)
+                    ),
+                    None => format!(
+                    "No signer is expected in that container; if it signs your mail, declare it: [[signer]] with containers = [\"{id}\"]"
+                    ),
+                }
             }
         },
         Kind::Tool(tool) => return format!("{deed}. {}.", tool.advice),
@@ -196,6 +203,26 @@ fn first(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> Stri
 
 fn who(attributed: &AttributedAccess) -> String {
     let Some(creds) = attributed.access.process.creds.known() else { return "a process of an unknown user".to_owned() };
+    let outer = |name: &Option<String>, uid| named(name.as_deref(), uid);
+    if let Some(ids) = attributed.inner_ids() {
+        let place = if attributed.container.is_some() { "in the container" } else { "in its user namespace" };
+        match ids.real_user {
+            Some(id) if id != creds.uid => {
+                let inner = named(attributed.inner_user(id), id);
+                return format!("{inner} {place}, {} on the host,", outer(&attributed.names.real_user, creds.uid));
+            }
+            Some(id) => {
+                // The same number, and often another name.
+                if let Some(name) = attributed.inner_user(id) {
+                    return format!("{} {place}", named(Some(name), id));
+                }
+            }
+            None => {
+                let host = outer(&attributed.names.real_user, creds.uid);
+                return format!("{host}, who is nobody {place},");
+            }
+        }
+    }
     let mut who = named(attributed.names.real_user.as_deref(), creds.uid);
     if creds.euid != creds.uid {
         let _ = write!(who, ", effectively {},", named(attributed.names.user.as_deref(), creds.euid));
@@ -253,14 +280,32 @@ fn program(attributed: &AttributedAccess) -> String {
     program
 }
 
-fn container_name(container: &Container) -> String {
-    let short = |id: &str| id.get(..12).filter(|_| id.len() == 64).unwrap_or(id).to_owned();
-    let mut name = format!("{} container {}", container.runtime, short(&container.id));
-    if let Some(pod) = &container.pod {
+/// "podman container mx (3f5a0c1b2d4e) of image …", as far as that is known.
+fn container_name(container: &Container, details: Option<&Details>) -> String {
+    let word = |text: &String| escape::word(text.as_bytes());
+    let mut name = format!("{} container ", container.runtime);
+    // Of some runtimes the name is the id.
+    match details.and_then(|details| details.name.as_ref()).filter(|name| **name != container.id) {
+        Some(called) => {
+            let _ = write!(name, "{} ({})", word(called), container.short_id());
+        }
+        None => name.push_str(container.short_id()),
+    }
+    if let Some(image) = details.and_then(|details| details.image.as_ref())
+        && let Some(called) = image.name.as_ref().or(image.id.as_ref())
+    {
+        let _ = write!(name, " of the image {}", word(called));
+    }
+    if let Some(pod) = details.and_then(|details| details.pod.as_ref()) {
+        let space = details.and_then(|details| details.namespace.as_ref());
+        let space = space.map(|space| format!("{}/", word(space))).unwrap_or_default();
+        let _ = write!(name, " in the pod {space}{}", word(pod));
+    }
+    if let Some(pod) = container.pod.as_ref().filter(|_| details.is_none_or(|details| details.pod.is_none())) {
         let _ = write!(name, " of the pod {}", pod.uid);
     }
     for outer in container.around.iter().rev() {
-        let _ = write!(name, " within {} container {}", outer.runtime, short(&outer.id));
+        let _ = write!(name, " within {} container {}", outer.runtime, outer.short_id());
     }
     name
 }
@@ -271,7 +316,7 @@ fn expected(policy: &Policy, attributed: &AttributedAccess) -> String {
     let names: Vec<String> = policy
         .readers
         .iter()
-        .filter(|reader| reader.keys.as_ref().is_none_or(|keys| keys.contains(&tag)) && !reader.images.is_empty())
+        .filter(|reader| reader.keys.as_ref().is_none_or(|keys| keys.contains(&tag)) && reader.is_there())
         .map(|reader| printable(&reader.name))
         .collect();
     if names.is_empty() { "nobody, as no signer is configured".to_owned() } else { names.join(", ") }
@@ -284,7 +329,13 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, p
             "that file was changed after dkimwatch had recorded it (if its package was upgraded, restart dkimwatch)"
                 .to_owned()
         }
-        Detail::Replaced => replaced(reader, attributed),
+        Detail::Replaced if reader.contained.is_none() => replaced(reader, attributed),
+        Detail::Replaced => {
+            "in that container it is not the image's own file: somebody put another one there".to_owned()
+        }
+        Detail::Unexamined if reader.contained.is_some() => {
+            "of which image its container is could not be found out in time (dkimwatch looks on)".to_owned()
+        }
         Detail::Unexamined => {
             "that file came while dkimwatch was running, and whether it is the same program could not be found out in time (dkimwatch looks again; if its package was upgraded, this is no theft)"
                 .to_owned()
@@ -313,19 +364,24 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, p
         Detail::Unit => {
             format!("in {}; expected {}", attributed.unit.as_deref().unwrap_or("no known unit"), or(&reader.units))
         }
+        Detail::Container if reader.contained.is_some() => elsewhere(reader, attributed),
         Detail::Container => match &attributed.container {
             Some(container) if reader.containers.is_empty() => format!(
                 "in {}, with a root of its own, where nothing that is beside it is the host's; expected on the host itself (if it signs your mail, declare it: [[signer]] with containers)",
-                container_name(container)
+                container_name(container, attributed.enrichment.details())
             ),
             Some(container) if container.forgeable => {
                 format!(
                     "in {}, a name that an ordinary user or another container could have given; expected {}",
-                    container_name(container),
+                    container_name(container, attributed.enrichment.details()),
                     or(&reader.containers)
                 )
             }
-            Some(container) => format!("in {}; expected {}", container_name(container), or(&reader.containers)),
+            Some(container) => format!(
+                "in {}; expected {}",
+                container_name(container, attributed.enrichment.details()),
+                or(&reader.containers)
+            ),
             None => format!("in no container; expected {}", or(&reader.containers)),
         },
         Detail::Script => {
@@ -338,6 +394,25 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, p
             }
         }
         Detail::Key => "this key is not among its keys".to_owned(),
+    }
+}
+
+/// Where a signer of an image runs that is not expected there.
+fn elsewhere(reader: &Reader, attributed: &AttributedAccess) -> String {
+    let images = reader.contained.as_ref().map(|contained| contained.images.as_slice()).unwrap_or_default();
+    let mut expected = format!("a container of {}", or(images));
+    if !reader.containers.is_empty() {
+        let _ = write!(expected, " that is {}", or(&reader.containers));
+    }
+    match &attributed.container {
+        Some(container) if container.forgeable => format!(
+            "in {}, which an ordinary user or another container made; expected {expected}",
+            container_name(container, attributed.enrichment.details())
+        ),
+        Some(container) => {
+            format!("in {}; expected {expected}", container_name(container, attributed.enrichment.details()))
+        }
+        None => format!("in no container; expected {expected}"),
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use super::*;
 use crate::{
     config::{KeySettings, Settings},
+    containers::Stores,
     host::{RunAs, ToolError, Tools, path_of},
 };
 
@@ -65,7 +66,10 @@ impl Lab {
 
     fn found(&self) -> Inventory {
         let keys = KeySettings { discover: true, paths: self.paths.clone(), public: Vec::new() };
-        discover(&Settings { keys, signers: Vec::new(), maintenance: Vec::new() }, &self.host())
+        discover(
+            &Settings { keys, signers: Vec::new(), maintenance: Vec::new(), containers: Stores::default() },
+            &self.host(),
+        )
     }
 }
 
@@ -462,7 +466,10 @@ fn configured_paths_are_files_globs_and_folders() {
     ));
     assert!(noted(&inventory, "keys.paths \"/srv/none/*\": matches nothing now"));
     let keys_only = KeySettings { discover: false, paths: vec!["/srv/k".into()], public: Vec::new() };
-    let inventory = discover(&Settings { keys: keys_only, signers: Vec::new(), maintenance: Vec::new() }, &lab.host());
+    let inventory = discover(
+        &Settings { keys: keys_only, signers: Vec::new(), maintenance: Vec::new(), containers: Stores::default() },
+        &lab.host(),
+    );
     assert_eq!(keys(&inventory), ["/srv/k/a.private - a -"]);
 }
 

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     attribute::AttributedAccess,
+    containers::Details,
     decode::{Access, Ancestor, Fact, Process, Ring},
     escape,
     judge::{Action, JudgedAccess, Verdict},
@@ -41,6 +42,13 @@ impl<W: Write> Ecs<W> {
 impl<W: Write> Printer for Ecs<W> {
     fn access(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
         self.out.write_all(access(judged, &self.host).into_line().as_bytes())?;
+        self.out.flush()
+    }
+
+    fn follow_up(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
+        let mut document = access(judged, &self.host);
+        document.set("dkimwatch.follow_up", true);
+        self.out.write_all(document.into_line().as_bytes())?;
         self.out.flush()
     }
 
@@ -228,7 +236,33 @@ fn process(document: &mut Document, attributed: &AttributedAccess, host: &HostFa
             document.set("orchestrator.resource.type", "pod");
             document.set("orchestrator.resource.id", pod.uid.as_str());
         }
+        if let Some(details) = attributed.enrichment.details() {
+            container_details(document, details);
+        }
     }
+}
+
+/// What its runtime keeps of a container. Whoever made it, chose the words.
+fn container_details(document: &mut Document, details: &Details) {
+    let word = |text: &str| escape::text(text.as_bytes());
+    document.set_known("container.name", details.name.as_deref().map(word));
+    if let Some(image) = &details.image {
+        let (name, tag) = image.name_and_tag();
+        document.set_known("container.image.name", name.map(word));
+        document.set_known("container.image.tag", tag.map(|tag| json!([word(tag)])));
+        let digests = image.digests.iter().map(|digest| word(digest)).collect::<Vec<_>>();
+        document.set_known("container.image.hash.all", (!digests.is_empty()).then_some(digests));
+    }
+    if !details.labels.is_empty() {
+        let labels = details.labels.iter().map(|(name, value)| (word(name), word(value).into()));
+        document.set("container.labels", serde_json::Value::Object(labels.collect()));
+    }
+    if details.pod.is_some() {
+        document.set("orchestrator.type", "kubernetes");
+        document.set("orchestrator.resource.type", "pod");
+        document.set_known("orchestrator.resource.name", details.pod.as_deref().map(word));
+    }
+    document.set_known("orchestrator.namespace", details.namespace.as_deref().map(word));
 }
 
 enum Leader<'a> {

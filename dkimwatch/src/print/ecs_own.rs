@@ -9,8 +9,10 @@ use super::{
 };
 use crate::{
     attribute::AttributedAccess,
+    containers::Enrichment,
     decode::{Access, Fact, ImageSource, Process},
     escape,
+    host::path_of,
     judge::{JudgedAccess, errno_name, severity},
 };
 
@@ -50,6 +52,7 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
             set("container.qos_class", pod.qos.into());
         }
     }
+    within(&mut set, attributed);
     if let Some(Err(errno)) = access.outcome.known() {
         set("errno", errno_name(*errno).into());
     }
@@ -108,6 +111,61 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
         })
     });
     set("process.ancestors", ancestors.collect());
+}
+
+/// How the access looks from within its container or user namespace.
+fn within(set: &mut impl FnMut(&str, Value), attributed: &AttributedAccess) {
+    if let Some(ids) = attributed.inner_ids() {
+        let users = [("user", ids.real_user), ("effective_user", ids.user)];
+        for (field, id) in users.into_iter().filter_map(|(field, id)| Some((field, id?))) {
+            set(&format!("inner.{field}.id"), id.to_string().into());
+            if let Some(name) = attributed.inner_user(id) {
+                set(&format!("inner.{field}.name"), name.into());
+            }
+        }
+        if let Some(id) = ids.group {
+            set("inner.group.id", id.to_string().into());
+            if let Some(name) = attributed.enrichment.details().and_then(|details| details.groups.get(&id)) {
+                set("inner.group.name", name.as_str().into());
+            }
+        }
+    }
+    if attributed.enrichment == Enrichment::None {
+        return;
+    }
+    set("enrichment.state", attributed.enrichment.name().into());
+    if let Enrichment::Failed(why) = &attributed.enrichment {
+        set("enrichment.reason", why.as_str().into());
+    }
+    let Some(details) = attributed.enrichment.details() else { return };
+    let word = |text: &str| Value::from(escape::text(text.as_bytes()));
+    if let Some(id) = details.image.as_ref().and_then(|image| image.id.as_deref()) {
+        set("container.image_id", word(id));
+    }
+    if let Some(created) = &details.created {
+        set("container.created", word(created));
+    }
+    if let Some(privileged) = details.privileged {
+        set("container.privileged", privileged.into());
+    }
+    let Some(path) = attributed.access.file.path.known().filter(|path| !path.cut && attributed.is_within()) else {
+        return;
+    };
+    let path = path_of(&path.bytes);
+    set("container.key.path", escape::path(&path).into());
+    match details.exposing(&path) {
+        Some(mount) => {
+            set("container.key.from", if mount.volume.is_some() { "volume" } else { "mount" }.into());
+            set("container.key.host_path", escape::path(&mount.on_host(&path)).into());
+            set("container.mount.source", escape::path(&mount.source).into());
+            set("container.mount.destination", escape::path(&mount.destination).into());
+            if let Some(volume) = &mount.volume {
+                set("container.mount.volume", word(volume));
+            }
+        }
+        // Not mounted: the image's, or put there since.
+        None => set("container.key.from", "root".into()),
+    }
 }
 
 /// What only accesses other than opens have.

@@ -14,16 +14,23 @@ pub enum FieldType {
     Long,
     /// An RFC 3339 string.
     Date,
+    /// An object of strings.
+    Object,
 }
 
 /// Every ECS field that we write. A test refuses any other field that is not below `dkimwatch.`.
 pub const FIELDS: &[(&str, FieldType)] = {
-    use FieldType::{Date, Keyword, Keywords, Long};
+    use FieldType::{Date, Keyword, Keywords, Long, Object};
     &[
         ("@timestamp", Date),
         ("agent.type", Keyword),
         ("agent.version", Keyword),
         ("container.id", Keyword),
+        ("container.image.hash.all", Keywords),
+        ("container.image.name", Keyword),
+        ("container.image.tag", Keywords),
+        ("container.labels", Object),
+        ("container.name", Keyword),
         ("container.runtime", Keyword),
         ("ecs.version", Keyword),
         ("event.action", Keyword),
@@ -62,7 +69,9 @@ pub const FIELDS: &[(&str, FieldType)] = {
         ("host.os.type", Keyword),
         ("host.os.version", Keyword),
         ("host.pid_ns_ino", Keyword),
+        ("orchestrator.namespace", Keyword),
         ("orchestrator.resource.id", Keyword),
+        ("orchestrator.resource.name", Keyword),
         ("orchestrator.resource.type", Keyword),
         ("orchestrator.type", Keyword),
         ("process.args", Keywords),
@@ -135,6 +144,7 @@ pub fn check_schema(document: &serde_json::Value) -> Result<(), String> {
             FieldType::Keyword => value.is_string(),
             FieldType::Keywords => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
             FieldType::Long => value.is_u64() || value.is_i64(),
+            FieldType::Object => value.as_object().is_some_and(|object| object.values().all(Value::is_string)),
             FieldType::Date => value.as_str().is_some_and(|text| chrono::DateTime::parse_from_rfc3339(text).is_ok()),
         };
         if right { Ok(()) } else { Err(format!("{prefix} is {value}, which is no {kind:?}")) }

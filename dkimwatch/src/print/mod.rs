@@ -31,6 +31,12 @@ pub trait Printer {
     /// The output's own: a closed pipe, a full disk.
     fn access(&mut self, judged: &JudgedAccess) -> std::io::Result<()>;
 
+    /// Writes an access once more, with what was found out of its container since: the same event, by its id.
+    ///
+    /// # Errors
+    /// As [`Self::access`].
+    fn follow_up(&mut self, judged: &JudgedAccess) -> std::io::Result<()>;
+
     /// Writes an event of the watch itself.
     ///
     /// # Errors

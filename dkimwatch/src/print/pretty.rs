@@ -7,6 +7,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::{Printer, State, time};
 use crate::{
     attribute::AttributedAccess,
+    containers::Enrichment,
     decode::{Args, Process},
     escape,
     judge::{JudgedAccess, JudgedKey, Verdict, severity},
@@ -91,6 +92,19 @@ impl<W: Write> Printer for Pretty<W> {
         self.out.flush()
     }
 
+    fn follow_up(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
+        let attributed = &judged.attributed;
+        let Some(container) = &attributed.container else { return Ok(()) };
+        let mut line = format!("{} {:14} {}: ", time::plain(attributed.unix_ns), "   container", container.short_id());
+        match &attributed.enrichment {
+            Enrichment::Failed(why) => line.push_str(why),
+            _ => line.push_str(&judged.reason),
+        }
+        line.push('\n');
+        self.out.write_all(line.as_bytes())?;
+        self.out.flush()
+    }
+
     fn state(&mut self, state: &State) -> std::io::Result<()> {
         let (mark, paint) = if matches!(state, State::Lost(_)) { ("!!", ALARM) } else { ("  ", STATE) };
         let badge = self.painted(paint, &format!("{mark} {:11}", state.action()));
@@ -135,7 +149,9 @@ fn key_with_path(watched: &JudgedKey) -> String {
 fn user(attributed: &AttributedAccess) -> String {
     let Some(creds) = attributed.access.process.creds.known() else { return "?".to_owned() };
     let shown = |name: &Option<String>, uid: u32| name.clone().unwrap_or_else(|| uid.to_string());
-    let real = shown(&attributed.names.real_user, creds.uid);
+    // In a container the host's name for that number is somebody else's.
+    let inner = attributed.inner_ids().and_then(|ids| ids.real_user).and_then(|id| attributed.inner_user(id));
+    let real = inner.map_or_else(|| shown(&attributed.names.real_user, creds.uid), str::to_owned);
     if creds.euid == creds.uid { real } else { format!("{real}>{}", shown(&attributed.names.user, creds.euid)) }
 }
 
@@ -170,8 +186,9 @@ const fn cut(process: &Process) -> &'static str {
 fn place(attributed: &AttributedAccess) -> Option<String> {
     match (&attributed.container, &attributed.unit) {
         (Some(container), _) => {
-            let id = container.id.get(..12).filter(|_| container.id.len() == 64).unwrap_or(&container.id);
-            Some(format!("{}:{id}", container.runtime))
+            let name = attributed.enrichment.details().and_then(|details| details.name.as_deref());
+            let name = name.map_or_else(|| container.short_id().to_owned(), |name| escape::word(name.as_bytes()));
+            Some(format!("{}:{name}", container.runtime))
         }
         (None, unit) => unit.clone(),
     }

@@ -135,6 +135,9 @@ impl Surroundings for Nowhere {
     fn code(&mut self, _pid: u32, _start_ns: u64) -> Option<(Vec<Mapped>, u32)> {
         None
     }
+    fn command_line(&mut self, _pid: u32, _start_ns: u64) -> Option<Vec<Vec<u8>>> {
+        None
+    }
     fn user(&mut self, _uid: u32) -> Option<String> {
         None
     }

@@ -32,6 +32,9 @@ pub(super) struct StoryHost {
     packages: BTreeMap<String, String>,
     /// By pid: what `/proc/PID/exe` shows of the ancestors that still live.
     executables: BTreeMap<u32, Text>,
+    /// By pid: what `/proc/PID/cmdline` shows of a container's monitor.
+    #[serde(default)]
+    command_lines: BTreeMap<u32, Vec<Text>>,
 }
 
 impl StoryHost {
@@ -74,6 +77,10 @@ impl Surroundings for StoryHost {
 
     fn executable(&mut self, pid: u32, _start_ns: u64, _exe: Option<FileId>) -> Option<PathBuf> {
         self.executables.get(&pid).map(|text| PathBuf::from(OsString::from_vec(text.0.clone())))
+    }
+
+    fn command_line(&mut self, pid: u32, _start_ns: u64) -> Option<Vec<Vec<u8>>> {
+        Some(self.command_lines.get(&pid)?.iter().map(|word| word.0.clone()).collect())
     }
 
     fn mnt_ns(&self) -> Option<u32> {

@@ -4,7 +4,8 @@
 //! A story is a folder: `record.json` (one record or a list), `policy.json`, `host.json`, and what comes out:
 //! `expected.ndjson` and `expected.txt`. A policy or a host that lies in the folder above serves all stories in it that
 //! have none of their own. The record is written out as the kernel side would have written it and decoded again, so a
-//! story begins where the ring does.
+//! story begins where the ring does. `state/`, where there is one, has what container runtimes keep on disk, from the host's
+//! root on.
 
 mod host;
 mod policy;
@@ -14,14 +15,17 @@ mod values;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use dkimwatch_common::record::Kind;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    attribute::Attributor,
+    attribute::{AttributedAccess, Attributor},
+    containers::{self, Enrichment, Stores, Within},
     decode::{DecodeError, EncodeError, RecordBuilder, decode},
+    host::Host,
     judge::{Policy, Verdict, foreign, judge},
     print::{Colour, Ecs, HostFacts, Pretty, Printer as _},
 };
@@ -161,7 +165,9 @@ impl Story {
                 attributor.learn(&attributed.access, strange);
                 continue;
             }
-            let Some(judged) = judge(attributor.attribute(access), &self.policy) else { continue };
+            let mut attributed = attributor.attribute(access);
+            self.enrich(&mut attributed);
+            let Some(judged) = judge(attributed, &self.policy) else { continue };
             alerts += usize::from(judged.verdict == Verdict::Unexpected);
             ecs.access(&judged)
                 .and_then(|()| pretty.access(&judged))
@@ -169,6 +175,18 @@ impl Story {
         }
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Told { ndjson: text(ecs.into_inner()), text: text(pretty.into_inner()), alerts })
+    }
+
+    /// What the runtimes' folders say that were recorded with the story: `state/` stands for the host's root.
+    fn enrich(&self, attributed: &mut AttributedAccess) {
+        let state = self.folder.join("state");
+        let Some(container) = attributed.container.as_ref().filter(|_| state.is_dir()) else { return };
+        // Nobody lives in a story.
+        let within = Within { pid: 0, start_ns: 0 };
+        attributed.enrichment = match containers::find(&Host::at(state), &Stores::default(), container, within) {
+            Ok(details) => Enrichment::Done(Arc::new(details)),
+            Err(error) => Enrichment::Failed(error.to_string()),
+        };
     }
 
     /// Compares what came out with what is expected.

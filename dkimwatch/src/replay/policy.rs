@@ -5,7 +5,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 use serde::Deserialize;
 
 use super::values::{Id, Octal, Text};
-use crate::judge::{ExpectedImage, JudgedKey, Policy, Provenance, PublicNames, Reader, Role, Watched};
+use crate::judge::{Contained, ExpectedImage, JudgedKey, Met, Policy, Provenance, PublicNames, Reader, Role, Watched};
 
 /// The policy.
 #[derive(Clone, Debug, Deserialize)]
@@ -34,7 +34,19 @@ struct StoryReader {
     units: Vec<String>,
     #[serde(default)]
     containers: Vec<String>,
+    /// Images of the containers that it is expected in.
+    #[serde(default)]
+    container_images: Vec<String>,
+    #[serde(default)]
+    met: Vec<StoryMet>,
     keys: Option<Vec<u32>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoryMet {
+    container: String,
+    program: StoryImage,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -110,15 +122,20 @@ impl From<StoryPolicy> for Policy {
     }
 }
 
-impl From<StoryReader> for Reader {
-    fn from(story: StoryReader) -> Self {
-        let image = |image: StoryImage| ExpectedImage {
+impl From<StoryImage> for ExpectedImage {
+    fn from(image: StoryImage) -> Self {
+        Self {
             id: image.id.0,
             uid: image.uid,
             ctime: image.ctime,
             mode: image.mode.0,
             provenance: image.provenance.into(),
-        };
+        }
+    }
+}
+
+impl From<StoryReader> for Reader {
+    fn from(story: StoryReader) -> Self {
         let executable = path(story.executable);
         Self {
             name: story.name,
@@ -129,12 +146,20 @@ impl From<StoryReader> for Reader {
             // Without an executable on the host there is nothing at its place.
             place: (!story.images.is_empty()).then(|| executable.clone()),
             executable,
-            images: story.images.into_iter().map(image).collect(),
+            images: story.images.into_iter().map(ExpectedImage::from).collect(),
             script: story.script.map(path),
             uids: story.uids,
             users: story.users,
             units: story.units,
             containers: story.containers,
+            contained: (!story.container_images.is_empty()).then(|| Contained {
+                images: story.container_images,
+                met: story
+                    .met
+                    .into_iter()
+                    .map(|met| Met { container: met.container, program: met.program.into() })
+                    .collect(),
+            }),
             keys: story.keys,
         }
     }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::values::{Id, Octal, Recorded, Text};
 use crate::decode::{
-    Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, Image, ImageSource, KernelPath, Namespaces,
-    OpenMode, OpenedFile, Process, Ring,
+    Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, IdMap, IdMaps, IdRange, Image, ImageSource,
+    KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring,
 };
 
 /// One record.
@@ -172,6 +172,8 @@ struct Subject {
     #[serde(default)]
     namespaces: Recorded<NamespaceNumbers>,
     #[serde(default)]
+    id_maps: Recorded<Maps>,
+    #[serde(default)]
     cgroup: Recorded<Group>,
     comm: Text,
     #[serde(default)]
@@ -224,6 +226,14 @@ struct NamespaceNumbers {
     ipc: u32,
     cgroup: u32,
     user: u32,
+}
+
+/// Ranges as `/proc/PID/uid_map` has them: first within, first on the host, how many.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Maps {
+    users: Vec<[u32; 3]>,
+    groups: Vec<[u32; 3]>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -390,6 +400,7 @@ impl Subject {
                 cgroup: ns.cgroup,
                 user: ns.user,
             }),
+            id_maps: self.id_maps.0.map(|maps| IdMaps { users: id_map(maps.users), groups: id_map(maps.groups) }),
             cgroup: self.cgroup.0.map(|group| {
                 let path = kernel_path(group.path);
                 Cgroup { id: group.id, path: path.bytes, cut: path.cut }
@@ -426,6 +437,10 @@ impl Subject {
             ancestors_cut: self.ancestors_cut,
         }
     }
+}
+
+fn id_map(ranges: Vec<[u32; 3]>) -> IdMap {
+    IdMap(ranges.into_iter().map(|[inner, host, count]| IdRange { inner, host, count }).collect())
 }
 
 impl Forebear {

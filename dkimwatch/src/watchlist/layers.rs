@@ -22,6 +22,8 @@ pub(super) struct Layered {
     layer: PathBuf,
     /// Its path from there.
     inside: PathBuf,
+    /// It can be written to through the overlay.
+    is_upper: bool,
 }
 
 /// The mounted overlays, looked up once.
@@ -43,6 +45,11 @@ impl Overlays {
         self.found(file).unwrap_or_default()
     }
 
+    /// Whether a file on an overlay is as one of its lower layers has it: in a container, as the image does.
+    pub(super) fn shows_lower(&mut self, file: &Handle) -> bool {
+        self.below(file).first().is_some_and(|first| !first.is_upper)
+    }
+
     fn found(&mut self, file: &Handle) -> Option<Vec<Layered>> {
         let mount = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id;
         let mounts = self.mounts.get_or_insert_with(|| {
@@ -52,7 +59,11 @@ impl Overlays {
         let overlay = mounts.get(&mount)?;
         let inside = overlay.inside(&file.path()?)?;
         let all = overlay.layers.iter().take(LAYERS);
-        let all = all.map(|layer| Layered { layer: layer.clone(), inside: inside.clone() });
+        let all = all.enumerate().map(|(index, layer)| Layered {
+            layer: layer.clone(),
+            inside: inside.clone(),
+            is_upper: overlay.has_upper && index == 0,
+        });
         let mut there = all.filter_map(|layered| Some((layered.open()?, layered)));
         // The paths are those of the namespace that it was mounted in, and of that time.
         let (handle, first) = there.next()?;
@@ -88,6 +99,8 @@ struct Overlay {
     at: PathBuf,
     /// Its layers, the uppermost first.
     layers: Vec<PathBuf>,
+    /// The first of them is the one that is written to (`upperdir=`).
+    has_upper: bool,
 }
 
 impl Overlay {
@@ -99,7 +112,8 @@ impl Overlay {
         let behind = words.get(words.iter().position(|word| *word == b"-")? + 1..)?;
         let [kind, _, options, ..] = behind else { return None };
         let path = |bytes| PathBuf::from(OsString::from_vec(unescaped(bytes)));
-        let overlay = || Self { root: path(root), at: path(at), layers: layers(options) };
+        let has_upper = options.split(|byte| *byte == b',').any(|option| option.starts_with(b"upperdir="));
+        let overlay = || Self { root: path(root), at: path(at), layers: layers(options), has_upper };
         (*kind == b"overlay").then(|| (mount, overlay()))
     }
 
@@ -183,7 +197,7 @@ mod tests {
         fs::write(layer.path().join("keys/key"), "").expect("a file");
         std::os::unix::fs::symlink("key", layer.path().join("keys/link")).expect("a link");
         std::os::unix::fs::symlink("keys", layer.path().join("other")).expect("a link");
-        let at = |inside: &str| Layered { layer: layer.path().to_owned(), inside: inside.into() };
+        let at = |inside: &str| Layered { layer: layer.path().to_owned(), inside: inside.into(), is_upper: false };
         let found = |inside| at(inside).open().is_some();
         assert!(found("keys/key"));
         for inside in ["keys/link", "other/key", "keys", "../keys/key", "absent"] {

@@ -5,6 +5,7 @@
 //! withdrawn. A watch ends when its inode number is found to belong to another file ([`WatchList::standing`]).
 
 mod changes;
+mod contained;
 mod devices;
 mod dpkg;
 mod folders;
@@ -74,6 +75,8 @@ pub struct WatchList {
     layered: BTreeSet<FileId>,
     /// The devices that all of it lies on.
     devices: devices::Devices,
+    /// Where a signer's program was looked for in a container of late.
+    looks: contained::Looks,
 }
 
 /// A path to arm, and what for.
@@ -140,6 +143,7 @@ impl WatchList {
             places: Places::default(),
             layered: BTreeSet::new(),
             devices: devices::Devices::of(Path::new("/")),
+            looks: contained::Looks::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{Settings, Signer},
     host::Host,
-    judge::{ExpectedImage, Policy, Provenance, Reader, Role, Watched},
+    judge::{Contained, ExpectedImage, Policy, Provenance, Reader, Role, Watched},
     kernel::{Handle, KernelError, Session},
 };
 
@@ -119,6 +119,10 @@ pub(super) fn resolve(
         let before = policy.readers.iter().find(|reader| reader.name == signer.name && reader.role == role);
         let mut reader = resolve_one(signer, role, &uids, &policy.watched);
         reader.images = before.map(|reader| reader.images.clone()).unwrap_or_default();
+        let met = before.and_then(|reader| reader.contained.as_ref()).map(|contained| contained.met.clone());
+        if let (Some(contained), Some(met)) = (&mut reader.contained, met) {
+            contained.met = met;
+        }
         if let Some(Found { handle, image }) = found {
             if role == Role::Signer {
                 let script = signer.script.as_ref().map(|script| script.as_os_str().as_bytes());
@@ -165,7 +169,8 @@ fn found<'a>(
         .map(|signer| {
             // An interpreter is on many hosts; without the script it is no signer's.
             let installed = signer.script.as_ref().is_none_or(|script| script.exists());
-            Handle::open(&signer.executable).ok().filter(|_| installed)
+            // One in a container is looked up there.
+            Handle::open(&signer.executable).ok().filter(|_| installed && signer.images.is_empty())
         })
         .collect();
     let there: Vec<bool> = handles.iter().map(Option::is_some).collect();
@@ -199,6 +204,7 @@ fn resolve_one(signer: &Signer, role: Role, uids: &Uids, watched: &[Watched]) ->
         users: signer.users.clone(),
         units: signer.units.clone(),
         containers: signer.containers.clone(),
+        contained: (!signer.images.is_empty()).then(|| Contained { images: signer.images.clone(), met: Vec::new() }),
         keys: (!signer.keys.is_empty()).then(|| tags(&signer.keys, watched)),
     }
 }
@@ -242,6 +248,7 @@ mod tests {
             users: users.iter().map(|user| (*user).to_owned()).collect(),
             units: Vec::new(),
             containers: Vec::new(),
+            images: Vec::new(),
             keys: keys.iter().map(PathBuf::from).collect(),
             built_in: false,
         }

@@ -7,13 +7,14 @@ use dkimwatch_common::deed::Deed;
 
 use crate::{
     config::KeySettings,
+    containers::Stores,
     decode::{KernelPath, OpenedFile, tests::Random},
     keys::{Folder, Key},
 };
 
 fn settings() -> Settings {
     let keys = KeySettings { discover: false, paths: Vec::new(), public: vec!["*.txt".to_owned()] };
-    Settings { keys, signers: Vec::new(), maintenance: Vec::new() }
+    Settings { keys, signers: Vec::new(), maintenance: Vec::new(), containers: Stores::default() }
 }
 
 fn list(keys: &[PathBuf], folders: &[PathBuf]) -> WatchList {

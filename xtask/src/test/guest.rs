@@ -58,7 +58,7 @@ pub(super) const DISK: &str = "/mnt/disk";
 const QUICKER: &[&str] = &["mitigations=off"];
 
 /// How long a test program may take in a guest.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1_500);
 
 /// Boots the kernel, runs a test program there, and judges it by what it printed.
 pub(super) fn run(

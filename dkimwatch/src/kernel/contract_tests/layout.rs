@@ -10,7 +10,9 @@ use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
     offsets::Offsets,
-    record::{Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawRecord},
+    record::{
+        Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawIdExtent, RawIdMap, RawRecord,
+    },
     watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy},
 };
 
@@ -59,6 +61,8 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         }),
         layout!(Creds { uid, euid, suid, fsuid, gid, egid, sgid, fsgid, cap_effective }),
         layout!(Namespaces { mnt, pid, net, uts, ipc, cgroup, user, pad }),
+        layout!(RawIdExtent { first, lower_first, count }),
+        layout!(RawIdMap { count, extents }),
         layout!(RawAncestor { start, exe, pid, uid, comm }),
         layout!(RawAttributes { size, mode, uid, gid, nlink, flags, pad }),
         layout!(RawChange { before, after }),
@@ -95,6 +99,8 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
             session,
             creds,
             namespaces,
+            uid_map,
+            gid_map,
             cgroup_id,
             comm,
             image,

@@ -1,0 +1,107 @@
+//! A container's configuration in the form of the OCI runtime specification (`config.json` in its bundle), with the
+//! annotations that engines leave in it: containerd, CRI-O, Podman, nerdctl, and runc or crun by themselves.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{
+    Details, Image, Labels, Mount, NotFound,
+    json::{list, path, read, text, texts},
+};
+use crate::host::Host;
+
+/// Where containerd's shims keep their bundles, a folder for each of its namespaces in it; the second one is of k3s.
+const SHIMS: [&str; 3] = [
+    "/run/containerd/io.containerd.runtime.v2.task",
+    "/run/k3s/containerd/io.containerd.runtime.v2.task",
+    "/run/docker/containerd/daemon/io.containerd.runtime.v2.task",
+];
+
+/// Where runc and crun keep their states.
+const STATES: [(&str, &str); 2] = [("/run/runc", "state.json"), ("/run/crun", "status")];
+
+/// Looks for a container of containerd.
+pub(super) fn of_containerd(host: &Host, id: &str, labels: &Labels) -> Result<Option<Details>, NotFound> {
+    for shims in SHIMS.map(Path::new) {
+        for namespace in host.names(shims) {
+            let folder = shims.join(&namespace).join(id);
+            let Some(mut found) = read_at(host, &folder, labels)? else { continue };
+            if found.namespace.is_none() {
+                found.namespace = namespace.into_string().ok();
+            }
+            // A root that is named by a name only lies in the bundle.
+            found.root = Some(folder.join("rootfs"));
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Looks for a container that runc or crun was asked for by itself.
+pub(super) fn of_runtime(host: &Host, id: &str, labels: &Labels) -> Result<Option<Details>, NotFound> {
+    // One name, no way out of the folder.
+    if id.contains('/') || id == ".." || id == "." {
+        return Ok(None);
+    }
+    for (folder, file) in STATES {
+        let Some(state) = read(host, &Path::new(folder).join(id).join(file))? else { continue };
+        // runc's is among its labels, `bundle=PATH`.
+        let labelled = list(&state, "/config/labels").filter_map(Value::as_str);
+        let labelled = labelled.filter_map(|label| label.strip_prefix("bundle=")).map(PathBuf::from).next();
+        let Some(bundle) = path(&state, "/bundle").or(labelled).filter(|bundle| bundle.is_absolute()) else { continue };
+        let mut found = read_at(host, &bundle, labels)?.unwrap_or_default();
+        found.name = found.name.or_else(|| Some(id.to_owned()));
+        found.created = text(&state, "/created");
+        found.root = path(&state, "/config/rootfs").or(found.root);
+        return Ok(Some(found));
+    }
+    Ok(None)
+}
+
+/// The configuration in a bundle; `None` where there is none.
+pub(super) fn read_at(host: &Host, bundle: &Path, labels: &Labels) -> Result<Option<Details>, NotFound> {
+    let Some(config) = read(host, &bundle.join("config.json"))? else { return Ok(None) };
+    let annotations: Vec<(&str, &str)> = texts(&config, "/annotations").collect();
+    let annotation = |names: &[&str]| {
+        let value = names.iter().find_map(|name| annotations.iter().find(|(known, _)| known == name));
+        value.map(|(_, value)| (*value).to_owned()).filter(|value| !value.is_empty())
+    };
+    // containerd's plugin for Kubernetes, CRI-O, the kubelet's own labels, nerdctl.
+    let name = annotation(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"]);
+    let image = annotation(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
+    let digest = annotation(&["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"]);
+    let digest = digest.and_then(|digest| digest.rsplit_once('@').map(|(_, digest)| digest.to_owned()));
+    let root = text(&config, "/root/path").map(|root| bundle.join(root));
+    let inner = annotation(&["io.kubernetes.cri-o.Labels"]).and_then(|text| serde_json::from_str(&text).ok());
+    let inner: Value = inner.unwrap_or_default();
+    Ok(Some(Details {
+        name,
+        image: (image.is_some() || digest.is_some()).then(|| Image {
+            name: image,
+            id: None,
+            digests: digest.into_iter().collect(),
+        }),
+        pod: annotation(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
+        namespace: annotation(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
+        labels: labels.of(annotations.iter().copied().chain(texts(&inner, ""))),
+        privileged: annotation(&["io.podman.annotations.privileged", "io.kubernetes.cri-o.PrivilegedRuntime"])
+            .map(|word| word.eq_ignore_ascii_case("true")),
+        mounts: list(&config, "/mounts").filter_map(|mount| bound(mount)).collect(),
+        root,
+        ..Details::default()
+    }))
+}
+
+/// A mount, where it is of a folder or file on the host.
+fn bound(mount: &Value) -> Option<Mount> {
+    let options = list(mount, "/options").filter_map(Value::as_str);
+    let is_bind = text(mount, "/type").as_deref() == Some("bind")
+        || options.into_iter().any(|one| one == "rbind" || one == "bind");
+    let (source, destination) = (path(mount, "/source")?, path(mount, "/destination")?);
+    // Podman's and Docker's volumes: `…/volumes/NAME/_data`.
+    let volume = (source.file_name() == Some("_data".as_ref()))
+        .then(|| source.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()))
+        .flatten();
+    is_bind.then_some(Mount { source, destination, volume })
+}

@@ -1,0 +1,167 @@
+//! The noun: what is known of a container beside its id.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What a runtime keeps of a container, and what its root says of its users.
+///
+/// Text in it is as it was written down, by whoever could: it is escaped where it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Its name.
+    pub name: Option<String>,
+    /// The image it was made from.
+    pub image: Option<Image>,
+    /// `metadata.name` of its pod.
+    pub pod: Option<String>,
+    /// `metadata.namespace` of its pod; of a container of containerd's own, the namespace there.
+    pub namespace: Option<String>,
+    /// Its labels, as far as they are let through.
+    pub labels: BTreeMap<String, String>,
+    /// When it was made, as the runtime wrote it (RFC 3339).
+    pub created: Option<String>,
+    /// Run with `--privileged`.
+    pub privileged: Option<bool>,
+    /// What was mounted into it from the host.
+    pub mounts: Vec<Mount>,
+    /// Its root folder, as the host has it; `None` where only its own processes see one.
+    pub root: Option<PathBuf>,
+    /// Names of user ids by its own `/etc/passwd`.
+    pub users: HashMap<u32, String>,
+    /// Names of group ids by its own `/etc/group`.
+    pub groups: HashMap<u32, String>,
+}
+
+/// An image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The name that it was asked for by, with its tag.
+    pub name: Option<String>,
+    /// The digest of its configuration: `sha256:…`.
+    pub id: Option<String>,
+    /// Digests of its manifests, by which a registry knows it: `sha256:…`.
+    pub digests: Vec<String>,
+}
+
+impl Image {
+    /// Its name without the tag, and the tag: `registry:5000/a/b` and `1.2`.
+    #[must_use]
+    pub fn name_and_tag(&self) -> (Option<&str>, Option<&str>) {
+        let Some(name) = self.name.as_deref() else { return (None, None) };
+        let name = name.split_once('@').map_or(name, |(name, _)| name);
+        // A colon before the last slash is of the registry's port.
+        match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+            Some((name, tag)) => (Some(name), Some(tag)),
+            None => (Some(name), None),
+        }
+    }
+}
+
+/// A mount of the host's in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The folder or file on the host.
+    pub source: PathBuf,
+    /// Where, in the container.
+    pub destination: PathBuf,
+    /// The volume's name, where it is one.
+    pub volume: Option<String>,
+}
+
+impl Details {
+    /// The mount that shows a path of the container: the innermost one.
+    #[must_use]
+    pub fn exposing(&self, path: &Path) -> Option<&Mount> {
+        let over = self.mounts.iter().filter(|mount| path.starts_with(&mount.destination));
+        over.max_by_key(|mount| mount.destination.components().count())
+    }
+}
+
+impl Mount {
+    /// A path in the container as the host has it.
+    #[must_use]
+    pub fn on_host(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.destination) {
+            Ok(rest) if !rest.as_os_str().is_empty() => self.source.join(rest),
+            _ => self.source.clone(),
+        }
+    }
+}
+
+/// How far the look for a container's details has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Enrichment {
+    /// It ran in no container.
+    #[default]
+    None,
+    /// They are being looked for: a second line with the same `event.id` follows.
+    Pending,
+    /// They were found.
+    Done(Arc<Details>),
+    /// They were not, and why.
+    Failed(String),
+}
+
+impl Enrichment {
+    /// The details, where found.
+    #[must_use]
+    pub fn details(&self) -> Option<&Details> {
+        match self {
+            Self::Done(details) => Some(details),
+            Self::None | Self::Pending | Self::Failed(_) => None,
+        }
+    }
+
+    /// The word in events.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pending => "pending",
+            Self::Done(_) => "done",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::{Details, Image, Mount};
+
+    #[test]
+    fn a_tag_is_what_follows_the_last_colon_behind_the_last_slash() {
+        for (name, expected) in [
+            ("docker.io/mailserver/docker-mailserver:13", ("docker.io/mailserver/docker-mailserver", Some("13"))),
+            ("localhost:5000/mail", ("localhost:5000/mail", None)),
+            ("localhost:5000/mail:1", ("localhost:5000/mail", Some("1"))),
+            ("mail:1@sha256:00", ("mail", Some("1"))),
+            ("mail", ("mail", None)),
+        ] {
+            let image = Image { name: Some(name.to_owned()), ..Image::default() };
+            assert_eq!(image.name_and_tag(), (Some(expected.0), expected.1), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_shown_by_the_innermost_mount() {
+        let mount = |source: &str, destination: &str| Mount {
+            source: source.into(),
+            destination: destination.into(),
+            volume: None,
+        };
+        let details = Details {
+            mounts: vec![mount("/srv/etc", "/etc"), mount("/srv/keys", "/etc/dkimkeys"), mount("/srv/one", "/k/one")],
+            ..Details::default()
+        };
+        let host = |path: &str| details.exposing(Path::new(path)).map(|mount| mount.on_host(Path::new(path)));
+        assert_eq!(host("/etc/dkimkeys/a.private"), Some(PathBuf::from("/srv/keys/a.private")));
+        assert_eq!(host("/etc/passwd"), Some(PathBuf::from("/srv/etc/passwd")));
+        assert_eq!(host("/k/one"), Some(PathBuf::from("/srv/one")));
+        assert_eq!(host("/etcetera"), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! Details are looked for on threads of their own, and remembered: a container that lived half a second is known for an
+//! hour. Nobody waits for a disk that hangs: its thread is left behind.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::{Details, Enrichment, NotFound, Stores, Within, find};
+use crate::{attribute::Container, host::Host};
+
+/// How long a look may take before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a container is remembered after it was last asked for: it may have ended long since.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
+/// Containers that are remembered. Behind them, the one that was asked for longest ago is forgotten.
+const KEPT: usize = 4_096;
+/// How old details may be before they are looked for again: a container is renamed, its users change.
+const FRESH: Duration = Duration::from_secs(60);
+/// How long a failure counts: a runtime writes things down a moment late.
+const FAILED_FOR: Duration = Duration::from_secs(1);
+/// Threads at once, for containers of root's and as many for the others': a user whose files hang delays other users only.
+const THREADS: usize = 8;
+
+/// A container, as its name in the cgroup tree or its monitor tells.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    runtime: &'static str,
+    id: String,
+    forgeable: bool,
+}
+
+impl Name {
+    fn of(container: &Container) -> Self {
+        Self { runtime: container.runtime, id: container.id.clone(), forgeable: container.forgeable }
+    }
+
+    /// Whether it is this one's.
+    #[must_use]
+    pub fn is_of(&self, container: &Container) -> bool {
+        (self.runtime, self.id.as_str(), self.forgeable)
+            == (container.runtime, container.id.as_str(), container.forgeable)
+    }
+}
+
+struct Known {
+    state: Enrichment,
+    /// When it was last asked for.
+    used: Instant,
+    /// When the look began that gave the state, or is under way.
+    asked: Instant,
+    under_way: bool,
+}
+
+struct Answer {
+    name: Name,
+    found: Result<Details, NotFound>,
+}
+
+/// Finds and remembers.
+pub struct Enricher {
+    host: Arc<Host>,
+    stores: Arc<Stores>,
+    known: HashMap<Name, Known>,
+    /// Each thread holds another sender.
+    tell: UnboundedSender<Answer>,
+    answers: UnboundedReceiver<Answer>,
+    /// Threads under way: root's containers', and others'.
+    threads: [usize; 2],
+}
+
+impl Enricher {
+    /// For the containers of a host.
+    #[must_use]
+    pub fn new(host: Host, stores: Stores) -> Self {
+        let (tell, answers) = unbounded_channel();
+        Self { host: Arc::new(host), stores: Arc::new(stores), known: HashMap::new(), tell, answers, threads: [0, 0] }
+    }
+
+    /// What is known of a container now; begins to look, where that is nothing. `within` is a process in it.
+    pub fn of(&mut self, container: &Container, within: Within) -> Enrichment {
+        let now = Instant::now();
+        let name = Name::of(container);
+        let state = match self.known.get_mut(&name) {
+            Some(known) => {
+                known.used = now;
+                let age = now.duration_since(known.asked);
+                let due = match known.state {
+                    Enrichment::Done(_) => age > FRESH,
+                    _ => age > FAILED_FOR,
+                };
+                if !due || known.under_way {
+                    return known.state.clone();
+                }
+                // A failure is no answer while there may be a better one.
+                known.state.details().is_some().then(|| known.state.clone())
+            }
+            None => None,
+        };
+        let under_way = self.look(&name, container.clone(), within);
+        let state = match (state, under_way) {
+            (Some(old), _) => old,
+            (None, true) => Enrichment::Pending,
+            (None, false) => Enrichment::Failed("too many containers are being looked at".to_owned()),
+        };
+        self.forget(now);
+        self.known.insert(name, Known { state: state.clone(), used: now, asked: now, under_way });
+        state
+    }
+
+    /// Waits until something has been found out, or given up: of which container. Never, when nothing is asked.
+    pub async fn next(&mut self) -> Name {
+        let overdue = self.known.iter().filter(|(_, known)| known.under_way);
+        let first = overdue.min_by_key(|(_, known)| known.asked).map(|(name, known)| (name.clone(), known.asked));
+        let deadline = async {
+            match first {
+                Some((name, asked)) => {
+                    tokio::time::sleep_until((asked + PATIENCE).into()).await;
+                    name
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(answer) = self.answers.recv() => self.learn(answer),
+            name = deadline => {
+                // Its thread stays where it is, and keeps its place among those at once.
+                self.settle(&name, Err(NotFound::TooLate(PATIENCE.as_secs())));
+                name
+            }
+        }
+    }
+
+    fn learn(&mut self, Answer { name, found }: Answer) -> Name {
+        if let Some(threads) = self.threads.get_mut(usize::from(name.forgeable)) {
+            *threads = threads.saturating_sub(1);
+        }
+        self.settle(&name, found);
+        name
+    }
+
+    fn settle(&mut self, name: &Name, found: Result<Details, NotFound>) {
+        let Some(known) = self.known.get_mut(name) else { return };
+        known.under_way = false;
+        match found {
+            Ok(details) => known.state = Enrichment::Done(Arc::new(details)),
+            // It has ended since: what was known of it stays.
+            Err(_) if known.state.details().is_some() => {}
+            Err(error) => {
+                tracing::debug!(container = name.id, %error, "nothing is known of a container but its id");
+                known.state = Enrichment::Failed(error.to_string());
+            }
+        }
+    }
+
+    /// Whether a look has begun.
+    fn look(&mut self, name: &Name, container: Container, within: Within) -> bool {
+        let Some(threads) = self.threads.get_mut(usize::from(name.forgeable)).filter(|threads| **threads < THREADS)
+        else {
+            return false;
+        };
+        let (host, stores, tell) = (Arc::clone(&self.host), Arc::clone(&self.stores), self.tell.clone());
+        let name = name.clone();
+        let look = move || {
+            let found = find(&host, &stores, &container, within);
+            // The watch has ended, if nobody wants to know.
+            let _ = tell.send(Answer { name, found });
+        };
+        match std::thread::Builder::new().name("container".to_owned()).spawn(look) {
+            Ok(_) => *threads += 1,
+            Err(error) => {
+                tracing::error!(%error, "no thread to look at a container");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn forget(&mut self, now: Instant) {
+        if self.known.len() < KEPT {
+            return;
+        }
+        self.known.retain(|_, known| now.duration_since(known.used) < REMEMBERED);
+        if self.known.len() >= KEPT
+            && let Some(oldest) = self.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone())
+        {
+            self.known.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is known of a container beside its id: its name, image, pod, mounts and users, from what its runtime keeps on disk.
+//! Promise: an alert waits for none of it but a moment ([`Enricher`]); what lies in a container is never trusted.
+
+mod bundle;
+mod details;
+mod docker;
+mod enricher;
+mod json;
+mod labels;
+mod podman;
+mod root;
+
+use std::path::{Path, PathBuf};
+
+pub use details::{Details, Enrichment, Image, Mount};
+pub use enricher::{Enricher, Name};
+pub use labels::{LABELS, Labels};
+pub use root::Root;
+
+use crate::{
+    attribute::{Container, is_alive},
+    host::Host,
+};
+
+/// Where containers are looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stores {
+    /// Folders of Docker (`data-root`) and stores of Podman (`graphroot`) beside those that are known.
+    pub folders: Vec<PathBuf>,
+    /// Which labels are kept.
+    pub labels: Labels,
+}
+
+/// Why nothing was found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotFound {
+    /// No folder of its runtime has it: name the folder in `containers.stores`.
+    #[error(
+        "no folder of {0}'s that is known here has this container: if it keeps its data elsewhere, name that in containers.stores"
+    )]
+    Nowhere(&'static str),
+    /// A file of the runtime's that should say more.
+    #[error("{path} {why}", path = crate::escape::path(path))]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why, behind its name.
+        why: String,
+    },
+    /// No answer in time; a disk that hangs.
+    #[error("no answer within {0} s")]
+    TooLate(u64),
+}
+
+/// A process in a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, nanoseconds since boot.
+    pub start_ns: u64,
+}
+
+impl Within {
+    /// Its root, while it lives.
+    fn root(self) -> Option<Root> {
+        let root = Root::of_process(self.pid)?;
+        // Asked behind it: a pid that was reused meanwhile is another process's.
+        is_alive(self.pid, self.start_ns).then_some(root)
+    }
+}
+
+/// Looks for a container's details. May block for as long as a disk does.
+///
+/// # Errors
+/// There are none, see [`NotFound`].
+pub fn find(host: &Host, stores: &Stores, container: &Container, within: Within) -> Result<Details, NotFound> {
+    let (id, folders, labels) = (container.id.as_str(), stores.folders.as_slice(), &stores.labels);
+    let found = if container.forgeable {
+        // A user's own, or another container's: what that one says of itself is as good as its name.
+        users_own(host, container, labels)?
+    } else {
+        match container.runtime {
+            "docker" => docker::find(host, folders, id, labels)?,
+            "podman" | "cri-o" => podman::find(host, folders, id, labels)?,
+            "containerd" => bundle::of_containerd(host, id, labels)?,
+            "kubernetes" => match bundle::of_containerd(host, id, labels)? {
+                None => podman::find(host, folders, id, labels)?,
+                found => found,
+            },
+            "runc" | "crun" => bundle::of_runtime(host, id, labels)?,
+            // Their ids are the names that they were given; there is no image.
+            _ => Some(Details { name: Some(container.id.clone()), ..Details::default() }),
+        }
+    };
+    let mut found = found.ok_or(NotFound::Nowhere(container.runtime))?;
+    found.root = found.root.filter(|root| root.is_absolute());
+    let merged = || found.root.as_ref().and_then(|root| Root::at(&host.inside(root)));
+    if let Some(root) = within.root().or_else(merged) {
+        (found.users, found.groups) = root.names();
+    }
+    Ok(found)
+}
+
+/// A container of a user's own engine, by the folder that its monitor's command line names.
+fn users_own(host: &Host, container: &Container, labels: &Labels) -> Result<Option<Details>, NotFound> {
+    let Some(bundle) = container.bundle.as_deref() else { return Ok(None) };
+    // STORE/DRIVER-containers/ID/userdata.
+    let store = bundle.ancestors().nth(3).unwrap_or(Path::new("/"));
+    match podman::in_store(host, store, &container.id, labels)? {
+        Some(found) => Ok(Some(found)),
+        None => bundle::read_at(host, bundle, labels),
+    }
+}
+
+#[cfg(test)]
+mod tests;

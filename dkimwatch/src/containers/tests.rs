@@ -1,0 +1,1 @@
+//! Where nothing is found, the reason says what to do.
