@@ -17,7 +17,7 @@ use dkimwatch_common::{
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
-    containers::{Enricher, Enrichment, Name, Stores, Within},
+    containers::{Enricher, Enrichment, Keyed, Name, Scout, Stores, Within},
     decode::{self, Access, DecodeError},
     host::Host,
     judge::{self, JudgedAccess, Verdict},
@@ -69,6 +69,8 @@ pub struct Pipeline {
     told: Told,
     losses: Losses,
     enricher: Enricher,
+    /// Where keys are looked for in containers, if they are.
+    scout: Option<Scout>,
     /// Accesses that wait for a verdict, or a moment for their container's details, oldest first.
     held: VecDeque<Held>,
     /// Accesses that were told before their container's details were known.
@@ -123,6 +125,11 @@ impl Pipeline {
         let rings = session.rings()?;
         let mut changes = Changes::new().context("inotify")?;
         changes.watch(list.concerned());
+        let scout = if list.discovers() {
+            Some(Scout::new(Host::here(), stores.clone()).context("look for containers")?)
+        } else {
+            None
+        };
         Ok(Self {
             session,
             rings,
@@ -142,6 +149,7 @@ impl Pipeline {
             refreshed_boot_ns: 0,
             told: Told::default(),
             losses: Losses::since(now()),
+            scout,
             enricher: Enricher::new(Host::here(), stores),
             held: VecDeque::new(),
             followed: VecDeque::new(),
@@ -183,6 +191,11 @@ impl Pipeline {
                     self.tell_held(Some(tokio::time::Instant::now()))?;
                 }
                 _ = safety_net.tick() => self.refresh(),
+                found = next_of(&mut self.scout) => {
+                    if self.list.add(&found) {
+                        self.refresh();
+                    }
+                }
                 _ = loss_check.tick() => self.tell_losses()?,
             }
         }
@@ -345,6 +358,9 @@ impl Pipeline {
     /// The rest of the road, once it is known which file it was.
     fn go_on(&mut self, mut access: Access) -> Result<()> {
         self.list.resolve_paths(&mut access);
+        if self.list.ends_container(&access) {
+            return Ok(());
+        }
         if !self.is_enrolled(&access) {
             return Ok(());
         }
@@ -470,7 +486,8 @@ impl Pipeline {
             Verdict::Maintenance => self.told.maintenance += 1,
             Verdict::Unexpected => self.told.unexpected += 1,
         }
-        if judged.attributed.enrichment == Enrichment::Pending && self.followed.len() < HELD {
+        let is_alert = judged.verdict == Verdict::Unexpected;
+        if is_alert && judged.attributed.enrichment == Enrichment::Pending && self.followed.len() < HELD {
             self.followed.push_back(judged.attributed.clone());
         }
         self.printer.access(judged).context("write the event")
@@ -519,6 +536,14 @@ impl Pipeline {
         let Told { expected, maintenance, unexpected, lost, passed_by } = self.told;
         let (unix_ns, ran) = (now(), self.started.elapsed());
         self.tell(State::Stopped(WatchStopped { unix_ns, ran, expected, maintenance, unexpected, lost, passed_by }))
+    }
+}
+
+/// What was found in containers; never, where nobody looks.
+async fn next_of(scout: &mut Option<Scout>) -> Vec<Keyed> {
+    match scout {
+        Some(scout) => scout.next().await,
+        None => std::future::pending().await,
     }
 }
 

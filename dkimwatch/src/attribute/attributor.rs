@@ -84,7 +84,8 @@ impl<S: Surroundings> Attributor<S> {
     /// A container that is told by its monitor alone; or, of one that a user manages, where its configuration lies.
     fn monitored(&mut self, process: &Process) -> Option<Container> {
         let namespaces = process.namespaces.known()?;
-        if self.surroundings.mnt_ns() == Some(namespaces.mnt) {
+        // The engine of a user has a mount namespace of its own, and cleans up as its monitor's child.
+        if self.surroundings.mnt_ns() == Some(namespaces.mnt) || self.surroundings.pid_ns() == Some(namespaces.pid) {
             return None;
         }
         monitor::container(&self.monitors_args(process)?)

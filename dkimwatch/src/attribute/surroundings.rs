@@ -26,6 +26,8 @@ pub trait Surroundings {
     fn code(&mut self, pid: u32, start_ns: u64) -> Option<(Vec<Mapped>, u32)>;
     /// The mount namespace in which paths mean something here; `None` when unknown.
     fn mnt_ns(&self) -> Option<u32>;
+    /// The pid namespace of the host; `None` when unknown.
+    fn pid_ns(&self) -> Option<u32>;
     /// The wall-clock time of the boot by the present clock, nanoseconds since the Unix epoch.
     fn boot_unix_ns(&self) -> i128;
 }
@@ -38,6 +40,7 @@ pub struct Host {
     packages: Packages,
     processes: Processes,
     mnt_ns: Option<u32>,
+    pid_ns: Option<u32>,
 }
 
 impl Host {
@@ -49,7 +52,8 @@ impl Host {
             groups: Accounts::new("/etc/group"),
             packages: Packages::of_this_host(),
             processes: Processes::default(),
-            mnt_ns: own_mnt_ns(),
+            mnt_ns: own_namespace("mnt"),
+            pid_ns: own_namespace("pid"),
         }
     }
 }
@@ -93,6 +97,10 @@ impl Surroundings for Host {
         self.mnt_ns
     }
 
+    fn pid_ns(&self) -> Option<u32> {
+        self.pid_ns
+    }
+
     /// Taken anew for each access: the wall clock is set and slewed, and the time since boot is not.
     fn boot_unix_ns(&self) -> i128 {
         use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -101,10 +109,10 @@ impl Surroundings for Host {
     }
 }
 
-/// The inode number of this process's mount namespace, which is how the kernel names it in a record (namespaces(7)).
-fn own_mnt_ns() -> Option<u32> {
+/// The inode number of a namespace of this process, which is how the kernel names it in a record (namespaces(7)).
+fn own_namespace(kind: &str) -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self/ns/mnt").ok().and_then(|ns| u32::try_from(ns.ino()).ok())
+    std::fs::metadata(format!("/proc/self/ns/{kind}")).ok().and_then(|ns| u32::try_from(ns.ino()).ok())
 }
 
 #[cfg(test)]

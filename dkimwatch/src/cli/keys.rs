@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::{
-    cli::selection::Selection,
+    cli::selection::{Selection, discover_all},
     escape,
     exit::Outcome,
     host::Host,
-    keys::{Inventory, Note, discover},
+    keys::{Inventory, Note},
 };
 
 /// Lists the DKIM keys of this host.
@@ -34,14 +34,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn run_on(args: &Args, host: &Host, out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<Outcome> {
-    let loaded = match args.selection.load(host) {
+    let mut loaded = match args.selection.load(host) {
         Ok(loaded) => loaded,
         Err(error) => {
             writeln!(err, "dkimwatch: {error}")?;
             return Ok(Outcome::Usage);
         }
     };
-    let mut inventory = discover(&loaded.settings, host);
+    let mut inventory = discover_all(&mut loaded.settings, host);
     let found = std::mem::replace(&mut inventory.notes, loaded.notes);
     for note in found {
         if !inventory.notes.contains(&note) {

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    config::{self, Loaded},
-    escape,
+    config::{self, Loaded, Settings},
+    containers, escape,
     host::Host,
-    keys::is_glob,
+    keys::{self, Inventory, is_glob},
 };
 
 /// Which keys.
@@ -43,4 +43,19 @@ impl Selection {
         let path = escape::path(self.key.iter().find(is_hopeless)?);
         Some(format!("--key {path}: neither the file nor its folder exists; create it, or correct the path"))
     }
+}
+/// The keys of a host and of the containers on it; adds the signers that are expected in those.
+pub(super) fn discover_all(settings: &mut Settings, host: &Host) -> Inventory {
+    let mut inventory = keys::discover(settings, host);
+    if settings.keys.discover {
+        let keyed = containers::look(host, &settings.containers).keyed;
+        for key in keyed.iter().flat_map(keys::of_container) {
+            if !inventory.keys.iter().any(|known| known.path == key.path) {
+                inventory.keys.push(key);
+            }
+        }
+        let signers: Vec<_> = keyed.iter().flat_map(|one| config::in_container(one, &settings.signers)).collect();
+        settings.signers.extend(signers);
+    }
+    inventory
 }

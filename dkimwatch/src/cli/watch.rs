@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    cli::selection::Selection,
+    cli::selection::{Selection, discover_all},
     config,
     exit::Outcome,
     host::Host,
     kernel::{BackendChoice, KernelError, Session},
-    keys::{Inventory, discover},
+    keys::Inventory,
     pipeline::Pipeline,
     print::{Colour, Ecs, HostFacts, Pretty, Printer},
     watchlist::WatchList,
@@ -55,7 +55,7 @@ pub enum Format {
 /// What went wrong while watching. What is wrong before is printed, and is the outcome.
 pub fn run(args: &Args) -> Result<Outcome> {
     let host = Host::here();
-    let loaded = match args.selection.load(&host) {
+    let mut loaded = match args.selection.load(&host) {
         Ok(loaded) => loaded,
         Err(sentence) => return complain(&sentence, Outcome::Usage),
     };
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if let Some(sentence) = crate::kernel::missing_rights() {
         return complain(&KernelError::Rights(sentence), Outcome::Blind);
     }
-    let inventory = discover(&loaded.settings, &host);
+    let inventory = discover_all(&mut loaded.settings, &host);
     for note in loaded.notes.iter().chain(&inventory.notes) {
         tracing::warn!("{}: {}", note.place, note.text);
     }

@@ -13,5 +13,5 @@ mod validate;
 
 pub use error::{ConfigError, Fault, Place};
 pub use load::{DEFAULT_PATH, Loaded, load};
-pub use profiles::profiles;
+pub use profiles::{in_container, profiles};
 pub use settings::*;

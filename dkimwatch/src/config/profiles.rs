@@ -7,7 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Signer;
-use crate::host::{Host, path_of};
+use crate::{
+    containers::Keyed,
+    host::{Host, path_of},
+};
 
 /// The built-in signers, for `host`: an interpreted one runs whatever its script's first line names there.
 #[must_use]
@@ -37,6 +40,28 @@ pub fn profiles(host: &Host) -> Vec<Signer> {
             ..built_in("dkimpy-milter", &interpreter(host, milter))
         },
     ]
+}
+
+/// The built-in signers as they are expected in a container that was there as the watch began: in it and in what takes its
+/// place, of the same image and name, its program the image's own, and for its own keys.
+#[must_use]
+pub fn in_container(keyed: &Keyed, signers: &[Signer]) -> Vec<Signer> {
+    // What an ordinary user runs, and what has no name to be known by again, is left to the configuration.
+    let (None, Some(name)) = (keyed.owner, &keyed.details.name) else { return Vec::new() };
+    let Some(image) = keyed.details.image.as_ref().and_then(|image| image.id.clone().or_else(|| image.name.clone()))
+    else {
+        return Vec::new();
+    };
+    let of_it = |signer: &&Signer| signer.built_in && signer.script.is_none();
+    let expected = |signer: &Signer| Signer {
+        name: format!("{} in {}", signer.name, keyed.called()),
+        units: Vec::new(),
+        containers: vec![name.clone()],
+        images: vec![image.clone()],
+        keys: keyed.keys.iter().map(|key| key.path.clone()).collect(),
+        ..signer.clone()
+    };
+    signers.iter().filter(of_it).map(expected).collect()
 }
 
 fn built_in(name: &str, executable: &Path) -> Signer {

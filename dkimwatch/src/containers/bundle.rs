@@ -23,19 +23,46 @@ const STATES: [(&str, &str); 2] = [("/run/runc", "state.json"), ("/run/crun", "s
 
 /// Looks for a container of containerd.
 pub(super) fn of_containerd(host: &Host, id: &str, labels: &Labels) -> Result<Option<Details>, NotFound> {
-    for shims in SHIMS.map(Path::new) {
-        for namespace in host.names(shims) {
-            let folder = shims.join(&namespace).join(id);
-            let Some(mut found) = read_at(host, &folder, labels)? else { continue };
-            if found.namespace.is_none() {
-                found.namespace = namespace.into_string().ok();
-            }
-            // A root that is named by a name only lies in the bundle.
-            found.root = Some(folder.join("rootfs"));
+    for (namespace, shims) in shims(host) {
+        if let Some(found) = in_shims(host, &namespace, &shims, id, labels)? {
             return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// Every container of containerd's, but Docker's own.
+pub(super) fn all_of_containerd(host: &Host, labels: &Labels) -> Vec<(String, Details)> {
+    let mut all = Vec::new();
+    for (namespace, shims) in shims(host).into_iter().filter(|(namespace, _)| namespace != "moby") {
+        let ids = host.names(&shims).into_iter().filter_map(|name| name.into_string().ok());
+        all.extend(ids.filter_map(|id| Some((id.clone(), in_shims(host, &namespace, &shims, &id, labels).ok()??))));
+    }
+    all
+}
+
+/// The folders of containerd's namespaces, by name.
+fn shims(host: &Host) -> Vec<(String, PathBuf)> {
+    let names = |shims: &'static str| {
+        let names = host.names(Path::new(shims)).into_iter().filter_map(|name| name.into_string().ok());
+        names.map(move |name| (name.clone(), Path::new(shims).join(name)))
+    };
+    SHIMS.into_iter().flat_map(names).collect()
+}
+
+fn in_shims(
+    host: &Host,
+    namespace: &str,
+    shims: &Path,
+    id: &str,
+    labels: &Labels,
+) -> Result<Option<Details>, NotFound> {
+    let folder = shims.join(id);
+    let Some(mut found) = read_at(host, &folder, labels)? else { return Ok(None) };
+    found.namespace = found.namespace.or_else(|| Some(namespace.to_owned()));
+    // A root that is named by a name only lies in the bundle.
+    found.root = Some(folder.join("rootfs"));
+    Ok(Some(found))
 }
 
 /// Looks for a container that runc or crun was asked for by itself.

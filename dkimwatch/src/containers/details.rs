@@ -29,6 +29,8 @@ pub struct Details {
     pub mounts: Vec<Mount>,
     /// Its root folder, as the host has it; `None` where only its own processes see one.
     pub root: Option<PathBuf>,
+    /// The folders of its layers on the host, the uppermost first, where they are known.
+    pub layers: Vec<PathBuf>,
     /// Names of user ids by its own `/etc/passwd`.
     pub users: HashMap<u32, String>,
     /// Names of group ids by its own `/etc/group`.

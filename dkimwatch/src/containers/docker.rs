@@ -13,13 +13,37 @@ const ROOTS: [&str; 2] = ["/var/lib/docker", "/var/snap/docker/common/var-lib-do
 
 /// Looks for a container in the folders of this host's Docker, and in `stores`.
 pub(super) fn find(host: &Host, stores: &[PathBuf], id: &str, labels: &Labels) -> Result<Option<Details>, NotFound> {
-    let roots = stores.iter().cloned().chain(configured(host)).chain(ROOTS.map(PathBuf::from));
-    for root in roots {
+    for root in roots(host, stores) {
         if let Some(found) = at(host, &root, id, labels)? {
             return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// Every container of theirs. One that cannot be read is passed over.
+pub(super) fn all(host: &Host, stores: &[PathBuf], labels: &Labels) -> Vec<(String, Details)> {
+    let mut all = Vec::new();
+    for root in roots(host, stores) {
+        let ids = host.names(&root.join("containers")).into_iter().filter_map(|name| name.into_string().ok());
+        all.extend(ids.filter_map(|id| Some((id.clone(), at(host, &root, &id, labels).ok()??))));
+    }
+    all
+}
+
+/// Its folders in which something happens when a container comes.
+pub(super) fn folders(host: &Host, stores: &[PathBuf]) -> Vec<PathBuf> {
+    let folders = roots(host, stores).into_iter().map(|root| root.join("containers"));
+    folders.filter(|folder| host.is_own_folder(folder)).collect()
+}
+
+/// Folders of Docker, each once.
+fn roots(host: &Host, stores: &[PathBuf]) -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> =
+        stores.iter().cloned().chain(configured(host)).chain(ROOTS.map(PathBuf::from)).collect();
+    roots.sort();
+    roots.dedup();
+    roots
 }
 
 /// `data-root`, by dockerd's configuration or its command line.

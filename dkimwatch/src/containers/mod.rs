@@ -1,21 +1,27 @@
 //! What is known of a container beside its id: its name, image, pod, mounts and users, from what its runtime keeps on disk.
 //! Promise: an alert waits for none of it but a moment ([`Enricher`]); what lies in a container is never trusted.
 
+mod all;
 mod bundle;
 mod details;
 mod docker;
 mod enricher;
 mod json;
+mod keys;
 mod labels;
 mod podman;
 mod root;
+mod scout;
 
 use std::path::{Path, PathBuf};
 
+pub use all::{Keyed, Looked, look};
 pub use details::{Details, Enrichment, Image, Mount};
 pub use enricher::{Enricher, Name};
+pub use keys::ContainerKey;
 pub use labels::{LABELS, Labels};
 pub use root::Root;
+pub use scout::Scout;
 
 use crate::{
     attribute::{Container, is_alive},

@@ -9,7 +9,7 @@ use super::{
     Details, Image, Labels, NotFound, bundle,
     json::{list, read, text},
 };
-use crate::host::{Host, LONGEST_CONF};
+use crate::host::{Host, LONGEST_CONF, Presence};
 
 /// Where the store of root is, unless its configuration says otherwise.
 const ROOT: &str = "/var/lib/containers/storage";
@@ -19,13 +19,60 @@ const DRIVERS: [&str; 3] = ["overlay", "vfs", "btrfs"];
 
 /// Looks for a container in the store of root, and in `stores`.
 pub(super) fn find(host: &Host, stores: &[PathBuf], id: &str, labels: &Labels) -> Result<Option<Details>, NotFound> {
-    let roots = stores.iter().cloned().chain(configured(host)).chain([PathBuf::from(ROOT)]);
-    for root in roots {
+    for root in roots(host, stores) {
         if let Some(found) = in_store(host, &root, id, labels)? {
             return Ok(Some(found));
         }
     }
     Ok(None)
+}
+
+/// Every container of a store. One that cannot be read is passed over.
+pub(super) fn all(host: &Host, root: &Path, labels: &Labels) -> Vec<(String, Details)> {
+    let mut all = Vec::new();
+    for (driver, file) in lists() {
+        let list_at = root.join(format!("{driver}-containers")).join(file);
+        let Ok(Some(known)) = read(host, &list_at) else { continue };
+        all.extend(list(&known, "").filter_map(|one| {
+            let id = text(one, "/id")?;
+            Some((id.clone(), details(host, root, driver, one, &id, labels).ok()?))
+        }));
+    }
+    all
+}
+
+/// The folders of a store in which something happens when a container comes: it is listed, and a moment later configured.
+pub(super) fn folders(host: &Host, root: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for driver in DRIVERS {
+        let list = root.join(format!("{driver}-containers"));
+        if !host.is_own_folder(&list) {
+            continue;
+        }
+        for id in host.names(&list) {
+            let userdata = list.join(id).join("userdata");
+            if host.is_own_folder(&userdata) && host.presence(&userdata.join("config.json")) == Presence::Missing {
+                folders.push(userdata);
+            }
+        }
+        folders.push(list);
+    }
+    folders
+}
+
+/// Stores of root's, each once.
+pub(super) fn roots(host: &Host, stores: &[PathBuf]) -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> = stores.iter().cloned().chain(configured(host)).chain([PathBuf::from(ROOT)]).collect();
+    roots.sort();
+    roots.dedup();
+    roots
+}
+
+/// The lists of containers that a store may have. The second file is of containers that are not to outlive a boot.
+fn lists() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DRIVERS
+        .into_iter()
+        .flat_map(|driver| ["containers.json", "volatile-containers.json"].into_iter().map(move |file| (driver, file)))
 }
 
 /// `storage.graphroot` of `/etc/containers/storage.conf`.
@@ -38,14 +85,10 @@ fn configured(host: &Host) -> Option<PathBuf> {
 
 /// A container of a store.
 pub(super) fn in_store(host: &Host, root: &Path, id: &str, labels: &Labels) -> Result<Option<Details>, NotFound> {
-    for driver in DRIVERS {
-        let folder = root.join(format!("{driver}-containers"));
-        // The second one: containers that are not to outlive a boot.
-        for file in ["containers.json", "volatile-containers.json"] {
-            let Some(known) = read(host, &folder.join(file))? else { continue };
-            let Some(one) = list(&known, "").find(|one| text(one, "/id").as_deref() == Some(id)) else { continue };
-            return details(host, root, driver, one, id, labels).map(Some);
-        }
+    for (driver, file) in lists() {
+        let Some(known) = read(host, &root.join(format!("{driver}-containers")).join(file))? else { continue };
+        let Some(one) = list(&known, "").find(|one| text(one, "/id").as_deref() == Some(id)) else { continue };
+        return details(host, root, driver, one, id, labels).map(Some);
     }
     Ok(None)
 }
@@ -74,7 +117,26 @@ fn details(
         id: image_id.map(|id| if id.contains(':') { id } else { format!("sha256:{id}") }),
         digests: image.and_then(|image| text(image, "/digest")).into_iter().collect(),
     });
+    found.layers = layers(host, root, driver, text(one, "/layer"));
     found.pod = text(&noted, "/pod-name").or(found.pod);
     found.created = text(one, "/created").or(found.created);
     Ok(found)
+}
+
+/// Layers that one may have at most (`maxDepth` of the overlay driver).
+const DEEPEST: usize = 500;
+
+/// The folders of a layer and of all below it.
+fn layers(host: &Host, root: &Path, driver: &str, first: Option<String>) -> Vec<PathBuf> {
+    let known = read(host, &root.join(format!("{driver}-layers/layers.json"))).ok().flatten().unwrap_or_default();
+    let mut folders = Vec::new();
+    let mut next = first;
+    while let Some(id) = next.filter(|id| folders.len() < DEEPEST && !id.contains('/') && !id.starts_with('.')) {
+        folders.push(match driver {
+            "vfs" => root.join("vfs/dir").join(&id),
+            _ => root.join(driver).join(&id).join("diff"),
+        });
+        next = list(&known, "").find(|one| text(one, "/id").as_ref() == Some(&id)).and_then(|one| text(one, "/parent"));
+    }
+    folders
 }

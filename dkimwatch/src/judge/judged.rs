@@ -47,6 +47,14 @@ pub struct JudgedAccess {
     pub severity: u8,
 }
 
+/// A key as it was found is the key as it is judged.
+impl From<crate::keys::Key> for JudgedKey {
+    fn from(key: crate::keys::Key) -> Self {
+        let crate::keys::Key { path, domain, selector, signer, .. } = key;
+        Self { path, domain, selector, signer }
+    }
+}
+
 /// The key that was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JudgedKey {

@@ -6,7 +6,7 @@ use super::{findings::Findings, shape};
 use crate::host::{Host, Presence, named_like_key};
 
 /// The folders, and whose they are where only one signer uses them.
-const WELL_KNOWN: [(&str, Option<&str>); 15] = [
+pub(crate) const WELL_KNOWN: [(&str, Option<&str>); 15] = [
     ("/etc/dkimkeys", None),
     ("/etc/opendkim/keys", Some("opendkim")),
     ("/etc/mail/dkim", None),

@@ -24,6 +24,8 @@ pub struct Key {
     pub selector: Option<String>,
     /// Name of the signer profile that uses it, where known.
     pub signer: Option<String>,
+    /// The root of the container that it lies in, where that is not the host's own folder.
+    pub root: Option<PathBuf>,
     /// The file (or command) that said so, for people.
     pub found_in: String,
 }

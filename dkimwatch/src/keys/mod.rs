@@ -25,9 +25,10 @@ mod table;
 mod template;
 mod units;
 
-use crate::{config::Settings, host::Host};
+use crate::{config::Settings, containers::Keyed, host::Host};
 use findings::Findings;
 
+pub(crate) use folders::WELL_KNOWN;
 pub use inventory::*;
 pub use pattern::{Glob, is_glob};
 
@@ -48,6 +49,21 @@ pub fn discover(settings: &Settings, host: &Host) -> Inventory {
     }
     paths::discover(&settings.keys.paths, host, &mut findings);
     findings.into_inventory()
+}
+
+/// The keys of a container, in its order.
+pub fn of_container(container: &Keyed) -> impl Iterator<Item = Key> {
+    container.keys.iter().map(|key| {
+        let guessed = shape::guess(&key.inner);
+        Key {
+            path: key.path.clone(),
+            domain: guessed.domain,
+            selector: guessed.selector,
+            signer: key.signer.map(str::to_owned),
+            root: key.root.clone(),
+            found_in: format!("{} ({})", container.called(), crate::escape::path(&key.inner)),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -163,6 +163,10 @@ impl Surroundings for Nowhere {
         None
     }
 
+    fn pid_ns(&self) -> Option<u32> {
+        None
+    }
+
     fn boot_unix_ns(&self) -> i128 {
         0
     }

@@ -87,6 +87,10 @@ impl Surroundings for StoryHost {
         Some(self.mnt_ns)
     }
 
+    fn pid_ns(&self) -> Option<u32> {
+        self.pid_ns
+    }
+
     fn boot_unix_ns(&self) -> i128 {
         i128::from(self.boot_unix_ns)
     }

@@ -77,6 +77,10 @@ pub struct WatchList {
     devices: devices::Devices,
     /// Where a signer's program was looked for in a container of late.
     looks: contained::Looks,
+    /// The roots of containers in which keys lie, by the keys' tags.
+    roots: BTreeMap<Tag, PathBuf>,
+    /// Keys that came while the watch runs.
+    added: contained::Added,
 }
 
 /// A path to arm, and what for.
@@ -115,14 +119,8 @@ impl WatchList {
     pub fn new(settings: Settings, inventory: &Inventory) -> Self {
         let mut watched = Vec::new();
         // Keys before folders: where a file is both, the more telling entry has the smaller tag.
-        for key in &inventory.keys {
-            watched.push(Watched::Key(JudgedKey {
-                path: key.path.clone(),
-                domain: key.domain.clone(),
-                selector: key.selector.clone(),
-                signer: key.signer.clone(),
-            }));
-        }
+        let roots = (0..).zip(&inventory.keys).filter_map(|(tag, key)| Some((tag, key.root.clone()?))).collect();
+        watched.extend(inventory.keys.iter().cloned().map(|key| Watched::Key(JudgedKey::from(key))));
         for folder in &inventory.folders {
             watched.push(Watched::Folder { path: folder.path.clone(), signer: folder.signer.clone() });
         }
@@ -144,6 +142,8 @@ impl WatchList {
             layered: BTreeSet::new(),
             devices: devices::Devices::of(Path::new("/")),
             looks: contained::Looks::default(),
+            roots,
+            added: BTreeMap::new(),
         }
     }
 
@@ -187,7 +187,9 @@ impl WatchList {
         // Before anything is resolved: what is mounted meanwhile is then found to be elsewhere.
         self.mounts = self.places_now();
         let mut targets = self.targets();
-        let ways = ways::to(targets.iter().map(|target| (target.path.as_path(), target.purpose.tag())));
+        let mut ways = ways::to(targets.iter().map(|target| (target.path.as_path(), target.purpose.tag())));
+        // A container's root comes and goes with it, and so do the mounts at it.
+        ways.retain(|way, _| !self.roots.values().any(|root| root.starts_with(way)) || self.leads_elsewhere(way));
         targets.extend(ways.into_iter().map(|(path, tag)| Target { path, purpose: Purpose::Way(tag) }));
         let mut places = Places::default();
         let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
@@ -253,9 +255,16 @@ impl WatchList {
         Ok(())
     }
 
+    /// Whether a folder leads to something that lies in no container's root.
+    fn leads_elsewhere(&self, way: &Path) -> bool {
+        let mut tagged = (0..).zip(self.paths());
+        tagged.any(|(tag, path)| !self.roots.contains_key(&tag) && path.starts_with(way))
+    }
+
     /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
     fn add_paths(&self, places: &mut Places) {
-        for (tag, entry) in (0..).zip(&self.policy.watched) {
+        let watched = (0..).zip(&self.policy.watched).filter(|(tag, _)| !self.roots.contains_key(tag));
+        for (tag, entry) in watched {
             let (path, is_folder) = match entry {
                 Watched::Key(key) => (&key.path, false),
                 Watched::Folder { path, .. } => (path, true),

@@ -1,0 +1,84 @@
+//! Every container that the runtimes' folders know of, running or not.
+
+use std::path::{Path, PathBuf};
+
+use super::{Details, Stores, bundle, docker, keys, keys::ContainerKey, podman};
+use crate::host::{Host, LONGEST_TABLE, path_of};
+
+/// Containers that are looked at.
+const MOST: usize = 4_096;
+
+/// A container that has keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// Its runtime.
+    pub runtime: &'static str,
+    /// Its id.
+    pub id: String,
+    /// An ordinary user's: by his uid. `None`: root's.
+    pub owner: Option<u32>,
+    /// What is known of it.
+    pub details: Details,
+    /// Its keys.
+    pub keys: Vec<ContainerKey>,
+}
+
+impl Keyed {
+    /// The container, for people.
+    #[must_use]
+    pub fn called(&self) -> String {
+        let name = self.details.name.as_deref().unwrap_or(&self.id);
+        format!("{} container {}", self.runtime, crate::escape::word(name.as_bytes()))
+    }
+}
+
+/// What a look at all containers gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// The containers in which there are keys.
+    pub keyed: Vec<Keyed>,
+    /// Folders in which something happens when a container comes.
+    pub folders: Vec<PathBuf>,
+}
+
+/// Looks at all containers. May block for as long as a disk does.
+#[must_use]
+pub fn look(host: &Host, stores: &Stores) -> Looked {
+    let mut found = Vec::new();
+    let mut folders = docker::folders(host, &stores.folders);
+    let mut take = |runtime: &'static str, owner: Option<u32>, all: Vec<(String, Details)>| {
+        for (id, details) in all.into_iter().take(MOST) {
+            let keys = keys::of(&details, owner);
+            if !keys.is_empty() {
+                found.push(Keyed { runtime, id, owner, details, keys });
+            }
+        }
+    };
+    take("docker", None, docker::all(host, &stores.folders, &stores.labels));
+    for store in podman::roots(host, &stores.folders) {
+        folders.extend(podman::folders(host, &store));
+        take("podman", None, podman::all(host, &store, &stores.labels));
+    }
+    take("containerd", None, bundle::all_of_containerd(host, &stores.labels));
+    for (uid, home) in homes(host) {
+        let store = home.join(".local/share/containers/storage");
+        if host.is_own_folder(&store) {
+            folders.extend(podman::folders(host, &store));
+            take("podman", Some(uid), podman::all(host, &store, &stores.labels));
+        }
+    }
+    folders.truncate(MOST);
+    Looked { keyed: found, folders }
+}
+
+/// The homes of ordinary users, by `/etc/passwd`.
+fn homes(host: &Host) -> Vec<(u32, PathBuf)> {
+    let passwd = host.read(Path::new("/etc/passwd"), LONGEST_TABLE).unwrap_or_default();
+    let home = |line: &[u8]| {
+        let mut fields = line.split(|byte| *byte == b':');
+        let uid = str::from_utf8(fields.nth(2)?).ok()?.parse().ok().filter(|uid| *uid != 0)?;
+        let home = path_of(fields.nth(2)?);
+        (home.is_absolute() && home != Path::new("/")).then_some((uid, home))
+    };
+    passwd.split(|byte| *byte == b'\n').filter_map(home).collect()
+}
