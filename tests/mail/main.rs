@@ -5,6 +5,7 @@
 
 mod archive;
 mod command;
+mod contained;
 mod dkimpy;
 mod exim;
 mod host;

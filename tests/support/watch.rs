@@ -300,6 +300,16 @@ impl Printed {
         self.closed == 2
     }
 
+    /// A follow-up stands in the place of the event that it completes, as in a store that goes by `event.id`.
+    fn take(&mut self, event: Event) {
+        let id = event.text("event.id").filter(|_| event.field("dkimwatch.follow_up") == Some(&true.into()));
+        let earlier = id.and_then(|id| self.events.iter_mut().rev().find(|one| one.text("event.id") == Some(id)));
+        match earlier {
+            Some(earlier) => *earlier = event,
+            None => self.events.push(event),
+        }
+    }
+
     /// The last events and the log, for a message.
     fn tail(&self) -> String {
         const LINES: usize = 20;
@@ -328,7 +338,7 @@ impl Output {
             let event = Event::parse(&line);
             let mut printed = self.lock();
             match event {
-                Ok(event) => printed.events.push(event),
+                Ok(event) => printed.take(event),
                 Err(_) => printed.garbage.push(line),
             }
             self.grown.notify_all();

@@ -34,11 +34,14 @@ pub(crate) enum Need {
     Guests,
     /// The real mail servers.
     Mail,
+    /// Container engines.
+    Containers,
     /// Signers and keys for the demonstration.
     Demonstration,
 }
 
-const ALL: [Need; 6] = [Need::Build, Need::Lint, Need::FileSystems, Need::Guests, Need::Mail, Need::Demonstration];
+const ALL: [Need; 7] =
+    [Need::Build, Need::Lint, Need::FileSystems, Need::Guests, Need::Mail, Need::Containers, Need::Demonstration];
 
 /// A program, where it lies, and the Debian packages that may carry it: the first one that the archive knows is taken.
 struct Program {
@@ -48,7 +51,7 @@ struct Program {
     packages: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 14] = [
+const PROGRAMS: [Program; 20] = [
     Program { need: Need::Build, name: "cc", paths: &[], packages: &["gcc"] },
     Program { need: Need::Lint, name: "git", paths: &[], packages: &["git"] },
     Program { need: Need::Guests, name: "qemu-system-x86_64", paths: &[], packages: &["qemu-system-x86"] },
@@ -62,6 +65,12 @@ const PROGRAMS: [Program; 14] = [
     Program { need: Need::Mail, name: "debootstrap", paths: &[], packages: &["debootstrap"] },
     Program { need: Need::Mail, name: "unshare", paths: &[], packages: &["util-linux"] },
     Program { need: Need::Mail, name: "swaks", paths: &[], packages: &["swaks"] },
+    Program { need: Need::Mail, name: "openssl", paths: &[], packages: &["openssl"] },
+    Program { need: Need::Containers, name: "podman", paths: &[], packages: &["podman"] },
+    Program { need: Need::Containers, name: "runc", paths: &["/usr/sbin/runc"], packages: &["runc"] },
+    Program { need: Need::Containers, name: "newuidmap", paths: &[], packages: &["uidmap"] },
+    Program { need: Need::Containers, name: "dockerd", paths: &["/usr/sbin/dockerd"], packages: &["docker.io"] },
+    Program { need: Need::Containers, name: "busybox", paths: &[], packages: &["busybox-static"] },
     Program { need: Need::Demonstration, name: "openssl", paths: &[], packages: &["openssl"] },
 ];
 

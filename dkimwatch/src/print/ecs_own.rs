@@ -164,7 +164,12 @@ fn within(set: &mut impl FnMut(&str, Value), attributed: &AttributedAccess) {
             }
         }
         // Not mounted: the image's, or put there since.
-        None => set("container.key.from", "root".into()),
+        None => {
+            set("container.key.from", "root".into());
+            if let (Some(root), Ok(inside)) = (&details.root, path.strip_prefix("/")) {
+                set("container.key.host_path", escape::path(&root.join(inside)).into());
+            }
+        }
     }
 }
 

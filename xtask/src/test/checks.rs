@@ -60,6 +60,9 @@ const KERNEL: &str = "kernel";
 /// The test program of the mail flows.
 const MAIL: &str = "mail";
 
+/// The test program of the containers.
+const CONTAINERS: &str = "containers";
+
 /// How long one program may take here.
 const LIMIT_HERE: Duration = Duration::from_secs(900);
 
@@ -81,7 +84,8 @@ pub(super) fn all() -> Vec<Check> {
                 How::Here { target: KERNEL, backend: "tracepoint", needs: &[Need::FileSystems] },
             )
         },
-        check("mail", How::Here { target: MAIL, backend: "auto", needs: &[Need::Mail] }),
+        check("containers", How::Here { target: CONTAINERS, backend: "auto", needs: &[Need::Containers] }),
+        check("mail", How::Here { target: MAIL, backend: "auto", needs: &[Need::Mail, Need::Containers] }),
     ];
     // A kernel that lacks what was taken for granted is named before its sentences fail.
     checks.extend(
