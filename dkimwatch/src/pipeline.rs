@@ -358,7 +358,7 @@ impl Pipeline {
     /// The rest of the road, once it is known which file it was.
     fn go_on(&mut self, mut access: Access) -> Result<()> {
         self.list.resolve_paths(&mut access);
-        if self.list.ends_container(&access) {
+        if is_folder_read(&access) || self.list.ends_container(&access) {
             return Ok(());
         }
         if !self.is_enrolled(&access) {
@@ -537,6 +537,13 @@ impl Pipeline {
         let (unix_ns, ran) = (now(), self.started.elapsed());
         self.tell(State::Stopped(WatchStopped { unix_ns, ran, expected, maintenance, unexpected, lost, passed_by }))
     }
+}
+
+/// A folder that was opened or listed. On an overlay of several file systems it can have the number of a key, which is a file.
+fn is_folder_read(access: &Access) -> bool {
+    const S_IFMT: u32 = 0o17_0000;
+    const S_IFDIR: u32 = 0o04_0000;
+    matches!(access.kind, Kind::Open | Kind::Data) && access.file.mode & S_IFMT == S_IFDIR
 }
 
 /// What was found in containers; never, where nobody looks.

@@ -22,6 +22,11 @@ fn the_configuration_is_right() -> Result<()> {
     let loaded = config::load(Some(&file), &Host::at(root.path()))?;
     assert!(loaded.settings.signers.iter().any(|signer| signer.name == "opendkim" && !signer.built_in));
     assert_eq!(loaded.settings.maintenance.len(), 1);
+
+    let (_, containers) = readme.split_once("\n## Containers\n").context("the section on containers")?;
+    fs::write(&file, block(containers, "toml").context("a signer in a container")?)?;
+    let loaded = config::load(Some(&file), &Host::at(root.path()))?;
+    assert!(loaded.settings.signers.iter().any(|signer| !signer.images.is_empty() && !signer.containers.is_empty()));
     Ok(())
 }
 

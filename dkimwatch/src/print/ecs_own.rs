@@ -116,11 +116,15 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
 /// How the access looks from within its container or user namespace.
 fn within(set: &mut impl FnMut(&str, Value), attributed: &AttributedAccess) {
     if let Some(ids) = attributed.inner_ids() {
-        let users = [("user", ids.real_user), ("effective_user", ids.user)];
-        for (field, id) in users.into_iter().filter_map(|(field, id)| Some((field, id?))) {
-            set(&format!("inner.{field}.id"), id.to_string().into());
-            if let Some(name) = attributed.inner_user(id) {
-                set(&format!("inner.{field}.name"), name.into());
+        let users = [
+            ("inner.user.id", "inner.user.name", ids.real_user),
+            ("inner.effective_user.id", "inner.effective_user.name", ids.user),
+        ];
+        for (number, name, id) in users {
+            let Some(id) = id else { continue };
+            set(number, id.to_string().into());
+            if let Some(known) = attributed.inner_user(id) {
+                set(name, known.into());
             }
         }
         if let Some(id) = ids.group {

@@ -17,6 +17,10 @@ const FRESH_LAYER: Limit = (
     "fresh-layer",
     "a key on an overlay that is read around it, in the layer that it was copied up to a moment ago, until that has been noticed (milliseconds); or in a layer that lies at no path of the watch's own mount namespace",
 );
+const FRESH_CONTAINER: Limit = (
+    "fresh-container",
+    "a key that a container brings with it (in its image, or in a volume that none had before), until the container's files have been noticed (milliseconds); a key in a container that lies in none of the folders where mail servers have theirs, or is reached there by a link; and a key in the root of a container of another user's whose layers are at no path of the host",
+);
 const FRESH_MOUNT: Limit = (
     "fresh-mount",
     "a key on a file system that was mounted over its path a moment ago, until the mount has been noticed (milliseconds) and its place looked at",
@@ -61,10 +65,11 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
-        Backend::Lsm | Backend::Fentry => &[FRESH_LAYER, FRESH_MOUNT],
+        Backend::Lsm | Backend::Fentry => &[FRESH_LAYER, FRESH_MOUNT, FRESH_CONTAINER],
         Backend::Tracepoint => &[
             FRESH_LAYER,
             FRESH_MOUNT,
+            FRESH_CONTAINER,
             (
                 "deep-new-subfolder",
                 "a key more than four folders deep in a watched one, in folders made after the start and not yet noticed by inotify",
