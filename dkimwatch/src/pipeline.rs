@@ -1,6 +1,7 @@
 //! The one road through the program: ring → decode → attribute → judge → print.
 
 mod held;
+mod telling;
 
 use std::{
     collections::VecDeque,
@@ -18,16 +19,17 @@ use dkimwatch_common::{
 };
 
 use held::Held;
+use telling::Told;
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
-    containers::{Enricher, Enrichment, Keyed, Name, Scout, Stores, Within},
-    decode::{self, Access, DecodeError},
+    containers::{Enricher, Keyed, Name, Scout, Stores, Within},
+    decode::{self, Access},
     host::Host,
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Live, Rings, Session, dumps_through_pipe},
     losses::Losses,
-    print::{EventsLost, Loss, Printer, State, WatchStarted, WatchStopped},
+    print::Printer,
     refused::{self, Answer, Resolver},
     watchlist::{Change, Changes, Standing, WatchList},
 };
@@ -74,16 +76,6 @@ pub struct Pipeline {
     followed: VecDeque<AttributedAccess>,
     /// What is watched may lie elsewhere by now: look again.
     stale: bool,
-}
-
-/// What has been said so far.
-#[derive(Default)]
-struct Told {
-    expected: u64,
-    maintenance: u64,
-    unexpected: u64,
-    lost: u64,
-    passed_by: u64,
 }
 
 impl Pipeline {
@@ -454,64 +446,6 @@ impl Pipeline {
         }
         self.changes.watch(self.list.concerned());
         self.refreshed = Instant::now();
-    }
-
-    fn tell_access(&mut self, judged: &JudgedAccess) -> Result<()> {
-        match judged.verdict {
-            Verdict::Expected => self.told.expected += 1,
-            Verdict::Maintenance => self.told.maintenance += 1,
-            Verdict::Unexpected => self.told.unexpected += 1,
-        }
-        let is_alert = judged.verdict == Verdict::Unexpected;
-        if is_alert && judged.attributed.enrichment == Enrichment::Pending && self.followed.len() < HELD {
-            self.followed.push_back(judged.attributed.clone());
-        }
-        self.printer.access(judged).context("write the event")
-    }
-
-    fn tell(&mut self, state: State) -> Result<()> {
-        self.printer.state(&state).context("write the event")
-    }
-
-    fn tell_started(&mut self) -> Result<()> {
-        let (keys, folders) = self.list.keys_and_folders();
-        let signers = self.list.policy().readers.iter().filter(|reader| reader.is_there());
-        let started = WatchStarted {
-            unix_ns: now(),
-            backend: self.live.backend.via(),
-            hooks: self.live.hooks.clone(),
-            keys,
-            folders,
-            signers: signers.map(|reader| reader.name.clone()).collect(),
-            blind_spots: self.live.unseen.iter().map(|unseen| format!("{}: {}", unseen.id, unseen.text)).collect(),
-        };
-        self.tell(State::Started(started))
-    }
-
-    fn tell_undecodable(&mut self, error: &DecodeError) -> Result<()> {
-        tracing::error!(%error, "a record could not be decoded");
-        let lost = self.losses.undecodable(now());
-        self.tell_lost(lost)
-    }
-
-    fn tell_losses(&mut self) -> Result<()> {
-        for lost in self.losses.look(now(), &self.session, self.live.backend)? {
-            self.tell_lost(lost)?;
-        }
-        Ok(())
-    }
-
-    fn tell_lost(&mut self, lost: EventsLost) -> Result<()> {
-        // Most of what passes by is about something else.
-        let sum = if lost.why == Loss::PassedBy { &mut self.told.passed_by } else { &mut self.told.lost };
-        *sum += lost.count;
-        self.tell(State::Lost(lost))
-    }
-
-    fn tell_stopped(&mut self) -> Result<()> {
-        let Told { expected, maintenance, unexpected, lost, passed_by } = self.told;
-        let (unix_ns, ran) = (now(), self.started.elapsed());
-        self.tell(State::Stopped(WatchStopped { unix_ns, ran, expected, maintenance, unexpected, lost, passed_by }))
     }
 }
 

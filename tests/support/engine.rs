@@ -3,10 +3,13 @@
 use std::{
     ffi::OsString,
     fs,
-    os::unix::fs::{PermissionsExt as _, chown},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        net::UnixDatagram,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -85,16 +88,7 @@ impl Engine {
         let socket = format!("unix://{}", folder.path().join("socket").display());
         let daemon = Daemon::start(folder.path(), &socket)?;
         let command = vec!["docker".into(), "--host".into(), socket.into()];
-        let engine = Self { command, run: Vec::new(), store: None, _daemon: Some(daemon), user: None, folder };
-        let deadline = Instant::now() + PATIENCE;
-        while engine.ask(&["info"]).is_err() {
-            if Instant::now() > deadline {
-                let log = fs::read_to_string(engine.folder.path().join("log")).unwrap_or_default();
-                bail!("dockerd does not come up here:\n{log}");
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(engine)
+        Ok(Self { command, run: Vec::new(), store: None, _daemon: Some(daemon), user: None, folder })
     }
 
     /// Where dkimwatch has to be told to look.
@@ -248,7 +242,18 @@ impl Daemon {
         // It is to leave this host's network alone.
         daemon.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
         daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(Self(daemon.spawn().context("dockerd, of the package docker.io")?))
+        // As it tells systemd that it is there: sd_notify(3).
+        let notices = folder.join("notices");
+        let notified = UnixDatagram::bind(&notices).context("a socket for its notice")?;
+        notified.set_read_timeout(Some(PATIENCE))?;
+        let daemon = Self(daemon.env("NOTIFY_SOCKET", notices).spawn().context("dockerd, of the package docker.io")?);
+        let mut notice = [0; 64];
+        let said = notified.recv(&mut notice).ok().and_then(|length| notice.get(..length));
+        if !said.is_some_and(|said| said.starts_with(b"READY=1")) {
+            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+            bail!("dockerd does not come up here:\n{log}");
+        }
+        Ok(daemon)
     }
 }
 

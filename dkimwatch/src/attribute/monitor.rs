@@ -47,11 +47,11 @@ mod tests {
     #[test]
     fn conmons_arguments_name_its_container() {
         let args = words(
-            "/usr/bin/conmon --api-version 1 -c ID -u ID -r /usr/bin/runc -b /home/u/s/vfs-containers/ID/userdata -n x",
+            "/usr/bin/conmon --api-version 1 -c ID -u ID -r /usr/bin/runc -b /srv/u/s/vfs-containers/ID/userdata -n x",
         );
         let found = container(&args).expect("a container");
         assert_eq!((found.id.as_str(), found.runtime, found.forgeable), (ID, "podman", true));
-        let bundle = format!("/home/u/s/vfs-containers/{ID}/userdata");
+        let bundle = format!("/srv/u/s/vfs-containers/{ID}/userdata");
         assert_eq!(found.bundle.as_deref(), Some(Path::new(&bundle)));
     }
 

@@ -114,7 +114,7 @@ pub(super) fn read_at(host: &Host, bundle: &Path, labels: &Labels) -> Result<Opt
         labels: labels.of(annotations.iter().copied().chain(texts(&inner, ""))),
         privileged: annotation(&["io.podman.annotations.privileged", "io.kubernetes.cri-o.PrivilegedRuntime"])
             .map(|word| word.eq_ignore_ascii_case("true")),
-        mounts: list(&config, "/mounts").filter_map(|mount| bound(mount)).collect(),
+        mounts: list(&config, "/mounts").filter_map(bound).collect(),
         root,
         ..Details::default()
     }))

@@ -21,9 +21,12 @@ pub struct Scout {
     found: UnboundedReceiver<Looked>,
     changes: Changes,
     clock: tokio::time::Interval,
-    /// A look is under way; and another one is wanted behind it.
-    is_looking: bool,
+    /// When the look began that is under way.
+    looking: Option<Instant>,
+    /// Another one is wanted.
     again: bool,
+    /// Not before this: containers that come and go without end keep the thread busy half of the time.
+    rest: Instant,
 }
 
 impl Scout {
@@ -38,7 +41,7 @@ impl Scout {
         std::thread::Builder::new().name("scout".to_owned()).spawn(look)?;
         // Its first tick is at once: a container may have come since the watch's own look.
         let clock = tokio::time::interval(SLOW);
-        Ok(Self { ask, found, changes: Changes::new()?, clock, is_looking: false, again: false })
+        Ok(Self { ask, found, changes: Changes::new()?, clock, looking: None, again: false, rest: Instant::now() })
     }
 
     /// The containers with keys, looked at anew.
@@ -47,35 +50,21 @@ impl Scout {
             tokio::select! {
                 Some(looked) = self.found.recv() => {
                     self.changes.watch(&looked.folders);
-                    self.is_looking = false;
-                    if std::mem::take(&mut self.again) {
-                        self.ask();
-                    }
+                    let now = Instant::now();
+                    self.rest = now + self.looking.take().map_or(Duration::ZERO, |began| now - began);
                     return looked.keyed;
                 }
-                _ = self.changes.next() => self.ask(),
-                _ = self.clock.tick() => self.ask(),
+                _ = self.changes.next() => self.again = true,
+                _ = self.clock.tick() => self.again = true,
+                () = tokio::time::sleep_until(self.rest.into()), if self.again && self.looking.is_none() => {
+                    self.again = false;
+                    self.looking = self.ask.send(()).is_ok().then(Instant::now);
+                }
             }
-        }
-    }
-
-    /// Has the containers looked at, once more if that is being done.
-    fn ask(&mut self) {
-        if self.is_looking {
-            self.again = true;
-        } else {
-            self.is_looking = self.ask.send(()).is_ok();
         }
     }
 }
 
 fn work(host: &Host, stores: &Stores, asked: &Receiver<()>, tell: &UnboundedSender<Looked>) {
-    while asked.recv().is_ok() {
-        let began = Instant::now();
-        if tell.send(look(host, stores)).is_err() {
-            return;
-        }
-        // Containers that come and go without end keep it busy half of the time.
-        std::thread::sleep(began.elapsed());
-    }
+    while asked.recv().is_ok() && tell.send(look(host, stores)).is_ok() {}
 }

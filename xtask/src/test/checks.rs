@@ -50,6 +50,8 @@ enum How {
     Here { target: &'static str, backend: &'static str, needs: &'static [Need] },
     /// The kernel sentences in a guest.
     Guest { stock: &'static Stock, backend: &'static str },
+    /// Podman's containers in a guest, where there are control groups of version 2 alone.
+    ContainersInGuest { stock: &'static Stock },
     /// What the kernel side takes for granted, against a guest's own description of its types.
     Contract { stock: &'static Stock },
 }
@@ -94,6 +96,12 @@ pub(super) fn all() -> Vec<Check> {
             .filter(|stock| stock.append.is_empty())
             .map(|stock| check(&format!("contract-{}", stock.name), How::Contract { stock })),
     );
+    checks.extend(
+        STOCK
+            .iter()
+            .filter(|stock| stock.name == "6.12")
+            .map(|stock| check(&format!("{CONTAINERS}-{}", stock.name), How::ContainersInGuest { stock })),
+    );
     checks.extend(STOCK.iter().flat_map(|stock| {
         stock.backends.iter().map(move |backend| Check {
             name: format!("kernel-{}-{backend}", stock.name),
@@ -129,7 +137,7 @@ impl Ground {
 impl Check {
     /// Whether it runs in a guest, beside others.
     pub(super) fn is_guest(&self) -> bool {
-        matches!(self.how, How::Guest { .. } | How::Contract { .. })
+        matches!(self.how, How::Guest { .. } | How::Contract { .. } | How::ContainersInGuest { .. })
     }
 
     /// Whether it leaves the processors to others for most of its time: mail is on its way.
@@ -168,6 +176,20 @@ impl Check {
                 }
                 Err(why) => Verdict::CouldNotRun(why),
             },
+            How::ContainersInGuest { stock } => {
+                if let Err(error) = setup::require(&[Need::Containers]) {
+                    return Verdict::CouldNotRun(format!("{error:#}"));
+                }
+                match test_program(ground, log, CONTAINERS) {
+                    Ok((artifacts, program)) => {
+                        let mut words = environment(&artifacts.product, "auto", Path::new(guest::DISK)).to_vec();
+                        // An overlay takes no folder of another overlay for its upper layer.
+                        words.push(("TMPDIR", guest::DISK.to_owned()));
+                        guest::run(stock, program, &["--show-output", "podman"], &words, tests_folder(), log)
+                    }
+                    Err(why) => Verdict::CouldNotRun(why),
+                }
+            }
             How::Contract { stock } => match unit_program(ground, log) {
                 Ok(program) => guest::run(stock, program, &["contract_tests"], &[], tests_folder(), log),
                 Err(why) => Verdict::CouldNotRun(why),

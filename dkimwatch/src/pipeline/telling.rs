@@ -1,0 +1,81 @@
+//! What the pipeline says: accesses, the watch's beginning and end, and what was lost; and how many there were of each.
+
+use anyhow::{Context as _, Result};
+
+use super::{HELD, Pipeline, now};
+use crate::{
+    containers::Enrichment,
+    decode::DecodeError,
+    judge::{JudgedAccess, Verdict},
+    print::{EventsLost, Loss, State, WatchStarted, WatchStopped},
+};
+
+/// What has been said so far.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) expected: u64,
+    pub(super) maintenance: u64,
+    pub(super) unexpected: u64,
+    pub(super) lost: u64,
+    pub(super) passed_by: u64,
+}
+
+impl Pipeline {
+    pub(super) fn tell_access(&mut self, judged: &JudgedAccess) -> Result<()> {
+        match judged.verdict {
+            Verdict::Expected => self.told.expected += 1,
+            Verdict::Maintenance => self.told.maintenance += 1,
+            Verdict::Unexpected => self.told.unexpected += 1,
+        }
+        let is_alert = judged.verdict == Verdict::Unexpected;
+        if is_alert && judged.attributed.enrichment == Enrichment::Pending && self.followed.len() < HELD {
+            self.followed.push_back(judged.attributed.clone());
+        }
+        self.printer.access(judged).context("write the event")
+    }
+
+    fn tell(&mut self, state: State) -> Result<()> {
+        self.printer.state(&state).context("write the event")
+    }
+
+    pub(super) fn tell_started(&mut self) -> Result<()> {
+        let (keys, folders) = self.list.keys_and_folders();
+        let signers = self.list.policy().readers.iter().filter(|reader| reader.is_there());
+        let started = WatchStarted {
+            unix_ns: now(),
+            backend: self.live.backend.via(),
+            hooks: self.live.hooks.clone(),
+            keys,
+            folders,
+            signers: signers.map(|reader| reader.name.clone()).collect(),
+            blind_spots: self.live.unseen.iter().map(|unseen| format!("{}: {}", unseen.id, unseen.text)).collect(),
+        };
+        self.tell(State::Started(started))
+    }
+
+    pub(super) fn tell_undecodable(&mut self, error: &DecodeError) -> Result<()> {
+        tracing::error!(%error, "a record could not be decoded");
+        let lost = self.losses.undecodable(now());
+        self.tell_lost(lost)
+    }
+
+    pub(super) fn tell_losses(&mut self) -> Result<()> {
+        for lost in self.losses.look(now(), &self.session, self.live.backend)? {
+            self.tell_lost(lost)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn tell_lost(&mut self, lost: EventsLost) -> Result<()> {
+        // Most of what passes by is about something else.
+        let sum = if lost.why == Loss::PassedBy { &mut self.told.passed_by } else { &mut self.told.lost };
+        *sum += lost.count;
+        self.tell(State::Lost(lost))
+    }
+
+    pub(super) fn tell_stopped(&mut self) -> Result<()> {
+        let Told { expected, maintenance, unexpected, lost, passed_by } = self.told;
+        let (unix_ns, ran) = (now(), self.started.elapsed());
+        self.tell(State::Stopped(WatchStopped { unix_ns, ran, expected, maintenance, unexpected, lost, passed_by }))
+    }
+}
