@@ -140,6 +140,11 @@ impl Check {
         matches!(self.how, How::Guest { .. } | How::Contract { .. } | How::ContainersInGuest { .. })
     }
 
+    /// Whether it is left out unless it is asked for.
+    pub(super) const fn is_long(&self) -> bool {
+        matches!(self.how, How::ContainersInGuest { .. })
+    }
+
     /// Whether it leaves the processors to others for most of its time: mail is on its way.
     pub(super) fn mostly_waits(&self) -> bool {
         matches!(self.how, How::Here { target: MAIL, .. })

@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Only checks of this name, or whose names begin with it and a hyphen (`kernel`, `kernel-6.1`); may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// The longer passes as well, which are otherwise run by name only
+    #[arg(long)]
+    long: bool,
     /// Print the names of the checks, and run none
     #[arg(long)]
     list: bool,
@@ -72,8 +75,15 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
             bail!("no check is called `{name}`; `cargo xtask test --list` names them");
         }
     }
-    let wanted =
-        |check: &Check| arguments.only.is_empty() || arguments.only.iter().any(|name| selects(name, &check.name));
+    let wanted = |check: &Check| match arguments.only.as_slice() {
+        [] => arguments.long || !check.is_long(),
+        only => only.iter().any(|name| selects(name, &check.name)),
+    };
+    let left_out: Vec<_> = all
+        .iter()
+        .filter(|check| arguments.only.is_empty() && !wanted(check))
+        .map(|check| check.name.clone())
+        .collect();
     let selected: Vec<_> = all.into_iter().filter(wanted).collect();
     if arguments.list {
         for check in &selected {
@@ -100,7 +110,9 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
         println!("{}", coverage::write(&columns, &sees)?);
     }
     println!("in {}, logs in {}", command::seconds(start.elapsed()), logs().display());
-    if selected.len() < total {
+    if !left_out.is_empty() {
+        println!("left out, as they take long (cargo xtask test --long): {}", left_out.join(", "));
+    } else if selected.len() < total {
         println!("{} of {total} checks were asked for", selected.len());
     }
     let summary = summary(&results);
