@@ -10,7 +10,7 @@ pub enum Outcome {
     Findings = 1,
     /// The command line or the configuration is wrong.
     Usage = 2,
-    /// dkimwatch cannot see: a missing right, a kernel that refuses, a hook that does not fire.
+    /// dkimwatch cannot see: a missing right, a kernel that refuses, a hook that does not fire, an image that cannot be read.
     Blind = 3,
 }
 

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod escape;
 pub mod exit;
 pub mod host;
+pub mod images;
 pub mod judge;
 pub mod kernel;
 pub mod keys;

@@ -174,3 +174,13 @@ fn watch_says_why_it_cannot() {
     desk.session_without_rights("watch-without-rights", "watch --config dkimwatch.toml --key sel1.private --for 1s");
     desk.session_without_rights("doctor-without-rights", "doctor");
 }
+
+#[test]
+fn images_that_cannot_be_searched_are_exit_code_3() {
+    let desk = Desk::new();
+    desk.write("note.txt", 0o600, "no image\n");
+    desk.session("audit-no-archive", "audit images note.txt none.tar");
+    desk.session("audit-no-store", "audit images --store .");
+    desk.session("audit-json", "audit images --json none.tar");
+    desk.session("audit-bad-limit", "audit images --layer-limit 0");
+}

@@ -16,6 +16,9 @@ _dkimwatch() {
             ",$1")
                 cmd="dkimwatch"
                 ;;
+            dkimwatch,audit)
+                cmd="dkimwatch__subcmd__audit"
+                ;;
             dkimwatch,config)
                 cmd="dkimwatch__subcmd__config"
                 ;;
@@ -34,6 +37,18 @@ _dkimwatch() {
             dkimwatch,watch)
                 cmd="dkimwatch__subcmd__watch"
                 ;;
+            dkimwatch__subcmd__audit,help)
+                cmd="dkimwatch__subcmd__audit__subcmd__help"
+                ;;
+            dkimwatch__subcmd__audit,images)
+                cmd="dkimwatch__subcmd__audit__subcmd__images"
+                ;;
+            dkimwatch__subcmd__audit__subcmd__help,help)
+                cmd="dkimwatch__subcmd__audit__subcmd__help__subcmd__help"
+                ;;
+            dkimwatch__subcmd__audit__subcmd__help,images)
+                cmd="dkimwatch__subcmd__audit__subcmd__help__subcmd__images"
+                ;;
             dkimwatch__subcmd__config,check)
                 cmd="dkimwatch__subcmd__config__subcmd__check"
                 ;;
@@ -45,6 +60,9 @@ _dkimwatch() {
                 ;;
             dkimwatch__subcmd__config__subcmd__help,help)
                 cmd="dkimwatch__subcmd__config__subcmd__help__subcmd__help"
+                ;;
+            dkimwatch__subcmd__help,audit)
+                cmd="dkimwatch__subcmd__help__subcmd__audit"
                 ;;
             dkimwatch__subcmd__help,config)
                 cmd="dkimwatch__subcmd__help__subcmd__config"
@@ -64,6 +82,9 @@ _dkimwatch() {
             dkimwatch__subcmd__help,watch)
                 cmd="dkimwatch__subcmd__help__subcmd__watch"
                 ;;
+            dkimwatch__subcmd__help__subcmd__audit,images)
+                cmd="dkimwatch__subcmd__help__subcmd__audit__subcmd__images"
+                ;;
             dkimwatch__subcmd__help__subcmd__config,check)
                 cmd="dkimwatch__subcmd__help__subcmd__config__subcmd__check"
                 ;;
@@ -74,12 +95,94 @@ _dkimwatch() {
 
     case "${cmd}" in
         dkimwatch)
-            opts="-h -V --help --version watch keys doctor config replay help"
+            opts="-h -V --help --version watch keys doctor audit config replay help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__audit)
+            opts="-h --help images help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__audit__subcmd__help)
+            opts="images help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__audit__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__audit__subcmd__help__subcmd__images)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__audit__subcmd__images)
+            opts="-h --store --record --all --layer-limit --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --layer-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -176,8 +279,36 @@ _dkimwatch() {
             return 0
             ;;
         dkimwatch__subcmd__help)
-            opts="watch keys doctor config replay help"
+            opts="watch keys doctor audit config replay help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__audit)
+            opts="images"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__audit__subcmd__images)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -82,9 +82,15 @@ fn common(own: &str) -> Roff {
     let mut roff = Roff::new();
     let codes = [
         (Outcome::Quiet, "Nothing to report."),
-        (Outcome::Findings, "Something a person should look at: a reader that was not expected, a story that differs."),
+        (
+            Outcome::Findings,
+            "Something a person should look at: a reader that was not expected, a story that differs, a key in an image.",
+        ),
         (Outcome::Usage, "The command line or the configuration is wrong."),
-        (Outcome::Blind, "dkimwatch cannot see: a missing right, a kernel that refuses, a hook that does not fire."),
+        (
+            Outcome::Blind,
+            "dkimwatch cannot see: a missing right, a kernel that refuses, a hook that does not fire, an image that cannot be read.",
+        ),
     ];
     section(&mut roff, "EXIT STATUS", &codes.map(|(code, meaning)| ((code as u8).to_string(), meaning)));
     let variables = [
@@ -104,6 +110,7 @@ fn common(own: &str) -> Roff {
         "dkimwatch-keys(1)",
         "dkimwatch-doctor(1)",
         "dkimwatch-config-check(1)",
+        "dkimwatch-audit-images(1)",
         "dkimwatch-replay(1)",
         "dkimwatch.toml(5)",
         "opendkim(8)",

@@ -1,5 +1,6 @@
 //! The command line: every command and flag, from which help, manual pages and completions come.
 
+pub mod audit;
 pub mod bench_attach;
 pub mod config;
 pub mod doctor;
@@ -43,6 +44,8 @@ pub enum Command {
     ///
     /// Tries every backend on a canary and leaves none attached. Exits with 0 if one works, 3 if none does.
     Doctor(doctor::DoctorArgs),
+    /// Look for keys where none should be.
+    Audit(audit::Args),
     /// Work on the configuration.
     Config(config::Args),
     /// Run recorded accesses through the program and compare with the expected lines.
@@ -63,6 +66,7 @@ impl Cli {
         match self.command {
             Command::Watch(args) => watch::run(&args),
             Command::Keys(args) => keys::run(&args),
+            Command::Audit(args) => audit::run(&args),
             Command::Config(args) => config::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Doctor(args) => doctor::run(&args),

@@ -26,22 +26,22 @@ const MOST_DOMAINS: usize = 20;
 
 /// Whose key it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     /// Signing domain.
-    pub(super) domain: Option<String>,
+    pub(crate) domain: Option<String>,
     /// Selector.
-    pub(super) selector: Option<String>,
+    pub(crate) selector: Option<String>,
 }
 
 impl Identity {
     /// From the bytes of a configuration; what is not a name in DNS is not known.
-    pub(super) fn of(domain: Option<&[u8]>, selector: Option<&[u8]>) -> Self {
+    pub(crate) fn of(domain: Option<&[u8]>, selector: Option<&[u8]>) -> Self {
         Self { domain: domain.and_then(dns_name), selector: selector.and_then(dns_name) }
     }
 }
 
 /// A DNS name in lower case, if these bytes are one (underscores allowed, no final dot).
-pub(super) fn dns_name(bytes: &[u8]) -> Option<String> {
+pub(crate) fn dns_name(bytes: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(bytes).ok()?.trim_end_matches('.');
     let label = |label: &str| {
         (1..=63).contains(&label.len())

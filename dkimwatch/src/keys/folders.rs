@@ -27,6 +27,11 @@ pub(crate) const WELL_KNOWN: [(&str, Option<&str>); 15] = [
 /// How deep keys lie below such a folder: DOMAIN/SELECTOR.private, and one to spare.
 const DEEPEST: usize = 3;
 
+/// True for a path below one of the folders where keys lie by custom.
+pub(crate) fn is_in_key_folder(path: &Path) -> bool {
+    WELL_KNOWN.iter().any(|(folder, _)| path.starts_with(folder))
+}
+
 pub(super) fn discover(host: &Host, findings: &mut Findings<'_>) {
     for (folder, signer) in WELL_KNOWN {
         let path = Path::new(folder);

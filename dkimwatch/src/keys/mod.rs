@@ -28,9 +28,12 @@ mod units;
 use crate::{config::Settings, containers::Keyed, host::Host};
 use findings::Findings;
 
-pub(crate) use folders::WELL_KNOWN;
+pub(crate) use findings::{Identity, dns_name};
+pub(crate) use folders::{WELL_KNOWN, is_in_key_folder};
 pub use inventory::*;
 pub use pattern::{Glob, is_glob};
+pub(crate) use shape::guess;
+pub(crate) use table::rows as table_rows;
 
 /// The keys of `host`: what its signers' configuration says, what lies in the well-known folders, and `keys.paths`.
 ///

@@ -6,7 +6,7 @@ use std::{os::unix::ffi::OsStrExt, path::Path};
 use super::findings::{Identity, dns_name};
 
 /// What the path tells.
-pub(super) fn guess(path: &Path) -> Identity {
+pub(crate) fn guess(path: &Path) -> Identity {
     let Some(name) = path.file_name().map(OsStrExt::as_bytes) else { return Identity::default() };
     let folder = path.parent();
     let folder_name = folder.and_then(Path::file_name).map_or(&b""[..], OsStrExt::as_bytes);

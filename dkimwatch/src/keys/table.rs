@@ -68,7 +68,7 @@ pub(super) fn absolute(path: &[u8], base: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// The rows of a flat file: line number, name, value. `#` ends a line.
-pub(super) fn rows(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
+pub(crate) fn rows(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8], &[u8])> {
     (1..).zip(bytes.split(|&byte| byte == b'\n')).filter_map(|(number, line)| {
         let line = line.split(|&byte| byte == b'#').next()?.trim_ascii();
         let end = line.iter().position(u8::is_ascii_whitespace)?;
