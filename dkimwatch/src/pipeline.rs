@@ -93,11 +93,7 @@ impl Pipeline {
         let rings = session.rings()?;
         let mut changes = Changes::new().context("inotify")?;
         changes.watch(list.concerned());
-        let scout = if list.discovers() {
-            Some(Scout::new(Host::here(), stores.clone()).context("look for containers")?)
-        } else {
-            None
-        };
+        let scout = if list.discovers() { Some(Scout::new(&stores).context("look for containers")?) } else { None };
         Ok(Self {
             session,
             rings,

@@ -206,10 +206,10 @@ impl Lab {
 
     /// Watches the key, and whatever there is in containers.
     fn watch(&self, engine: &Engine) -> Result<Watch> {
-        let stores =
-            engine.store().map(|store| format!("[containers]\nstores = [{:?}]\n", store.display().to_string()));
+        let stores: Vec<String> = engine.store().into_iter().map(|store| store.display().to_string()).collect();
+        let users: Vec<&str> = engine.user().into_iter().map(|user| user.name).collect();
         let key = self.key.display().to_string();
-        let config = format!("[keys]\npaths = [{key:?}]\n{}", stores.unwrap_or_default());
+        let config = format!("[keys]\npaths = [{key:?}]\n[containers]\nstores = {stores:?}\nusers = {users:?}\n");
         WatchCommand::new().config(config).start()
     }
 }

@@ -288,6 +288,7 @@ fn entered(scene: &Scene) -> Result<()> {
     container.wait()?;
     drop(group);
     let put = put?;
+    scene.contained(&key, 2);
     let events = scene.settled(name, &key)?;
     for (loot, entered) in [(own, false), (put, true)] {
         let event = one_by(&events, &loot)?;
@@ -302,6 +303,7 @@ fn in_container(scene: &Scene, name: &str, hierarchy: &Path) -> Result<()> {
     let group = Group::within(hierarchy)?;
     let loot = stolen(group.run().arg(scene.thief()).arg("openat").arg(scene.key(name)));
     drop(group);
+    scene.contained(&scene.key(name), 1);
     let event = scene.one(name)?;
     names(&event, &loot?)?;
     alarms(&event)?;

@@ -291,6 +291,7 @@ fn container(scene: &Scene) -> Result<()> {
     let name = "a_signer_in_a_container_that_was_given_its_file";
     let words = [scene.victim(), PathBuf::from("openat"), scene.key(name)];
     let loot = stolen_in_cgroup(&format!("docker/{:064x}", std::process::id()), &words)?;
+    scene.contained(&scene.key(name), 1);
     caught(scene, name, &loot, &["signer-mismatch/container"], "in docker container").map(drop)
 }
 

@@ -226,6 +226,13 @@ impl Scene {
         self.started.text("dkimwatch.backend").unwrap_or_default()
     }
 
+    /// Waits until so much has been said about a path by processes in containers: that waits a moment for what the container is,
+    /// and what comes later may be said before it. Whether it came is for [`Self::settled`] to say.
+    pub(crate) fn contained(&self, path: &Path, count: usize) {
+        let told = |event: &Event| event.is_about(path) && event.text("container.id").is_some();
+        let _ = self.watch.wait_for_count("what was done in a container", count, SHORT_PATIENCE, told);
+    }
+
     /// Everything said about a path and below so far, once all that happened before this call has been said: the sentence's
     /// sentinel is opened by a stranger and by the signer, and what comes through either one's ring after that is later.
     pub(crate) fn settled(&self, name: &str, path: &Path) -> Result<Events> {

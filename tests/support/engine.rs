@@ -184,7 +184,8 @@ fn podmans() -> Vec<OsString> {
 /// An ordinary user, with ranges of subordinate ids, for as long as the value lives.
 #[derive(Debug)]
 pub struct User {
-    name: &'static str,
+    /// Its name.
+    pub name: &'static str,
     /// Its number.
     pub uid: u32,
     gid: u32,

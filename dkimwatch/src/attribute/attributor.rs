@@ -93,6 +93,9 @@ impl<S: Surroundings> Attributor<S> {
 
     fn monitors_args(&mut self, process: &Process) -> Option<Vec<Vec<u8>>> {
         let monitor = process.ancestors.iter().find(|one| one.comm == monitor::CONMON)?;
+        // To read a command line is to read a process's memory, which can be made to wait: only of the program itself.
+        let program = self.surroundings.executable(monitor.pid, monitor.start_ns, monitor.exe)?;
+        monitor::PROGRAMS.iter().any(|known| program == std::path::Path::new(known)).then_some(())?;
         self.surroundings.command_line(monitor.pid, monitor.start_ns)
     }
 

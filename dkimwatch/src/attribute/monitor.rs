@@ -9,6 +9,15 @@ use crate::host::path_of;
 /// The monitor's name (`comm`) of Podman and CRI-O.
 pub(super) const CONMON: &[u8] = b"conmon";
 
+/// Where it is installed.
+pub(super) const PROGRAMS: [&str; 5] = [
+    "/usr/bin/conmon",
+    "/usr/local/bin/conmon",
+    "/usr/libexec/podman/conmon",
+    "/usr/lib/podman/conmon",
+    "/usr/libexec/crio/conmon",
+];
+
 /// The container that conmon(8) was asked to watch: `-c ID -b BUNDLE`.
 pub(super) fn container(args: &[Vec<u8>]) -> Option<Container> {
     let value = |short: &[u8], long: &[u8]| {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::{
-    cli::selection::{Selection, discover_all},
+    cli::selection::{Selection, add_users, discover_all},
     escape,
     exit::Outcome,
     host::Host,
@@ -42,6 +42,7 @@ fn run_on(args: &Args, host: &Host, out: &mut impl Write, err: &mut impl Write) 
         }
     };
     let mut inventory = discover_all(&mut loaded.settings, host);
+    add_users(&mut inventory, &loaded.settings, host);
     let found = std::mem::replace(&mut inventory.notes, loaded.notes);
     for note in found {
         if !inventory.notes.contains(&note) {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::{self, Loaded, Settings},
-    containers, escape,
+    containers::{self, Keyed},
+    escape,
     host::Host,
     keys::{self, Inventory, is_glob},
 };
@@ -44,18 +45,29 @@ impl Selection {
         Some(format!("--key {path}: neither the file nor its folder exists; create it, or correct the path"))
     }
 }
-/// The keys of a host and of the containers on it; adds the signers that are expected in those.
+/// The keys of a host and of root's containers on it; adds the signers that are expected in those.
 pub(super) fn discover_all(settings: &mut Settings, host: &Host) -> Inventory {
     let mut inventory = keys::discover(settings, host);
     if settings.keys.discover {
         let keyed = containers::look(host, &settings.containers).keyed;
-        for key in keyed.iter().flat_map(keys::of_container) {
-            if !inventory.keys.iter().any(|known| known.path == key.path) {
-                inventory.keys.push(key);
-            }
-        }
+        add(&mut inventory, &keyed);
         let signers: Vec<_> = keyed.iter().flat_map(|one| config::in_container(one, &settings.signers)).collect();
         settings.signers.extend(signers);
     }
     inventory
+}
+
+/// Adds the keys of ordinary users' containers. The watch does not wait for their homes: it learns of them while it runs.
+pub(super) fn add_users(inventory: &mut Inventory, settings: &Settings, host: &Host) {
+    if settings.keys.discover {
+        add(inventory, &containers::look_at_users(host, &settings.containers).keyed);
+    }
+}
+
+fn add(inventory: &mut Inventory, keyed: &[Keyed]) {
+    for key in keyed.iter().flat_map(keys::of_container) {
+        if !inventory.keys.iter().any(|known| known.path == key.path) {
+            inventory.keys.push(key);
+        }
+    }
 }

@@ -46,11 +46,17 @@ pub fn profiles(host: &Host) -> Vec<Signer> {
 /// place, of the same image and name, its program the image's own, and for its own keys.
 #[must_use]
 pub fn in_container(keyed: &Keyed, signers: &[Signer]) -> Vec<Signer> {
-    // What an ordinary user runs, and what has no name to be known by again, is left to the configuration.
-    let (None, Some(name)) = (keyed.owner, &keyed.details.name) else { return Vec::new() };
+    // What an ordinary user runs, and what has no name of its own to be known by again (every pod of a set is called alike), is
+    // left to the configuration.
+    let (None, Some(name), None) = (keyed.owner, &keyed.details.name, &keyed.details.pod) else { return Vec::new() };
     let Some(image) = keyed.details.image.as_ref().and_then(|image| image.id.clone().or_else(|| image.name.clone()))
     else {
         return Vec::new();
+    };
+    // A key in the root has another path in the next container; in a volume or folder the next key lies beside it.
+    let keys: Vec<PathBuf> = match keyed.keys.iter().any(|key| key.root.is_some()) {
+        true => Vec::new(),
+        false => keyed.keys.iter().filter_map(|key| key.path.parent()).map(Path::to_owned).collect(),
     };
     let of_it = |signer: &&Signer| signer.built_in && signer.script.is_none();
     let expected = |signer: &Signer| Signer {
@@ -58,7 +64,7 @@ pub fn in_container(keyed: &Keyed, signers: &[Signer]) -> Vec<Signer> {
         units: Vec::new(),
         containers: vec![name.clone()],
         images: vec![image.clone()],
-        keys: keyed.keys.iter().map(|key| key.path.clone()).collect(),
+        keys: keys.clone(),
         ..signer.clone()
     };
     signers.iter().filter(of_it).map(expected).collect()

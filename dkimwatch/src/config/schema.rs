@@ -35,6 +35,8 @@ pub(super) struct Keys {
 pub(super) struct Containers {
     #[serde(default)]
     pub(super) stores: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) users: Vec<Spanned<User>>,
     pub(super) labels: Option<Vec<Spanned<String>>>,
 }
 

@@ -53,6 +53,12 @@ pub(super) fn settings(source: &Source<'_>, typed: File, host: &Host) -> Result<
             .iter()
             .map(|path| check.path("containers.stores", path))
             .collect::<Result<_, _>>()?,
+        users: typed
+            .containers
+            .users
+            .iter()
+            .map(|user| check.user("containers.users", user))
+            .collect::<Result<_, _>>()?,
         labels: match typed.containers.labels {
             Some(labels) => Labels::new(labels.into_iter().map(Spanned::into_inner)),
             None => Labels::default(),
@@ -287,7 +293,8 @@ impl Check<'_> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@+".contains(&byte);
         let digest = text.rsplit_once('@').map_or(text.as_str(), |(_, digest)| digest);
         let hex = digest.strip_prefix("sha256:");
-        let whole = hex.is_none_or(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let whole =
+            hex.is_none_or(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
         if !text.is_empty() && text.len() <= LONGEST_IMAGE && text.bytes().all(allowed) && whole {
             return Ok(text.clone());
         }

@@ -2,11 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Details, Stores, bundle, docker, keys, keys::ContainerKey, podman};
+use super::{Details, MOST, Stores, bundle, docker, keys, keys::ContainerKey, podman};
 use crate::host::{Host, LONGEST_TABLE, path_of};
-
-/// Containers that are looked at.
-const MOST: usize = 4_096;
 
 /// A container that has keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,42 +38,58 @@ pub struct Looked {
     pub folders: Vec<PathBuf>,
 }
 
-/// Looks at all containers. May block for as long as a disk does.
-#[must_use]
-pub fn look(host: &Host, stores: &Stores) -> Looked {
-    let mut found = Vec::new();
-    let mut folders = docker::folders(host, &stores.folders);
-    let mut take = |runtime: &'static str, owner: Option<u32>, all: Vec<(String, Details)>| {
+impl Looked {
+    fn take(&mut self, runtime: &'static str, owner: Option<u32>, all: Vec<(String, Details)>) {
         for (id, details) in all.into_iter().take(MOST) {
             let keys = keys::of(&details, owner);
             if !keys.is_empty() {
-                found.push(Keyed { runtime, id, owner, details, keys });
+                self.keyed.push(Keyed { runtime, id, owner, details, keys });
             }
         }
-    };
-    take("docker", None, docker::all(host, &stores.folders, &stores.labels));
-    for store in podman::roots(host, &stores.folders) {
-        folders.extend(podman::folders(host, &store));
-        take("podman", None, podman::all(host, &store, &stores.labels));
     }
-    take("containerd", None, bundle::all_of_containerd(host, &stores.labels));
-    for (uid, home) in homes(host) {
-        let store = home.join(".local/share/containers/storage");
-        if host.is_own_folder(&store) {
-            folders.extend(podman::folders(host, &store));
-            take("podman", Some(uid), podman::all(host, &store, &stores.labels));
-        }
-    }
-    folders.truncate(MOST);
-    Looked { keyed: found, folders }
 }
 
-/// The homes of ordinary users, by `/etc/passwd`.
-fn homes(host: &Host) -> Vec<(u32, PathBuf)> {
+/// Looks at all containers of root's.
+#[must_use]
+pub fn look(host: &Host, stores: &Stores) -> Looked {
+    let mut looked = Looked { keyed: Vec::new(), folders: docker::folders(host, &stores.folders) };
+    looked.take("docker", None, docker::all(host, &stores.folders, &stores.labels));
+    for store in podman::roots(host, &stores.folders) {
+        looked.folders.extend(podman::folders(host, &store));
+        looked.take("podman", None, podman::all(host, &store, &stores.labels));
+    }
+    looked.take("containerd", None, bundle::all_of_containerd(host, &stores.labels));
+    looked.folders.truncate(MOST);
+    looked
+}
+
+/// Looks at the containers of those users whom the configuration names. May block for as long as the slowest of their homes
+/// does, which may lie on a network.
+///
+/// Only of those: whoever may say which files are keys can have any file of his watched, and any number of them.
+#[must_use]
+pub fn look_at_users(host: &Host, stores: &Stores) -> Looked {
+    let mut looked = Looked::default();
+    let host = &host.without_links();
+    for (uid, home) in homes(host, &stores.users) {
+        let store = home.join(".local/share/containers/storage");
+        if host.is_own_folder(&store) {
+            looked.folders.extend(podman::folders(host, &store));
+            looked.take("podman", Some(uid), podman::all(host, &store, &stores.labels));
+        }
+    }
+    looked.folders.truncate(MOST);
+    looked
+}
+
+/// The homes of these users, by `/etc/passwd`.
+fn homes(host: &Host, users: &[String]) -> Vec<(u32, PathBuf)> {
     let passwd = host.read(Path::new("/etc/passwd"), LONGEST_TABLE).unwrap_or_default();
     let home = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b':');
-        let uid = str::from_utf8(fields.nth(2)?).ok()?.parse().ok().filter(|uid| *uid != 0)?;
+        let name = str::from_utf8(fields.next()?).ok()?;
+        let uid = str::from_utf8(fields.nth(1)?).ok()?.parse().ok().filter(|uid| *uid != 0)?;
+        users.iter().any(|user| user == name).then_some(())?;
         let home = path_of(fields.nth(2)?);
         (home.is_absolute() && home != Path::new("/")).then_some((uid, home))
     };

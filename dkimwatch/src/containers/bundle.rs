@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{
-    Details, Image, Labels, Mount, NotFound,
-    json::{list, path, read, text, texts},
+    Details, Image, Labels, MOST, Mount, NotFound,
+    json::{cut, list, path, read, text, texts},
 };
-use crate::host::Host;
+use crate::{
+    decode::{IdMap, IdRange},
+    host::Host,
+};
 
 /// Where containerd's shims keep their bundles, a folder for each of its namespaces in it; the second one is of k3s.
 const SHIMS: [&str; 3] = [
@@ -31,11 +34,17 @@ pub(super) fn of_containerd(host: &Host, id: &str, labels: &Labels) -> Result<Op
     Ok(None)
 }
 
+/// What containerd was asked for by Docker, for a container of its.
+pub(super) fn of_docker(host: &Host, id: &str, labels: &Labels) -> Option<Details> {
+    let docker = shims(host).into_iter().filter(|(namespace, _)| namespace == "moby");
+    docker.filter_map(|(namespace, shims)| in_shims(host, &namespace, &shims, id, labels).ok()?).next()
+}
+
 /// Every container of containerd's, but Docker's own.
 pub(super) fn all_of_containerd(host: &Host, labels: &Labels) -> Vec<(String, Details)> {
     let mut all = Vec::new();
     for (namespace, shims) in shims(host).into_iter().filter(|(namespace, _)| namespace != "moby") {
-        let ids = host.names(&shims).into_iter().filter_map(|name| name.into_string().ok());
+        let ids = host.names(&shims).into_iter().take(MOST).filter_map(|name| name.into_string().ok());
         all.extend(ids.filter_map(|id| Some((id.clone(), in_shims(host, &namespace, &shims, &id, labels).ok()??))));
     }
     all
@@ -92,15 +101,16 @@ pub(super) fn read_at(host: &Host, bundle: &Path, labels: &Labels) -> Result<Opt
     let annotations: Vec<(&str, &str)> = texts(&config, "/annotations").collect();
     let annotation = |names: &[&str]| {
         let value = names.iter().find_map(|name| annotations.iter().find(|(known, _)| known == name));
-        value.map(|(_, value)| (*value).to_owned()).filter(|value| !value.is_empty())
+        value.map(|(_, value)| *value).filter(|value| !value.is_empty())
     };
     // containerd's plugin for Kubernetes, CRI-O, the kubelet's own labels, nerdctl.
-    let name = annotation(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"]);
-    let image = annotation(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
-    let digest = annotation(&["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"]);
+    let short = |names: &[&str]| annotation(names).map(cut);
+    let name = short(&["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"]);
+    let image = short(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
+    let digest = short(&["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"]);
     let digest = digest.and_then(|digest| digest.rsplit_once('@').map(|(_, digest)| digest.to_owned()));
     let root = text(&config, "/root/path").map(|root| bundle.join(root));
-    let inner = annotation(&["io.kubernetes.cri-o.Labels"]).and_then(|text| serde_json::from_str(&text).ok());
+    let inner = annotation(&["io.kubernetes.cri-o.Labels"]).and_then(|text| serde_json::from_str(text).ok());
     let inner: Value = inner.unwrap_or_default();
     Ok(Some(Details {
         name,
@@ -109,12 +119,13 @@ pub(super) fn read_at(host: &Host, bundle: &Path, labels: &Labels) -> Result<Opt
             id: None,
             digests: digest.into_iter().collect(),
         }),
-        pod: annotation(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
-        namespace: annotation(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
+        pod: short(&["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
+        namespace: short(&["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
         labels: labels.of(annotations.iter().copied().chain(texts(&inner, ""))),
         privileged: annotation(&["io.podman.annotations.privileged", "io.kubernetes.cri-o.PrivilegedRuntime"])
             .map(|word| word.eq_ignore_ascii_case("true")),
-        mounts: list(&config, "/mounts").filter_map(bound).collect(),
+        mounts: list(&config, "/mounts").take(MOUNTS).filter_map(bound).collect(),
+        uid_map: id_map(&config),
         root,
         ..Details::default()
     }))
@@ -131,4 +142,21 @@ fn bound(mount: &Value) -> Option<Mount> {
         .then(|| source.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()))
         .flatten();
     is_bind.then_some(Mount { source, destination, volume })
+}
+
+/// Mounts of a container that are looked at.
+const MOUNTS: usize = 256;
+
+/// User ids in its user namespace, where it was made with one of its own.
+fn id_map(config: &Value) -> Option<IdMap> {
+    let number = |range: &Value, name: &str| range.get(name)?.as_u64().and_then(|number| u32::try_from(number).ok());
+    let ranges = list(config, "/linux/uidMappings").take(MOUNTS).map(|range| {
+        Some(IdRange {
+            inner: number(range, "containerID")?,
+            host: number(range, "hostID")?,
+            count: number(range, "size")?,
+        })
+    });
+    let ranges: Vec<IdRange> = ranges.collect::<Option<_>>()?;
+    (!ranges.is_empty()).then_some(IdMap(ranges))
 }

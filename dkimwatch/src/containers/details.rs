@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use crate::decode::IdMap;
+
 /// What a runtime keeps of a container, and what its root says of its users.
 ///
 /// Text in it is as it was written down, by whoever could: it is escaped where it is shown.
@@ -31,6 +33,8 @@ pub struct Details {
     pub root: Option<PathBuf>,
     /// The folders of its layers on the host, the uppermost first, where they are known.
     pub layers: Vec<PathBuf>,
+    /// User ids in its user namespace, where its runtime gave it one of its own.
+    pub uid_map: Option<IdMap>,
     /// Names of user ids by its own `/etc/passwd`.
     pub users: HashMap<u32, String>,
     /// Names of group ids by its own `/etc/group`.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Details, Image, Labels, Mount, NotFound,
+    Details, Image, Labels, MOST, Mount, NotFound, bundle,
     json::{path, read, text, texts},
 };
 use crate::host::Host;
@@ -25,7 +25,8 @@ pub(super) fn find(host: &Host, stores: &[PathBuf], id: &str, labels: &Labels) -
 pub(super) fn all(host: &Host, stores: &[PathBuf], labels: &Labels) -> Vec<(String, Details)> {
     let mut all = Vec::new();
     for root in roots(host, stores) {
-        let ids = host.names(&root.join("containers")).into_iter().filter_map(|name| name.into_string().ok());
+        let ids =
+            host.names(&root.join("containers")).into_iter().take(MOST).filter_map(|name| name.into_string().ok());
         all.extend(ids.filter_map(|id| Some((id.clone(), at(host, &root, &id, labels).ok()??))));
     }
     all
@@ -74,8 +75,9 @@ fn at(host: &Host, root: &Path, id: &str, labels: &Labels) -> Result<Option<Deta
     let host_config = read(host, &folder.join("hostconfig.json")).ok().flatten().unwrap_or_default();
     let image_id = text(&config, "/Image");
     let digests = image_id.as_deref().map(|image| digests(host, root, image)).unwrap_or_default();
+    let bundle = bundle::of_docker(host, id, labels);
     let points = config.pointer("/MountPoints").and_then(serde_json::Value::as_object).into_iter().flatten();
-    let mounts = points.filter_map(|(_, point)| {
+    let mounts = points.take(MOST).filter_map(|(_, point)| {
         Some(Mount {
             source: path(point, "/Source")?,
             destination: path(point, "/Destination")?,
@@ -89,7 +91,9 @@ fn at(host: &Host, root: &Path, id: &str, labels: &Labels) -> Result<Option<Deta
         created: text(&config, "/Created"),
         privileged: host_config.pointer("/Privileged").and_then(serde_json::Value::as_bool),
         mounts: mounts.collect(),
-        root: merged(host, root, id),
+        // With containerd's image store, Docker mounts no root of its own.
+        root: merged(host, root, id).or_else(|| bundle.as_ref()?.root.clone()),
+        uid_map: bundle.and_then(|bundle| bundle.uid_map),
         ..Details::default()
     }))
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 /// Containers that are remembered. Behind them, the one that was asked for longest ago is forgotten.
 const KEPT: usize = 4_096;
+/// Of these, those that users make.
+const KEPT_OF_USERS: usize = 256;
 /// How old details may be before they are looked for again: a container is renamed, its users change.
 const FRESH: Duration = Duration::from_secs(60);
 /// How long a failure counts: a runtime writes things down a moment late.
@@ -31,18 +34,20 @@ pub struct Name {
     runtime: &'static str,
     id: String,
     forgeable: bool,
+    /// Of a user's own: anybody can name anybody's.
+    bundle: Option<PathBuf>,
 }
 
 impl Name {
     fn of(container: &Container) -> Self {
-        Self { runtime: container.runtime, id: container.id.clone(), forgeable: container.forgeable }
+        let bundle = container.bundle.clone();
+        Self { runtime: container.runtime, id: container.id.clone(), forgeable: container.forgeable, bundle }
     }
 
     /// Whether it is this one's.
     #[must_use]
     pub fn is_of(&self, container: &Container) -> bool {
-        (self.runtime, self.id.as_str(), self.forgeable)
-            == (container.runtime, container.id.as_str(), container.forgeable)
+        *self == Self::of(container)
     }
 }
 
@@ -153,6 +158,8 @@ impl Enricher {
     fn settle(&mut self, name: &Name, found: Result<Details, NotFound>) {
         let Some(known) = self.known.get_mut(name) else { return };
         known.under_way = false;
+        // From now on it counts: a failure that took its time is no less one.
+        known.asked = Instant::now();
         match found {
             Ok(details) => known.state = Enrichment::Done(Arc::new(details)),
             // It has ended since: what was known of it stays.
@@ -188,14 +195,17 @@ impl Enricher {
     }
 
     fn forget(&mut self, now: Instant) {
-        if self.known.len() < KEPT {
-            return;
-        }
-        self.known.retain(|_, known| now.duration_since(known.used) < REMEMBERED);
-        if self.known.len() >= KEPT
-            && let Some(oldest) = self.known.iter().min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone())
-        {
-            self.known.remove(&oldest);
+        for (forgeable, most) in [(false, KEPT), (true, KEPT_OF_USERS)] {
+            let of_these = |name: &Name| name.forgeable == forgeable;
+            if self.known.keys().filter(|name| of_these(name)).count() < most {
+                continue;
+            }
+            self.known.retain(|name, known| !of_these(name) || now.duration_since(known.used) < REMEMBERED);
+            let these = self.known.iter().filter(|(name, _)| of_these(name));
+            let oldest = these.min_by_key(|(_, known)| known.used).map(|(name, _)| name.clone());
+            if let Some(oldest) = oldest {
+                self.known.remove(&oldest);
+            }
         }
     }
 }

@@ -40,7 +40,7 @@ const DEEPEST: usize = 3;
 /// Entries of a folder that are looked at.
 const ENTRIES: usize = 4_096;
 /// Keys of one container.
-const KEYS: usize = 1_024;
+const KEYS: usize = 64;
 
 /// A key that a container has.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,9 +76,11 @@ pub(super) fn of(details: &Details, owner: Option<u32>) -> Vec<ContainerKey> {
             None => roots.iter().map(|root| (*root, within, true)).collect(),
         };
         for (base, below, is_root) in places {
-            let Some(opened) = open(base, below) else { continue };
+            let Some(opened) = open(base, below).filter(|opened| owner.is_none() || is_local(opened)) else { continue };
+            // From here on by no link: what lies in a container is not to lead elsewhere on the host.
+            let Ok(base) = base.canonicalize() else { continue };
             let from = base.join(below);
-            let root = is_root.then(|| base.to_owned());
+            let root = is_root.then(|| base.clone());
             walk(
                 &opened,
                 &mut |inside| {
@@ -94,13 +96,8 @@ pub(super) fn of(details: &Details, owner: Option<u32>) -> Vec<ContainerKey> {
         for mount in single.filter(|mount| is_key(&mount.destination)) {
             let is_file =
                 statat(CWD, &mount.source, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_keyfile(&stat, owner));
-            if is_file && keys.len() < KEYS {
-                keys.push(ContainerKey {
-                    path: mount.source.clone(),
-                    inner: mount.destination.clone(),
-                    root: None,
-                    signer: *signer,
-                });
+            if let (true, true, Ok(path)) = (is_file, keys.len() < KEYS, mount.source.canonicalize()) {
+                keys.push(ContainerKey { path, inner: mount.destination.clone(), root: None, signer: *signer });
             }
         }
     }
@@ -124,6 +121,13 @@ fn open(base: &Path, below: &Path) -> Option<OwnedFd> {
     let base = rustix::fs::open(base, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
     openat2(base, below, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS).ok()
+}
+
+/// Whether a folder is on a disk of this host's: what an ordinary user has on a network, or serves himself, must not come to be
+/// asked at each refresh of the watch (`include/uapi/linux/magic.h`: ext4, XFS, btrfs, F2FS, tmpfs, overlayfs, ZFS).
+fn is_local(folder: &OwnedFd) -> bool {
+    const LOCAL: [u64; 7] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1];
+    rustix::fs::fstatfs(folder).is_ok_and(|system| u64::try_from(system.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
 }
 
 /// The key files below a folder, as long as `found` wants more.

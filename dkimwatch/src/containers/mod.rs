@@ -15,7 +15,7 @@ mod scout;
 
 use std::path::{Path, PathBuf};
 
-pub use all::{Keyed, Looked, look};
+pub use all::{Keyed, Looked, look, look_at_users};
 pub use details::{Details, Enrichment, Image, Mount};
 pub use enricher::{Enricher, Name};
 pub use keys::ContainerKey;
@@ -28,11 +28,16 @@ use crate::{
     host::Host,
 };
 
+/// Containers of one store that are looked at.
+const MOST: usize = 4_096;
+
 /// Where containers are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stores {
     /// Folders of Docker (`data-root`) and stores of Podman (`graphroot`) beside those that are known.
     pub folders: Vec<PathBuf>,
+    /// Ordinary users whose containers are looked at for keys.
+    pub users: Vec<String>,
     /// Which labels are kept.
     pub labels: Labels,
 }
@@ -84,7 +89,7 @@ pub fn find(host: &Host, stores: &Stores, container: &Container, within: Within)
     let (id, folders, labels) = (container.id.as_str(), stores.folders.as_slice(), &stores.labels);
     let found = if container.forgeable {
         // A user's own, or another container's: what that one says of itself is as good as its name.
-        users_own(host, container, labels)?
+        users_own(&host.without_links(), container, labels)?
     } else {
         match container.runtime {
             "docker" => docker::find(host, folders, id, labels)?,
@@ -104,9 +109,11 @@ pub fn find(host: &Host, stores: &Stores, container: &Container, within: Within)
         }
     };
     let mut found = found.ok_or(NotFound::Nowhere(container.runtime))?;
+    // Where the store lies behind a link, as on many a host; what is behind it is opened by no link.
     found.root = found.root.filter(|root| root.is_absolute());
-    let merged = || found.root.as_ref().and_then(|root| Root::at(&host.inside(root)));
-    if let Some(root) = within.root().or_else(merged) {
+    let merged = found.root.as_ref().and_then(|root| host.inside(root).canonicalize().ok());
+    let seen = merged.as_deref().and_then(Root::at).filter(|_| !container.forgeable);
+    if let Some(root) = seen.or_else(|| within.root()).or_else(|| merged.as_deref().and_then(Root::at)) {
         (found.users, found.groups) = root.names();
     }
     Ok(found)

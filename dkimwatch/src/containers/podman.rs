@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{
-    Details, Image, Labels, NotFound, bundle,
-    json::{list, read, text},
+    Details, Image, Labels, MOST, NotFound, bundle,
+    json::{cut, list, read, text, whole},
 };
 use crate::host::{Host, LONGEST_CONF, Presence};
 
@@ -30,13 +30,17 @@ pub(super) fn find(host: &Host, stores: &[PathBuf], id: &str, labels: &Labels) -
 /// Every container of a store. One that cannot be read is passed over.
 pub(super) fn all(host: &Host, root: &Path, labels: &Labels) -> Vec<(String, Details)> {
     let mut all = Vec::new();
-    for (driver, file) in lists() {
-        let list_at = root.join(format!("{driver}-containers")).join(file);
-        let Ok(Some(known)) = read(host, &list_at) else { continue };
-        all.extend(list(&known, "").filter_map(|one| {
-            let id = text(one, "/id")?;
-            Some((id.clone(), details(host, root, driver, one, &id, labels).ok()?))
-        }));
+    for driver in DRIVERS {
+        let mut store = None;
+        for file in LISTS {
+            let list_at = root.join(format!("{driver}-containers")).join(file);
+            let Ok(Some(known)) = read(host, &list_at) else { continue };
+            let store = store.get_or_insert_with(|| Store::open(host, root, driver));
+            all.extend(list(&known, "").take(MOST).filter_map(|one| {
+                let id = text(one, "/id").filter(|id| is_id(id))?;
+                Some((id.clone(), store.details(one, &id, labels).ok()?))
+            }));
+        }
     }
     all
 }
@@ -49,7 +53,7 @@ pub(super) fn folders(host: &Host, root: &Path) -> Vec<PathBuf> {
         if !host.is_own_folder(&list) {
             continue;
         }
-        for id in host.names(&list) {
+        for id in host.names(&list).into_iter().take(MOST) {
             let userdata = list.join(id).join("userdata");
             if host.is_own_folder(&userdata) && host.presence(&userdata.join("config.json")) == Presence::Missing {
                 folders.push(userdata);
@@ -68,12 +72,8 @@ pub(super) fn roots(host: &Host, stores: &[PathBuf]) -> Vec<PathBuf> {
     roots
 }
 
-/// The lists of containers that a store may have. The second file is of containers that are not to outlive a boot.
-fn lists() -> impl Iterator<Item = (&'static str, &'static str)> {
-    DRIVERS
-        .into_iter()
-        .flat_map(|driver| ["containers.json", "volatile-containers.json"].into_iter().map(move |file| (driver, file)))
-}
+/// The lists of containers that a store may have. The second one is of containers that are not to outlive a boot.
+const LISTS: [&str; 2] = ["containers.json", "volatile-containers.json"];
 
 /// `storage.graphroot` of `/etc/containers/storage.conf`.
 fn configured(host: &Host) -> Option<PathBuf> {
@@ -85,58 +85,75 @@ fn configured(host: &Host) -> Option<PathBuf> {
 
 /// A container of a store.
 pub(super) fn in_store(host: &Host, root: &Path, id: &str, labels: &Labels) -> Result<Option<Details>, NotFound> {
-    for (driver, file) in lists() {
-        let Some(known) = read(host, &root.join(format!("{driver}-containers")).join(file))? else { continue };
-        let Some(one) = list(&known, "").find(|one| text(one, "/id").as_deref() == Some(id)) else { continue };
-        return details(host, root, driver, one, id, labels).map(Some);
+    for driver in DRIVERS {
+        for file in LISTS {
+            let Some(known) = read(host, &root.join(format!("{driver}-containers")).join(file))? else { continue };
+            let Some(one) = list(&known, "").find(|one| text(one, "/id").as_deref() == Some(id)) else { continue };
+            return Store::open(host, root, driver).details(one, id, labels).map(Some);
+        }
     }
     Ok(None)
 }
 
-fn details(
-    host: &Host,
-    root: &Path,
-    driver: &str,
-    one: &Value,
-    id: &str,
-    labels: &Labels,
-) -> Result<Details, NotFound> {
-    let folder = root.join(format!("{driver}-containers")).join(id).join("userdata");
-    // The OCI runtime's configuration comes a moment after the store's entry.
-    let configuration = bundle::read_at(host, &folder, labels)?;
-    let mut found = configuration.unwrap_or_default();
-    // What the engine noted for itself (`metadata`): JSON in a text.
-    let noted: Value = text(one, "/metadata").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let image_id = text(one, "/image");
-    let images = read(host, &root.join(format!("{driver}-images/images.json"))).ok().flatten().unwrap_or_default();
-    let image = list(&images, "").find(|image| text(image, "/id") == image_id);
-    let first_name = || image.and_then(|image| text(image, "/names/0"));
-    found.name = list(one, "/names").find_map(Value::as_str).map(str::to_owned).or(found.name);
-    found.image = Some(Image {
-        name: text(&noted, "/image-name").or_else(first_name),
-        id: image_id.map(|id| if id.contains(':') { id } else { format!("sha256:{id}") }),
-        digests: image.and_then(|image| text(image, "/digest")).into_iter().collect(),
-    });
-    found.layers = layers(host, root, driver, text(one, "/layer"));
-    found.pod = text(&noted, "/pod-name").or(found.pod);
-    found.created = text(one, "/created").or(found.created);
-    Ok(found)
+/// A store's part of one driver, with the lists that every container of it is looked up in.
+struct Store<'h> {
+    host: &'h Host,
+    root: &'h Path,
+    driver: &'static str,
+    images: Value,
+    layers: Value,
+}
+
+impl<'h> Store<'h> {
+    fn open(host: &'h Host, root: &'h Path, driver: &'static str) -> Self {
+        let known = |file: &str| read(host, &root.join(file)).ok().flatten().unwrap_or_default();
+        let images = known(&format!("{driver}-images/images.json"));
+        let layers = known(&format!("{driver}-layers/layers.json"));
+        Self { host, root, driver, images, layers }
+    }
+
+    /// One of its containers.
+    fn details(&self, one: &Value, id: &str, labels: &Labels) -> Result<Details, NotFound> {
+        let folder = self.root.join(format!("{}-containers", self.driver)).join(id).join("userdata");
+        // The OCI runtime's configuration comes a moment after the store's entry.
+        let mut found = bundle::read_at(self.host, &folder, labels)?.unwrap_or_default();
+        // What the engine noted for itself (`metadata`): JSON in a text.
+        let noted: Value = whole(one, "/metadata").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let image_id = text(one, "/image");
+        let image = list(&self.images, "").find(|image| text(image, "/id") == image_id);
+        let first_name = || image.and_then(|image| text(image, "/names/0"));
+        found.name = list(one, "/names").find_map(Value::as_str).map(cut).or(found.name);
+        found.image = Some(Image {
+            name: text(&noted, "/image-name").or_else(first_name),
+            id: image_id.map(|id| if id.contains(':') { id } else { format!("sha256:{id}") }),
+            digests: image.and_then(|image| text(image, "/digest")).into_iter().collect(),
+        });
+        found.layers = self.layers(text(one, "/layer"));
+        found.pod = text(&noted, "/pod-name").or(found.pod);
+        found.created = text(one, "/created").or(found.created);
+        Ok(found)
+    }
+
+    /// The folders of a layer and of all below it.
+    fn layers(&self, first: Option<String>) -> Vec<PathBuf> {
+        let mut folders = Vec::new();
+        let mut next = first;
+        while let Some(id) = next.filter(|id| folders.len() < DEEPEST && is_id(id)) {
+            folders.push(match self.driver {
+                "vfs" => self.root.join("vfs/dir").join(&id),
+                driver => self.root.join(driver).join(&id).join("diff"),
+            });
+            let layer = list(&self.layers, "").find(|one| text(one, "/id").as_ref() == Some(&id));
+            next = layer.and_then(|one| text(one, "/parent"));
+        }
+        folders
+    }
 }
 
 /// Layers that one may have at most (`maxDepth` of the overlay driver).
 const DEEPEST: usize = 500;
 
-/// The folders of a layer and of all below it.
-fn layers(host: &Host, root: &Path, driver: &str, first: Option<String>) -> Vec<PathBuf> {
-    let known = read(host, &root.join(format!("{driver}-layers/layers.json"))).ok().flatten().unwrap_or_default();
-    let mut folders = Vec::new();
-    let mut next = first;
-    while let Some(id) = next.filter(|id| folders.len() < DEEPEST && !id.contains('/') && !id.starts_with('.')) {
-        folders.push(match driver {
-            "vfs" => root.join("vfs/dir").join(&id),
-            _ => root.join(driver).join(&id).join("diff"),
-        });
-        next = list(&known, "").find(|one| text(one, "/id").as_ref() == Some(&id)).and_then(|one| text(one, "/parent"));
-    }
-    folders
+/// The id of a container or a layer: a name in a folder, and no way out of it.
+fn is_id(id: &str) -> bool {
+    id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 
-use crate::attribute::account_names;
+use crate::{attribute::account_names, host::named_like_key};
 
 /// The longest file of users that is read, bytes.
 const LONGEST: u64 = 1 << 20;
@@ -45,6 +45,11 @@ impl Root {
     pub fn read(&self, path: &Path, limit: u64) -> Option<Vec<u8>> {
         let file = self.open(path)?;
         if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
+            return None;
+        }
+        // A link in a container may lead to a key, too.
+        let place = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        if named_like_key(&place) {
             return None;
         }
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -8,14 +8,41 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Keyed, Looked, Stores, look};
+use super::{Keyed, Looked, Stores, look, look_at_users};
 use crate::{host::Host, watchlist::Changes};
 
 /// The slow clock.
 const SLOW: Duration = Duration::from_secs(30);
 
-/// The thread that looks, and what has it look.
+/// Looks at some containers; may block.
+type Look = fn(&Host, &Stores) -> Looked;
+
+/// Looks at the containers of root's, and at those of ordinary users: whose homes hang delays the others' only.
 pub struct Scout {
+    roots: Looker,
+    users: Looker,
+}
+
+impl Scout {
+    /// Starts its threads.
+    ///
+    /// # Errors
+    /// As inotify_init1(2) and pthread_create(3).
+    pub fn new(stores: &Stores) -> std::io::Result<Self> {
+        Ok(Self { roots: Looker::new(look, stores.clone())?, users: Looker::new(look_at_users, stores.clone())? })
+    }
+
+    /// The containers with keys, looked at anew.
+    pub async fn next(&mut self) -> Vec<Keyed> {
+        tokio::select! {
+            keyed = self.roots.next() => keyed,
+            keyed = self.users.next() => keyed,
+        }
+    }
+}
+
+/// A thread that looks, and what has it look.
+struct Looker {
     /// The thread holds the other end; dropping this one ends it.
     ask: Sender<()>,
     found: UnboundedReceiver<Looked>,
@@ -29,23 +56,19 @@ pub struct Scout {
     rest: Instant,
 }
 
-impl Scout {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// As inotify_init1(2).
-    pub fn new(host: Host, stores: Stores) -> std::io::Result<Self> {
+impl Looker {
+    fn new(look: Look, stores: Stores) -> std::io::Result<Self> {
         let (ask, asked) = channel();
         let (tell, found) = unbounded_channel();
-        let look = move || work(&host, &stores, &asked, &tell);
-        std::thread::Builder::new().name("scout".to_owned()).spawn(look)?;
+        let work = move || work(look, &stores, &asked, &tell);
+        std::thread::Builder::new().name("scout".to_owned()).spawn(work)?;
         // Its first tick is at once: a container may have come since the watch's own look.
         let clock = tokio::time::interval(SLOW);
         Ok(Self { ask, found, changes: Changes::new()?, clock, looking: None, again: false, rest: Instant::now() })
     }
 
-    /// The containers with keys, looked at anew.
-    pub async fn next(&mut self) -> Vec<Keyed> {
+    /// What was found. Nothing is lost where this is dropped half-way.
+    async fn next(&mut self) -> Vec<Keyed> {
         loop {
             tokio::select! {
                 Some(looked) = self.found.recv() => {
@@ -65,6 +88,7 @@ impl Scout {
     }
 }
 
-fn work(host: &Host, stores: &Stores, asked: &Receiver<()>, tell: &UnboundedSender<Looked>) {
-    while asked.recv().is_ok() && tell.send(look(host, stores)).is_ok() {}
+fn work(look: Look, stores: &Stores, asked: &Receiver<()>, tell: &UnboundedSender<Looked>) {
+    let host = Host::here();
+    while asked.recv().is_ok() && tell.send(look(&host, stores)).is_ok() {}
 }

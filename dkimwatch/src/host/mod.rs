@@ -11,6 +11,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Read as _},
+    os::fd::AsRawFd as _,
     os::unix::{
         ffi::{OsStrExt as _, OsStringExt as _},
         fs::MetadataExt as _,
@@ -18,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 pub use tools::{Installed, RunAs, ToolError, Tools};
 
@@ -35,6 +36,8 @@ const LONGEST_CMDLINE: u64 = 64 << 10;
 pub struct Host {
     root: PathBuf,
     tools: Option<Box<dyn Tools>>,
+    /// Files are read only where no link is on the way.
+    no_links: bool,
 }
 
 impl std::fmt::Debug for Host {
@@ -100,13 +103,19 @@ impl Host {
     /// This host, with its tools.
     #[must_use]
     pub fn here() -> Self {
-        Self { root: PathBuf::from("/"), tools: Some(Box::new(Installed)) }
+        Self { root: PathBuf::from("/"), tools: Some(Box::new(Installed)), no_links: false }
     }
 
     /// The host whose files lie below `root`; it has no tools. Absolute symbolic links in it lead out of it.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), tools: None }
+        Self { root: root.into(), tools: None, no_links: false }
+    }
+
+    /// The same host, without tools, for files that an ordinary user has written: none is read that a link leads to.
+    #[must_use]
+    pub fn without_links(&self) -> Self {
+        Self { root: self.root.clone(), tools: None, no_links: true }
     }
 
     /// The same host with other tools.
@@ -128,6 +137,9 @@ impl Host {
     pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
         if named_like_key(path) {
             return Err(ReadError::NamedLikeKey);
+        }
+        if self.no_links {
+            return read_without_links(&self.inside(path), limit);
         }
         read_regular(&self.inside(path), limit)
     }
@@ -306,6 +318,18 @@ pub(crate) fn open_regular(path: &Path) -> Result<File, ReadError> {
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| missing(error.into()))?);
     check(&file.metadata()?)?;
     Ok(file)
+}
+
+/// The same, where no symbolic link leads to it.
+fn read_without_links(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let found = found.map_err(|error| match error {
+        rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => ReadError::Missing,
+        error => ReadError::Io(error.into()),
+    })?;
+    // What was looked at is what is read.
+    read_regular(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd())), limit)
 }
 
 /// Reads a regular file of at most `limit` bytes.

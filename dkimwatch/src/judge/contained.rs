@@ -4,7 +4,7 @@
 //! up in each container of the image that is met, and counts if it is the image's own file: what somebody put over it
 //! later lies in the container's upper layer.
 
-use std::{os::unix::ffi::OsStrExt as _, path::Path};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use super::{
     ExpectedImage, Policy, Provenance, Reader, code,
@@ -51,12 +51,16 @@ impl Contained {
     }
 }
 
+/// The shortest beginning of an id that stands for it, as `docker ps` shows it.
+const SHORTEST_ID: usize = 12;
+
 /// Whether a container is one of those that a configuration names: by its id or the beginning of one, or by its name.
 pub(super) fn is_listed(list: &[String], attributed: &AttributedAccess) -> bool {
     let Some(container) = attributed.container.as_ref().filter(|container| !container.forgeable) else { return false };
     let name = attributed.enrichment.details().and_then(|details| details.name.as_ref());
     list.iter().filter(|one| !one.is_empty()).any(|one| {
-        let begins = container.id.len() == 64 && container.id.starts_with(one.as_str());
+        // A name may look like the beginning of an id; not like so much of one.
+        let begins = container.id.len() == 64 && one.len() >= SHORTEST_ID && container.id.starts_with(one.as_str());
         begins || *one == container.id || Some(one) == name
     })
 }
@@ -87,15 +91,20 @@ pub(super) fn fit(reader: &Reader, contained: &Contained, attributed: &Attribute
     let (Some(image), Some(container)) = (process.image.known(), &attributed.container) else { return Fit::Other };
     let path = attributed.executable.path.as_deref();
     let program = contained.program(container, attributed);
-    if program.is_none() && path != Some(reader.executable.as_os_str().as_bytes()) {
+    if program.is_none() && !path.is_some_and(|path| is_called(Path::new(OsStr::from_bytes(path)), &reader.executable))
+    {
         return Fit::Other;
     }
     let is_pending = attributed.enrichment == Enrichment::Pending;
     let details = attributed.enrichment.details();
     let of_image = details.and_then(|details| details.image.as_ref()).is_some_and(|image| contained.is_of(image));
+    // In a container that is none of these, and in one that anybody could have named so, it is a stranger like any other.
+    if !is_pending && (!of_image || container.forgeable) {
+        return Fit::Other;
+    }
     let listed = reader.containers.is_empty() || is_listed(&reader.containers, attributed);
     // What is not known yet is off as that, and nothing else.
-    let place = is_pending || of_image && listed && !container.forgeable;
+    let place = is_pending || listed;
     let mut off: Vec<Detail> = [
         (Detail::Replaced, !place || is_pending || program.is_some_and(|one| one.provenance == Provenance::Accepted)),
         (Detail::Unexamined, !is_pending),
@@ -106,6 +115,7 @@ pub(super) fn fit(reader: &Reader, contained: &Contained, attributed: &Attribute
         (Detail::Nameless, image.nlink > 0),
         (Detail::Claim, !attributed.executable.claim_differs),
         (Detail::User, is_pending || user(reader, attributed)),
+        (Detail::Entered, !attributed.entered),
         (Detail::Container, place),
     ]
     .into_iter()
@@ -119,7 +129,11 @@ pub(super) fn fit(reader: &Reader, contained: &Contained, attributed: &Attribute
 
 /// One of the reader's users, as the container has them: by number, or by the name that its own `/etc/passwd` gives.
 fn user(reader: &Reader, attributed: &AttributedAccess) -> bool {
-    let id = attributed.inner_ids().and_then(|ids| ids.real_user);
+    // By the container's own map. Who makes a user namespace within it, is whoever he likes there.
+    let maps = attributed.access.process.id_maps.known();
+    let own = attributed.enrichment.details().and_then(|details| details.uid_map.as_ref());
+    let is_containers = maps.is_some_and(|maps| own.map_or(maps.users.is_identity(), |own| *own == maps.users));
+    let id = attributed.inner_ids().filter(|_| is_containers).and_then(|ids| ids.real_user);
     reader.users.is_empty()
         || id.is_some_and(|id| {
             let name = attributed.inner_user(id);
@@ -135,10 +149,25 @@ pub fn is_unmet(attributed: &AttributedAccess, policy: &Policy) -> bool {
     let path = attributed.executable.path.as_deref();
     policy.readers.iter().any(|reader| {
         reader.contained.as_ref().is_some_and(|contained| {
-            path == Some(reader.executable.as_os_str().as_bytes())
+            path.is_some_and(|path| is_called(Path::new(OsStr::from_bytes(path)), &reader.executable))
                 && contained.is_of(image)
                 && contained.program(container, attributed).is_none()
         })
+    })
+}
+
+/// Whether a file is called as a program is, or as a version of it (`/usr/bin/rspamd` is `rspamd-3.4` in some packages).
+#[must_use]
+pub fn is_called(path: &Path, program: &Path) -> bool {
+    let (Some(name), Some(wanted)) = (path.file_name(), program.file_name()) else { return false };
+    let version = name.as_bytes().strip_prefix(wanted.as_bytes());
+    version.is_some_and(|rest| {
+        let mut rest = rest.iter();
+        match rest.next() {
+            None => true,
+            Some(b'-' | b'.') => rest.next().is_some_and(u8::is_ascii_digit),
+            Some(_) => false,
+        }
     })
 }
 
@@ -150,8 +179,19 @@ pub fn within(program: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use super::is_named;
+    use super::{is_called, is_named};
     use crate::containers::Image;
+
+    #[test]
+    fn a_program_may_bear_its_version() {
+        let is = |path: &str| is_called(path.as_ref(), "/usr/bin/rspamd".as_ref());
+        for path in ["/usr/bin/rspamd", "/merged/usr/bin/rspamd", "/usr/bin/rspamd-3.4", "/usr/bin/rspamd.3"] {
+            assert!(is(path), "{path}");
+        }
+        for path in ["/bin/cat", "/usr/bin/rspamd_stats", "/usr/bin/rspamdx", "/usr/bin/rspamd-evil", "/"] {
+            assert!(!is(path), "{path}");
+        }
+    }
 
     #[test]
     fn an_image_is_known_by_name_tag_or_digest() {

@@ -136,9 +136,13 @@ const fn detail_severity(detail: Detail) -> u8 {
         | Detail::Claim
         | Detail::Elsewhere
         | Detail::User => severity::CRITICAL,
-        Detail::Unexamined | Detail::Writes | Detail::Deed | Detail::Unit | Detail::Container | Detail::Script => {
-            severity::HIGH
-        }
+        Detail::Unexamined
+        | Detail::Writes
+        | Detail::Deed
+        | Detail::Unit
+        | Detail::Entered
+        | Detail::Container
+        | Detail::Script => severity::HIGH,
         Detail::Key => severity::MEDIUM,
     }
 }

@@ -52,6 +52,8 @@ pub(super) enum Detail {
     Deed,
     /// Not in one of the reader's units.
     Unit,
+    /// It was put into its container from outside.
+    Entered,
     /// Not in one of the reader's containers.
     Container,
     /// The script cannot be told for certain.
@@ -77,6 +79,7 @@ impl Detail {
             Self::Writes => "writes",
             Self::Deed => "deed",
             Self::Unit => "unit",
+            Self::Entered => "entered",
             Self::Container => "container",
             Self::Script => "script",
             Self::Key => "key",

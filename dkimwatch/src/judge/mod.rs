@@ -16,7 +16,7 @@ mod stranger;
 
 pub use action::Action;
 pub use code::{Foreign, foreign};
-pub use contained::{Contained, Met, is_unmet, within};
+pub use contained::{Contained, Met, is_called, is_unmet, within};
 pub use decide::judge;
 pub use judged::*;
 pub use policy::*;

@@ -364,6 +364,7 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, p
         Detail::Unit => {
             format!("in {}; expected {}", attributed.unit.as_deref().unwrap_or("no known unit"), or(&reader.units))
         }
+        Detail::Entered => "somebody put it into that container from outside: the signer is started by the container itself".to_owned(),
         Detail::Container if reader.contained.is_some() => elsewhere(reader, attributed),
         Detail::Container => match &attributed.container {
             Some(container) if reader.containers.is_empty() => format!(
@@ -397,23 +398,12 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, p
     }
 }
 
-/// Where a signer of an image runs that is not expected there.
+/// Where a signer of an image runs that is not expected there: in a container of that image, and not in the one that is meant.
 fn elsewhere(reader: &Reader, attributed: &AttributedAccess) -> String {
     let images = reader.contained.as_ref().map(|contained| contained.images.as_slice()).unwrap_or_default();
-    let mut expected = format!("a container of {}", or(images));
-    if !reader.containers.is_empty() {
-        let _ = write!(expected, " that is {}", or(&reader.containers));
-    }
-    match &attributed.container {
-        Some(container) if container.forgeable => format!(
-            "in {}, which an ordinary user or another container made; expected {expected}",
-            container_name(container, attributed.enrichment.details())
-        ),
-        Some(container) => {
-            format!("in {}; expected {expected}", container_name(container, attributed.enrichment.details()))
-        }
-        None => format!("in no container; expected {expected}"),
-    }
+    let place = attributed.container.as_ref().map(|one| container_name(one, attributed.enrichment.details()));
+    let place = place.unwrap_or_else(|| "no container".to_owned());
+    format!("in {place}; expected a container of {} that is {}", or(images), or(&reader.containers))
 }
 
 /// Why a file at a reader's path is not its program, and how to say that it is.

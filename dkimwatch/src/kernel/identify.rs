@@ -14,7 +14,7 @@ use dkimwatch_common::{
     identity::{FileId, Identified},
     names::programs,
 };
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::KernelError;
 
@@ -28,6 +28,15 @@ impl Handle {
     /// As openat(2).
     pub fn open(path: &Path) -> std::io::Result<Self> {
         Ok(Self(openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// The same by no symbolic link, neither at the path's end nor on its way.
+    ///
+    /// # Errors
+    /// As openat2(2): `ELOOP` where there is a link.
+    pub fn open_without_links(path: &Path) -> std::io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self(openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?))
     }
 
     /// The file's path as this process sees it, links resolved (what `/proc/self/fd` shows); of a deleted file it ends

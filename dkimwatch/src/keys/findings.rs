@@ -135,6 +135,7 @@ impl<'a> Findings<'a> {
         }
         self.index.insert(path.clone(), self.keys.len());
         self.keys.push(Key {
+            contained: false,
             root: None,
             path,
             domain: identity.domain,

@@ -24,6 +24,8 @@ pub struct Key {
     pub selector: Option<String>,
     /// Name of the signer profile that uses it, where known.
     pub signer: Option<String>,
+    /// It is a container's: others than root may say what lies at its path.
+    pub contained: bool,
     /// The root of the container that it lies in, where that is not the host's own folder.
     pub root: Option<PathBuf>,
     /// The file (or command) that said so, for people.

@@ -63,6 +63,7 @@ pub fn of_container(container: &Keyed) -> impl Iterator<Item = Key> {
             domain: guessed.domain,
             selector: guessed.selector,
             signer: key.signer.map(str::to_owned),
+            contained: true,
             root: key.root.clone(),
             found_in: format!("{} ({})", container.called(), crate::escape::path(&key.inner)),
         }

@@ -113,7 +113,11 @@ impl Overlay {
         let [kind, _, options, ..] = behind else { return None };
         let path = |bytes| PathBuf::from(OsString::from_vec(unescaped(bytes)));
         let has_upper = options.split(|byte| *byte == b',').any(|option| option.starts_with(b"upperdir="));
-        let overlay = || Self { root: path(root), at: path(at), layers: layers(options), has_upper };
+        let at = path(at);
+        // Engines shorten a long list by mounting from the folder that holds them all: ENGINE/ID/merged, ENGINE/l/SHORT.
+        let engines = at.parent().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+        let layers = layers(options).into_iter().map(|layer| engines.join(layer)).collect();
+        let overlay = || Self { root: path(root), at, layers, has_upper };
         (*kind == b"overlay").then(|| (mount, overlay()))
     }
 

@@ -77,10 +77,10 @@ pub struct WatchList {
     devices: devices::Devices,
     /// Where a signer's program was looked for in a container of late.
     looks: contained::Looks,
-    /// The roots of containers in which keys lie, by the keys' tags.
-    roots: BTreeMap<Tag, PathBuf>,
-    /// Keys that came while the watch runs.
-    added: contained::Added,
+    /// Signers' programs in containers that the kernel side was told of.
+    routed: usize,
+    /// The keys of containers.
+    contained: contained::ContainedKeys,
 }
 
 /// A path to arm, and what for.
@@ -119,7 +119,7 @@ impl WatchList {
     pub fn new(settings: Settings, inventory: &Inventory) -> Self {
         let mut watched = Vec::new();
         // Keys before folders: where a file is both, the more telling entry has the smaller tag.
-        let roots = (0..).zip(&inventory.keys).filter_map(|(tag, key)| Some((tag, key.root.clone()?))).collect();
+        let contained = contained::ContainedKeys::of(&inventory.keys);
         watched.extend(inventory.keys.iter().cloned().map(|key| Watched::Key(JudgedKey::from(key))));
         for folder in &inventory.folders {
             watched.push(Watched::Folder { path: folder.path.clone(), signer: folder.signer.clone() });
@@ -142,8 +142,8 @@ impl WatchList {
             layered: BTreeSet::new(),
             devices: devices::Devices::of(Path::new("/")),
             looks: contained::Looks::default(),
-            roots,
-            added: BTreeMap::new(),
+            routed: 0,
+            contained,
         }
     }
 
@@ -187,9 +187,9 @@ impl WatchList {
         // Before anything is resolved: what is mounted meanwhile is then found to be elsewhere.
         self.mounts = self.places_now();
         let mut targets = self.targets();
-        let mut ways = ways::to(targets.iter().map(|target| (target.path.as_path(), target.purpose.tag())));
-        // A container's root comes and goes with it, and so do the mounts at it.
-        ways.retain(|way, _| !self.roots.values().any(|root| root.starts_with(way)) || self.leads_elsewhere(way));
+        // What leads to a container's key comes and goes with the container, and so do the mounts there.
+        let of_host = targets.iter().filter(|target| !self.contained.has(target.purpose.tag()));
+        let ways = ways::to(of_host.map(|target| (target.path.as_path(), target.purpose.tag())));
         targets.extend(ways.into_iter().map(|(path, tag)| Target { path, purpose: Purpose::Way(tag) }));
         let mut places = Places::default();
         let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
@@ -197,12 +197,13 @@ impl WatchList {
         let mut armed = BTreeSet::new();
         let mut below = Vec::new();
         let mut overlays = layers::Overlays::default();
+        let mut failed = None;
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
             for target in batch {
                 // What is not there (yet) is awaited by name in its parent.
-                if let Ok(handle) = Handle::open(&target.path) {
+                if let Ok(handle) = self.contained.open(target.purpose.tag(), &target.path) {
                     if let Ok(stat) = rustix::fs::fstat(&handle) {
                         place(&mut places, target, &stat);
                     }
@@ -219,7 +220,14 @@ impl WatchList {
             let identified = session.identify(&handles)?;
             for ((target, layers), identified) in opened.into_iter().zip(identified) {
                 if let Some(identified) = identified {
-                    arm(session, target, &identified)?;
+                    if !self.contained.may_arm(target.purpose.tag(), identified.file) {
+                        continue;
+                    }
+                    if let Err(error) = arm(session, target, &identified) {
+                        // The rest of the list is none the worse for it.
+                        failed.get_or_insert(error);
+                        continue;
+                    }
                     if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose {
                         let first = systems.entry(identified.file.dev).or_insert(tag);
                         *first = tag.min(*first);
@@ -252,18 +260,12 @@ impl WatchList {
         self.concerned.sort();
         self.concerned.dedup();
         self.mounts.also(&self.concerned);
-        Ok(())
-    }
-
-    /// Whether a folder leads to something that lies in no container's root.
-    fn leads_elsewhere(&self, way: &Path) -> bool {
-        let mut tagged = (0..).zip(self.paths());
-        tagged.any(|(tag, path)| !self.roots.contains_key(&tag) && path.starts_with(way))
+        failed.map_or(Ok(()), Err)
     }
 
     /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
     fn add_paths(&self, places: &mut Places) {
-        let watched = (0..).zip(&self.policy.watched).filter(|(tag, _)| !self.roots.contains_key(tag));
+        let watched = (0..).zip(&self.policy.watched).filter(|(tag, _)| !self.contained.has(*tag));
         for (tag, entry) in watched {
             let (path, is_folder) = match entry {
                 Watched::Key(key) => (&key.path, false),
@@ -342,9 +344,9 @@ impl WatchList {
 
     fn places_now(&self) -> places::Places {
         let mut places = places::Places::default();
-        let (keys, folders) = self.keys_and_folders();
-        places.also(keys.iter().map(|key| &key.path));
-        places.also(&folders);
+        // Of the host's: a path in a container may lead anywhere, and asking about it wait for anything.
+        let of_host = (0..).zip(self.paths()).filter(|(tag, _)| !self.contained.has(*tag));
+        places.also(of_host.map(|(_, path)| path));
         places.also(&self.concerned);
         places
     }
@@ -359,7 +361,8 @@ impl WatchList {
                 Watched::Folder { path, .. } => folders::members(path, tag, &mut folders, &mut files),
                 Watched::Key(key) => {
                     // A key behind a symbolic link can be replaced at either end.
-                    let resolved = std::fs::canonicalize(&key.path).ok();
+                    let of_host = !self.contained.has(tag);
+                    let resolved = of_host.then(|| std::fs::canonicalize(&key.path).ok()).flatten();
                     for path in std::iter::once(key.path.clone()).chain(resolved.filter(|path| *path != key.path)) {
                         if let (Some(parent), Some(name)) = (path.parent(), path.file_name().map(OsStr::as_bytes)) {
                             nests.push(Target { path: parent.to_owned(), purpose: Purpose::Nest(tag, name.to_vec()) });
@@ -370,7 +373,11 @@ impl WatchList {
             }
         }
         // Members before keys: where a file is both, the key's entry is written last and stays.
-        files.sort_by_key(|target| matches!(target.purpose, Purpose::Key(_)));
+        // And containers' before the host's, of files and of folders: what is written last stays.
+        files.sort_by_key(|target| {
+            (matches!(target.purpose, Purpose::Key(_)), !self.contained.has(target.purpose.tag()))
+        });
+        nests.sort_by_key(|target| !self.contained.has(target.purpose.tag()));
         nests.into_iter().chain(folders).chain(files).collect()
     }
 
@@ -390,7 +397,7 @@ impl WatchList {
     /// When the kernel cannot be asked.
     pub fn standing(&self, access: &Access, session: &mut Session) -> Result<Standing, KernelError> {
         self.standing_by(access, |path| {
-            let Ok(handle) = Handle::open(path) else { return Ok(None) };
+            let Ok(handle) = self.contained.open(access.file.tag, path) else { return Ok(None) };
             Ok(session.identify(&[handle])?.into_iter().flatten().next().map(|found| found.file))
         })
     }

@@ -19,6 +19,7 @@ fn settings() -> Settings {
 
 fn list(keys: &[PathBuf], folders: &[PathBuf]) -> WatchList {
     let key = |path: &PathBuf| Key {
+        contained: false,
         root: None,
         path: path.clone(),
         domain: Some("example.org".to_owned()),

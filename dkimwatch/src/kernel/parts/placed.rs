@@ -19,7 +19,7 @@ const FRESH_LAYER: Limit = (
 );
 const FRESH_CONTAINER: Limit = (
     "fresh-container",
-    "a key that a container brings with it (in its image, or in a volume that none had before), until the container's files have been noticed (milliseconds); a key in a container that lies in none of the folders where mail servers have theirs, or is reached there by a link; and a key in the root of a container of another user's whose layers are at no path of the host",
+    "a key that a container brings with it (in its image, or in a volume that none had before), until the container's files have been noticed (milliseconds); a key in a container that lies in none of the folders where mail servers have theirs, or is reached there by a link; a refused open at a folder above a container's key; a key in the root of a container of another user's whose layers are at no path of the host, and any key of a user's that containers.users does not name",
 );
 const FRESH_MOUNT: Limit = (
     "fresh-mount",
