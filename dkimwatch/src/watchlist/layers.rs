@@ -1,7 +1,7 @@
 //! The files in the layers below of a file on an overlay (overlayfs): by them it can be reached around the overlay.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fs,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
@@ -10,8 +10,16 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, fstatfs, openat, openat2, statx};
 
-use super::mountinfo::unescaped;
-use crate::kernel::Handle;
+use dkimwatch_common::{
+    identity::FileId,
+    watch::{FileWatch, Tag, file_watch},
+};
+
+use super::{BATCH, mountinfo::unescaped};
+use crate::{
+    kernel::{Handle, KernelError, Session},
+    refused::{Place, Places},
+};
 
 /// Layers of one overlay that are looked through: the kernel has no more (`OVL_MAX_STACK`).
 const LAYERS: usize = 500;
@@ -83,6 +91,28 @@ impl Layered {
         let file = openat2(layer, &self.inside, flags, Mode::empty(), resolve).ok()?;
         (fstat(&file).ok()?.st_mode & S_IFMT == S_IFREG).then(|| Handle::from_fd(file))
     }
+}
+
+/// Has the files watched that keys on overlays have in the layers below, but those that are watched by their own paths.
+pub(super) fn arm(
+    session: &mut Session,
+    places: &mut Places,
+    armed: &BTreeSet<FileId>,
+    below: &[(Layered, FileId, Tag)],
+) -> Result<(), KernelError> {
+    for batch in below.chunks(BATCH) {
+        let opened = batch.iter().filter_map(|(layered, user, tag)| Some((layered.open()?, (*user, *tag))));
+        let (handles, whose): (Vec<_>, Vec<_>) = opened.unzip();
+        for ((handle, (user, tag)), identified) in handles.iter().zip(whose).zip(session.identify(&handles)?) {
+            let Some(identified) = identified.filter(|identified| !armed.contains(&identified.file)) else { continue };
+            let watch = FileWatch { tag, kind: file_watch::LAYER, generation: identified.generation, pad: 0 };
+            session.watch_set.arm_layer(identified.file, watch, user)?;
+            if let Ok(stat) = rustix::fs::fstat(handle) {
+                places.add_member(Place::from(&stat), tag);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// As far as an overlay shows of the file that it shows.

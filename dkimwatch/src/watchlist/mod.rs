@@ -238,7 +238,7 @@ impl WatchList {
             }
         }
         self.layered = below.iter().map(|(_, user, _)| *user).collect();
-        arm_layers(session, &mut places, &armed, &below)?;
+        layers::arm(session, &mut places, &armed, &below)?;
         if is_around_page_cache {
             // The rest of the list is none the worse for it.
             if let Err(error) = session.see_around_page_cache() {
@@ -466,28 +466,6 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
         Purpose::Way(tag) if is(S_IFDIR) => set.leads(identified.file, *tag),
         Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Ok(()),
     }
-}
-
-/// Has the files watched that keys on overlays have in the layers below, but those that are watched by their own paths.
-fn arm_layers(
-    session: &mut Session,
-    places: &mut Places,
-    armed: &BTreeSet<FileId>,
-    below: &[(layers::Layered, FileId, Tag)],
-) -> Result<(), KernelError> {
-    for batch in below.chunks(BATCH) {
-        let opened = batch.iter().filter_map(|(layered, user, tag)| Some((layered.open()?, (*user, *tag))));
-        let (handles, whose): (Vec<_>, Vec<_>) = opened.unzip();
-        for ((handle, (user, tag)), identified) in handles.iter().zip(whose).zip(session.identify(&handles)?) {
-            let Some(identified) = identified.filter(|identified| !armed.contains(&identified.file)) else { continue };
-            let watch = FileWatch { tag, kind: file_watch::LAYER, generation: identified.generation, pad: 0 };
-            session.watch_set.arm_layer(identified.file, watch, user)?;
-            if let Ok(stat) = rustix::fs::fstat(handle) {
-                places.add_member(Place::from(&stat), tag);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Keeps what stat(2) says of a target.
