@@ -66,7 +66,7 @@ const MAIL: &str = "mail";
 const CONTAINERS: &str = "containers";
 
 /// How long one program may take here.
-const LIMIT_HERE: Duration = Duration::from_secs(900);
+const LIMIT_HERE: Duration = Duration::from_secs(1_500);
 
 /// Every check, cheapest first.
 pub(super) fn all() -> Vec<Check> {
