@@ -65,9 +65,15 @@ pub(super) fn add_users(inventory: &mut Inventory, settings: &Settings, host: &H
 }
 
 fn add(inventory: &mut Inventory, keyed: &[Keyed]) {
+    let mut left = containers::MOST_KEYS.saturating_sub(inventory.keys.iter().filter(|key| key.contained).count());
     for key in keyed.iter().flat_map(keys::of_container) {
+        if left == 0 {
+            tracing::error!(most = containers::MOST_KEYS, "containers have more keys than are watched");
+            return;
+        }
         if !inventory.keys.iter().any(|known| known.path == key.path) {
             inventory.keys.push(key);
+            left -= 1;
         }
     }
 }

@@ -28,6 +28,10 @@ use crate::{
     host::Host,
 };
 
+/// Keys of containers that are watched together, those of the start included: a container with many folders of keys must neither
+/// fill the kernel side's tables nor keep the watch from starting.
+pub const MOST_KEYS: usize = 1_024;
+
 /// Containers of one store that are looked at.
 const MOST: usize = 4_096;
 

@@ -13,7 +13,7 @@ use dkimwatch_common::{deed::Deed, identity::FileId, record::Kind, watch::Tag};
 use super::{WatchList, layers};
 use crate::{
     attribute::AttributedAccess,
-    containers::{Keyed, Root},
+    containers::{Keyed, MOST_KEYS, Root},
     decode::Access,
     judge::{ExpectedImage, JudgedKey, Met, Provenance, Watched, is_called, is_unmet, within},
     kernel::{Handle, KernelError, Session},
@@ -29,10 +29,6 @@ const KEPT: usize = 1_024;
 
 /// Looks of late, by container: whoever executes something else at the signer's path does not have us look each time.
 pub(super) type Looks = BTreeMap<String, Instant>;
-
-/// Keys of containers that are watched, those of the start included: containers that come and go without end must not fill the
-/// tables.
-const MOST: usize = 1_024;
 
 /// Files and folders that are armed for one key of a container, one after the other: who puts a new one in its place without end
 /// must not fill the tables either.
@@ -108,7 +104,7 @@ impl WatchList {
                 let place = (container.owner, image.clone(), key.inner.clone());
                 let root = found.root.clone();
                 if self.place_for(place, root, JudgedKey::from(found)).is_none() {
-                    tracing::error!(most = MOST, "containers have more keys than are watched");
+                    tracing::error!(most = MOST_KEYS, "containers have more keys than are watched");
                     return is_changed;
                 }
                 is_changed = true;
@@ -156,7 +152,7 @@ impl WatchList {
                 tag
             }
             None => {
-                let tag = Tag::try_from(watched.len()).ok().filter(|_| count < MOST)?;
+                let tag = Tag::try_from(watched.len()).ok().filter(|_| count < MOST_KEYS)?;
                 watched.push(Watched::Key(key));
                 tags.push(tag);
                 tag
