@@ -2,6 +2,8 @@
 //! slow clock. The looking is done on a thread of its own.
 
 use std::{
+    collections::BTreeSet,
+    path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
     time::{Duration, Instant},
 };
@@ -47,6 +49,8 @@ struct Looker {
     ask: Sender<()>,
     found: UnboundedReceiver<Looked>,
     changes: Changes,
+    /// The folders that the last look named.
+    folders: BTreeSet<PathBuf>,
     clock: tokio::time::Interval,
     /// When the look began that is under way.
     looking: Option<Instant>,
@@ -64,7 +68,8 @@ impl Looker {
         std::thread::Builder::new().name("scout".to_owned()).spawn(work)?;
         // Its first tick is at once: a container may have come since the watch's own look.
         let clock = tokio::time::interval(SLOW);
-        Ok(Self { ask, found, changes: Changes::new()?, clock, looking: None, again: false, rest: Instant::now() })
+        let (changes, folders) = (Changes::new()?, BTreeSet::new());
+        Ok(Self { ask, found, changes, folders, clock, looking: None, again: false, rest: Instant::now() })
     }
 
     /// What was found. Nothing is lost where this is dropped half-way.
@@ -73,6 +78,10 @@ impl Looker {
             tokio::select! {
                 Some(looked) = self.found.recv() => {
                     self.changes.watch(&looked.folders);
+                    // What came into a folder between the look and now, nobody tells.
+                    let folders = BTreeSet::from_iter(looked.folders);
+                    self.again |= !folders.is_subset(&self.folders);
+                    self.folders = folders;
                     let now = Instant::now();
                     self.rest = now + self.looking.take().map_or(Duration::ZERO, |began| now - began);
                     return looked.keyed;
@@ -90,5 +99,12 @@ impl Looker {
 
 fn work(look: Look, stores: &Stores, asked: &Receiver<()>, tell: &UnboundedSender<Looked>) {
     let host = Host::here();
-    while asked.recv().is_ok() && tell.send(look(&host, stores)).is_ok() {}
+    while asked.recv().is_ok() {
+        let began = Instant::now();
+        let looked = look(&host, stores);
+        tracing::debug!(containers = looked.keyed.len(), took = ?began.elapsed(), "looked for keys in containers");
+        if tell.send(looked).is_err() {
+            return;
+        }
+    }
 }

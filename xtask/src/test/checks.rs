@@ -271,13 +271,15 @@ fn here(ground: &Ground, log: &fs::File, target: &str, backend: &str, needs: &[N
 }
 
 /// What a privileged test program is told.
-fn environment(product: &Path, backend: &str, disk: &Path) -> [(&'static str, String); 4] {
+fn environment(product: &Path, backend: &str, disk: &Path) -> [(&'static str, String); 5] {
     [
         ("DKIMWATCH_BIN", product.to_string_lossy().into_owned()),
         ("DKIMWATCH_BACKEND", backend.to_owned()),
         ("DKIMWATCH_DISK", disk.to_string_lossy().into_owned()),
         // Each test watches the whole machine: two at once would see each other's readers.
         ("RUST_TEST_THREADS", "1".to_owned()),
+        // Below a stack of calls, the sentence that says what was wrong is lost.
+        ("RUST_LIB_BACKTRACE", "0".to_owned()),
     ]
 }
 
