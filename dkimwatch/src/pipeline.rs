@@ -156,6 +156,7 @@ impl Pipeline {
                 }
                 _ = safety_net.tick() => self.refresh(),
                 found = next_of(&mut self.scout) => {
+                    self.enricher.know(&found);
                     if self.list.add(&found) {
                         self.refresh();
                     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Details, MOST, Stores, bundle, docker, keys, keys::ContainerKey, podman};
+use super::{Details, MOST, Seen, Stores, bundle, docker, keys, keys::ContainerKey, name_users, podman};
 use crate::host::{Host, LONGEST_TABLE, path_of};
 
 /// A container that has keys.
@@ -39,10 +39,13 @@ pub struct Looked {
 }
 
 impl Looked {
-    fn take(&mut self, runtime: &'static str, owner: Option<u32>, all: Vec<(String, Details)>) {
-        for (id, details) in all.into_iter().take(MOST) {
+    fn take(&mut self, host: &Host, runtime: &'static str, owner: Option<u32>, all: Vec<(String, Details)>) {
+        for (id, mut details) in all.into_iter().take(MOST) {
             let keys = keys::of(&details, owner);
             if !keys.is_empty() {
+                if owner.is_none() {
+                    name_users(&mut details, host, Seen::FromHost, None);
+                }
                 self.keyed.push(Keyed { runtime, id, owner, details, keys });
             }
         }
@@ -53,12 +56,12 @@ impl Looked {
 #[must_use]
 pub fn look(host: &Host, stores: &Stores) -> Looked {
     let mut looked = Looked { keyed: Vec::new(), folders: docker::folders(host, &stores.folders) };
-    looked.take("docker", None, docker::all(host, &stores.folders, &stores.labels));
+    looked.take(host, "docker", None, docker::all(host, &stores.folders, &stores.labels));
     for store in podman::roots(host, &stores.folders) {
         looked.folders.extend(podman::folders(host, &store));
-        looked.take("podman", None, podman::all(host, &store, &stores.labels));
+        looked.take(host, "podman", None, podman::all(host, &store, &stores.labels));
     }
-    looked.take("containerd", None, bundle::all_of_containerd(host, &stores.labels));
+    looked.take(host, "containerd", None, bundle::all_of_containerd(host, &stores.labels));
     looked.folders.truncate(MOST);
     looked
 }
@@ -75,7 +78,7 @@ pub fn look_at_users(host: &Host, stores: &Stores) -> Looked {
         let store = home.join(".local/share/containers/storage");
         if host.is_own_folder(&store) {
             looked.folders.extend(podman::folders(host, &store));
-            looked.take("podman", Some(uid), podman::all(host, &store, &stores.labels));
+            looked.take(host, "podman", Some(uid), podman::all(host, &store, &stores.labels));
         }
     }
     looked.folders.truncate(MOST);

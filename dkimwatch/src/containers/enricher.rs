@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::{Details, Enrichment, NotFound, Stores, Within, find};
+use super::{Details, Enrichment, Keyed, NotFound, Stores, Within, find};
 use crate::{attribute::Container, host::Host};
 
 /// How long a look may take before it counts as failed.
@@ -121,6 +121,25 @@ impl Enricher {
         self.forget(now);
         self.known.insert(name, Known { state: state.clone(), used: now, asked: now, under_way });
         state
+    }
+
+    /// Learns what a look at all containers found of those that have keys: a reader in one that ends at once is told with it, and told
+    /// without a wait. Of root's only: whose word a user's container is, its name does not say.
+    pub fn know(&mut self, keyed: &[Keyed]) {
+        let now = Instant::now();
+        // One that does not run yet has no root in which its users have names: another look will be worth it.
+        let complete = |container: &&Keyed| container.owner.is_none() && !container.details.users.is_empty();
+        for container in keyed.iter().filter(complete) {
+            // The kubelet's cgroup does not say which runtime it is.
+            let runtime = if container.details.pod.is_some() { "kubernetes" } else { container.runtime };
+            let name = Name { runtime, id: container.id.clone(), forgeable: false, bundle: None };
+            if self.known.get(&name).is_some_and(|known| known.under_way || known.state.details().is_some()) {
+                continue;
+            }
+            self.forget(now);
+            let state = Enrichment::Done(Arc::new(container.details.clone()));
+            self.known.insert(name, Known { state, used: now, asked: now, under_way: false });
+        }
     }
 
     /// Waits until something has been found out, or given up: of which container. Never, when nothing is asked.
@@ -249,6 +268,19 @@ mod tests {
         more.send(Err(NotFound::Nowhere("docker"))).expect("sent");
         enricher.next().await;
         assert_eq!(enricher.of(&one, WITHIN).details(), Some(&details));
+    }
+
+    #[test]
+    fn who_has_keys_is_known_before_it_reads_one() {
+        let mut enricher = Enricher::by(Arc::new(|_, _| panic!("nobody looks")));
+        let users = [(0, "root".to_owned())].into();
+        let details = Details { name: Some("mx".to_owned()), users, ..Details::default() };
+        let keyed =
+            |owner| Keyed { runtime: "docker", id: of_docker(1).id, owner, details: details.clone(), keys: Vec::new() };
+        enricher.know(&[keyed(Some(1_000))]);
+        assert!(enricher.known.is_empty(), "what a user's engine says is not said of root's container");
+        enricher.know(&[keyed(None)]);
+        assert_eq!(enricher.of(&of_docker(1), WITHIN).details(), Some(&details));
     }
 
     #[tokio::test]

@@ -113,14 +113,29 @@ pub fn find(host: &Host, stores: &Stores, container: &Container, within: Within)
         }
     };
     let mut found = found.ok_or(NotFound::Nowhere(container.runtime))?;
+    name_users(&mut found, host, if container.forgeable { Seen::FromWithin } else { Seen::FromHost }, Some(within));
+    Ok(found)
+}
+
+/// Whose view of a container's root is asked first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// The host's, where an engine of root's mounted it.
+    FromHost,
+    /// Its own process's: a user says where his is mounted.
+    FromWithin,
+}
+
+/// Adds the names that its own tables give to its users and groups.
+fn name_users(found: &mut Details, host: &Host, seen: Seen, within: Option<Within>) {
     // Where the store lies behind a link, as on many a host; what is behind it is opened by no link.
-    found.root = found.root.filter(|root| root.is_absolute());
+    found.root = found.root.take().filter(|root| root.is_absolute());
     let merged = found.root.as_ref().and_then(|root| host.inside(root).canonicalize().ok());
-    let seen = merged.as_deref().and_then(Root::at).filter(|_| !container.forgeable);
-    if let Some(root) = seen.or_else(|| within.root()).or_else(|| merged.as_deref().and_then(Root::at)) {
+    let first = merged.as_deref().and_then(Root::at).filter(|_| seen == Seen::FromHost);
+    let root = first.or_else(|| within?.root()).or_else(|| merged.as_deref().and_then(Root::at));
+    if let Some(root) = root {
         (found.users, found.groups) = root.names();
     }
-    Ok(found)
 }
 
 /// A container of a user's own engine, by the folder that its monitor's command line names.
