@@ -18,6 +18,7 @@ pub mod keys;
 pub mod losses;
 pub mod pipeline;
 pub mod print;
+pub mod record;
 pub mod refused;
 pub mod replay;
 pub mod watchlist;

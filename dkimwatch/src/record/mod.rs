@@ -1,0 +1,30 @@
+//! Events → entries of the journal: written before anybody is told, chained, and sealed so that an intruder cannot rewrite what was.
+//!
+//! A journal is a folder: segments ([`segment`]) of entries in frames ([`frame`]), a `lock` of who writes, and `seal`, the state of
+//! the evolving keys ([`sealstate`]). Promise: what [`Journal::sync`] returned from is there after a crash, and what a crash tore is
+//! cut off and told; a reader is total on any bytes.
+
+mod chain;
+mod entry;
+mod error;
+mod frame;
+mod journal;
+mod notice;
+mod reader;
+mod recover;
+mod seal;
+mod sealstate;
+mod segment;
+mod setup;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{Entry, EntryKind};
+pub use error::JournalError;
+pub use journal::{Journal, Limits, New};
+pub use notice::Notice;
+pub use seal::{NoKey, VerificationKey};
+pub use setup::set_up_sealing;
+pub use verify::{Finding, Place, Verified, verify};

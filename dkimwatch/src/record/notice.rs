@@ -1,0 +1,76 @@
+//! What a journal says of itself. Each becomes an entry.
+
+/// Something that an investigator must know of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The last bytes of a segment were no whole entry, and were cut off: a crash or a power cut as it was written.
+    Cut {
+        /// Which segment.
+        segment: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Bytes within a segment are no entry; entries follow them. They stay as they are.
+    Damaged {
+        /// Which segment.
+        segment: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// Entries that were on the disk, by the seal's state, are not there.
+    Missing {
+        /// The first one.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+    /// Entries behind the seal's state do not carry the seal.
+    Unproven {
+        /// The first one.
+        first: u64,
+    },
+    /// Entries that could not be written: a full disk.
+    Gap {
+        /// How many.
+        count: u64,
+        /// How many of them were alerts.
+        alerts: u64,
+        /// The first one's time, nanoseconds since the Unix epoch …
+        since_unix_ns: i64,
+        /// … and the last one's.
+        until_unix_ns: i64,
+        /// Why.
+        why: String,
+    },
+    /// Old segments were removed, as `journal.keep_size` and `journal.keep_age` want it.
+    Trimmed {
+        /// The first one.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+}
+
+impl Notice {
+    /// The word in events (`event.action`).
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        match self {
+            Self::Cut { .. } => "journal-cut",
+            Self::Damaged { .. } => "journal-damaged",
+            Self::Missing { .. } => "journal-missing",
+            Self::Unproven { .. } => "journal-unproven",
+            Self::Gap { .. } => "journal-gap",
+            Self::Trimmed { .. } => "journal-trimmed",
+        }
+    }
+
+    /// Whether somebody must look: it is no ordinary course of things.
+    #[must_use]
+    pub const fn is_grave(&self) -> bool {
+        match self {
+            Self::Cut { .. } | Self::Trimmed { .. } => false,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Unproven { .. } | Self::Gap { .. } => true,
+        }
+    }
+}

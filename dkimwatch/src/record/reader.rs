@@ -1,0 +1,185 @@
+//! Reads segments: total on any bytes. Behind damage it goes on with the next whole entry, and says what lay between.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use memchr::memmem;
+use ruzstd::decoding::StreamingDecoder;
+
+use super::{
+    JournalError,
+    frame::{Found, Frame, LONGEST, MARKER},
+    segment::{HEADER, Header, SegmentFile},
+};
+
+/// What is read at once.
+const CHUNK: usize = 256 * 1024;
+
+/// What a segment holds at some place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// An entry.
+    Frame(Box<Frame>),
+    /// Bytes that are none, and then a whole entry.
+    Damage {
+        /// How many.
+        bytes: u64,
+    },
+    /// The end, with bytes before it that are no entry: what was being written as the power went, or what was left of it.
+    Torn {
+        /// How many.
+        bytes: u64,
+    },
+}
+
+/// A segment that is read from its beginning.
+pub(super) struct SegmentReader {
+    from: Box<dyn Read>,
+    path: std::path::PathBuf,
+    /// Bytes that were read and not yet taken, from `at` on.
+    buffer: Vec<u8>,
+    at: usize,
+    /// Where `at` is in the segment, unpacked.
+    offset: u64,
+    ended: bool,
+}
+
+impl SegmentReader {
+    /// Opens a segment and reads its header. `None`: it has none.
+    ///
+    /// # Errors
+    /// It cannot be opened or read.
+    pub(super) fn open(segment: &SegmentFile) -> Result<(Option<Header>, Self), JournalError> {
+        let path = segment.path.as_path();
+        let fault = |error| JournalError::at(path, "cannot be read", error);
+        let file = File::open(path).map_err(fault)?;
+        let from: Box<dyn Read> = if segment.packed { unpacked(file) } else { Box::new(file) };
+        let mut reader = Self { from, path: path.to_owned(), buffer: Vec::new(), at: 0, offset: 0, ended: false };
+        reader.fill(HEADER)?;
+        let header = reader.rest().first_chunk::<HEADER>().and_then(Header::read);
+        if header.is_some() {
+            reader.take(HEADER);
+        }
+        Ok((header, reader))
+    }
+
+    /// How much has been read, in bytes of the segment.
+    pub(super) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Goes on from a place further behind.
+    ///
+    /// # Errors
+    /// It cannot be read. `Ok(false)`: it ends before that.
+    pub(super) fn skip_to(&mut self, offset: u64) -> Result<bool, JournalError> {
+        while self.offset < offset {
+            if self.rest().is_empty() {
+                self.fill(1)?;
+            }
+            let here = usize::try_from(offset - self.offset).unwrap_or(usize::MAX).min(self.rest().len());
+            if here == 0 {
+                return Ok(false);
+            }
+            self.take(here);
+        }
+        Ok(true)
+    }
+
+    /// What comes next. `None`: the end.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn next(&mut self) -> Result<Option<Piece>, JournalError> {
+        let mut wrong = 0;
+        loop {
+            self.fill(1)?;
+            if self.rest().is_empty() {
+                return Ok((wrong > 0).then_some(Piece::Torn { bytes: wrong }));
+            }
+            let mut found = Frame::read(self.rest());
+            while let Found::More(length) = found {
+                if !self.fill(length)? {
+                    // It is not there: this is none, whatever it says of its length.
+                    found = Found::Nothing;
+                    break;
+                }
+                found = Frame::read(self.rest());
+            }
+            match found {
+                Found::Frame(..) if wrong > 0 => return Ok(Some(Piece::Damage { bytes: wrong })),
+                Found::Frame(frame, length) => {
+                    self.take(length);
+                    return Ok(Some(Piece::Frame(frame)));
+                }
+                Found::More(_) | Found::Nothing => wrong += self.pass(),
+            }
+        }
+    }
+
+    /// Passes over bytes up to the next marker, or what can be one. How many.
+    fn pass(&mut self) -> u64 {
+        let rest = self.rest();
+        let behind = rest.get(1..).unwrap_or_default();
+        let next = memmem::find(behind, &MARKER).map_or_else(
+            // The last bytes can be the beginning of one.
+            || if self.ended { rest.len() } else { rest.len().saturating_sub(MARKER.len() - 1).max(1) },
+            |at| at + 1,
+        );
+        self.take(next);
+        u64::try_from(next).unwrap_or(u64::MAX)
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.at..).unwrap_or_default()
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.at += bytes;
+        self.offset += u64::try_from(bytes).unwrap_or(u64::MAX);
+    }
+
+    /// Reads until there are so many bytes. Whether there are.
+    fn fill(&mut self, wanted: usize) -> Result<bool, JournalError> {
+        while self.rest().len() < wanted && !self.ended {
+            // One entry and a chunk at most.
+            debug_assert!(wanted <= LONGEST + CHUNK, "no entry is that long");
+            self.buffer.drain(..self.at);
+            self.at = 0;
+            let before = self.buffer.len();
+            self.buffer.resize(before + CHUNK, 0);
+            let space = self.buffer.get_mut(before..).unwrap_or_default();
+            let read = self.from.read(space);
+            self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => self.ended = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // A packed segment that was altered or cut: what came before it is good.
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => self.ended = true,
+                Err(error) => return Err(JournalError::at(Path::new(&self.path), "cannot be read", error)),
+            }
+        }
+        Ok(self.rest().len() >= wanted)
+    }
+}
+
+/// Unpacks as it is read. What is not zstd is read as it lies: it is damage, and is told as such.
+fn unpacked(file: File) -> Box<dyn Read> {
+    match StreamingDecoder::new(BufReader::new(file)) {
+        Ok(decoder) => Box::new(Unpacked(decoder)),
+        Err(_) => Box::new(std::io::empty()),
+    }
+}
+
+/// The decoder's errors are all one: the file is not what was packed.
+struct Unpacked<R: Read, D: std::borrow::BorrowMut<ruzstd::decoding::FrameDecoder>>(StreamingDecoder<R, D>);
+
+impl<R: Read, D: std::borrow::BorrowMut<ruzstd::decoding::FrameDecoder>> Read for Unpacked<R, D> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(buffer).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+    }
+}
