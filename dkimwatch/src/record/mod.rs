@@ -5,6 +5,7 @@
 //! cut off and told; a reader is total on any bytes.
 
 mod chain;
+mod entries;
 mod entry;
 mod error;
 mod frame;
@@ -21,6 +22,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use entries::{Entries, ReadOut, entries};
 pub use entry::{Entry, EntryKind};
 pub use error::JournalError;
 pub use journal::{Journal, Limits, New};

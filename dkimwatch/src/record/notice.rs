@@ -73,4 +73,30 @@ impl Notice {
             Self::Damaged { .. } | Self::Missing { .. } | Self::Unproven { .. } | Self::Gap { .. } => true,
         }
     }
+
+    /// A sentence a person can act on.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        const VERIFY: &str = "See dkimwatch journal verify.";
+        match self {
+            Self::Cut { segment, bytes } => format!(
+                "The last {bytes} bytes of segment {segment} were no whole entry and were cut off: the power went, or dkimwatch was killed, as it was written. What was confirmed before it is there."
+            ),
+            Self::Damaged { segment, bytes } => format!(
+                "{bytes} bytes of segment {segment} are no entry of this journal: a disk that forgets, or somebody altered it. They stay as they are, and a new segment is begun. {VERIFY}"
+            ),
+            Self::Missing { first, last } => format!(
+                "Entries {first} to {last} were on the disk, by the seal's state, and are gone: somebody cut the journal, or the disk lost them. {VERIFY}"
+            ),
+            Self::Unproven { first } => format!(
+                "Entry {first} and what follows it does not carry the seal: it was written by somebody who had not its key. {VERIFY}"
+            ),
+            Self::Gap { count, alerts, why, .. } => format!(
+                "{count} events, {alerts} of them alerts, are not in the journal, as it could not be written: {why}. They were told all the same."
+            ),
+            Self::Trimmed { first, last } => {
+                format!("Segments {first} to {last} were removed, as journal.keep_size and journal.keep_age want it.")
+            }
+        }
+    }
 }

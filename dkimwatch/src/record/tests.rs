@@ -177,11 +177,8 @@ fn a_segment_that_is_torn_as_it_is_begun_is_begun_again() {
                 fs::write(folder.path().join("seal"), state).expect("written");
             }
             let (journal, notices) = Journal::open(folder.path(), LIMITS, 0).expect("opened");
-            let expected = if length < header.len() {
-                vec![Notice::Cut { segment: 2, bytes: length as u64 }]
-            } else {
-                vec![]
-            };
+            let expected =
+                if length < header.len() { vec![Notice::Cut { segment: 2, bytes: length as u64 }] } else { vec![] };
             assert_eq!((journal.next_seq(), notices), (6, expected), "{length}");
             drop(journal);
             whole(folder.path(), key.as_ref(), 5);

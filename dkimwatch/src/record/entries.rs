@@ -1,0 +1,88 @@
+//! Reads a journal from its beginning, or from a time on, as it lies: live, closed, packed, or a copy. Needs no key.
+
+use std::{collections::VecDeque, path::Path};
+
+use super::{
+    JournalError,
+    entry::Entry,
+    reader::{Piece, SegmentReader},
+    segment::{self, SegmentFile},
+};
+
+/// What a reader finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOut {
+    /// An entry.
+    Entry(Entry),
+    /// Bytes that are no entry. `journal verify` says more.
+    Damage {
+        /// In which segment.
+        segment: u64,
+        /// How many.
+        bytes: u64,
+    },
+}
+
+/// The entries of a journal, in the order in which they were written. One segment is open at a time, and one entry in memory.
+pub struct Entries {
+    waiting: VecDeque<SegmentFile>,
+    open: Option<(u64, SegmentReader)>,
+}
+
+/// Opens a journal for reading. With `since` (nanoseconds since the Unix epoch) segments that were complete before that are left out;
+/// entries before it may still come.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn entries(folder: &Path, since: Option<i64>) -> Result<Entries, JournalError> {
+    let segments = segment::list(folder)?;
+    if segments.is_empty() {
+        return Err(JournalError::Empty(folder.to_owned()));
+    }
+    let mut waiting = VecDeque::from(segments);
+    if let Some(since) = since {
+        // A segment's last entry is before the next one was begun.
+        while let Some(next) = waiting.get(1) {
+            let (header, _) = SegmentReader::open(next)?;
+            if header.is_none_or(|header| header.unix_ns >= since) {
+                break;
+            }
+            waiting.pop_front();
+        }
+    }
+    Ok(Entries { waiting, open: None })
+}
+
+impl Iterator for Entries {
+    type Item = Result<ReadOut, JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.open.is_none() {
+                let file = self.waiting.pop_front()?;
+                match SegmentReader::open(&file) {
+                    Ok((_, reader)) => self.open = Some((file.number, reader)),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            let (segment, reader) = self.open.as_mut()?;
+            match reader.next() {
+                Ok(Some(Piece::Frame(frame))) => return Some(Ok(ReadOut::Entry(frame.entry))),
+                Ok(Some(Piece::Damage { bytes } | Piece::Torn { bytes })) => {
+                    return Some(Ok(ReadOut::Damage { segment: *segment, bytes }));
+                }
+                Ok(None) => self.open = None,
+                Err(error) => {
+                    self.open = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Entries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entries").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
