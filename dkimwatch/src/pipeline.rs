@@ -1,7 +1,9 @@
 //! The one road through the program: ring → decode → attribute → judge → print.
 
+mod asked;
 mod held;
 mod telling;
+mod window;
 
 use std::{
     collections::VecDeque,
@@ -12,14 +14,10 @@ use std::{
 use anyhow::{Context as _, Result};
 use dkimwatch_common::{
     deed::Deed,
-    identity::FileId,
     record::Kind,
     tally::Hook,
     watch::{FileWatch, Tag, file_watch},
 };
-
-use held::Held;
-use telling::Told;
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
@@ -29,10 +27,12 @@ use crate::{
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Live, Rings, Session, dumps_through_pipe},
     losses::Losses,
-    print::Printer,
-    refused::{self, Answer, Resolver},
+    print::{Counts, Printer},
+    refused::Resolver,
     watchlist::{Change, Changes, Standing, WatchList},
 };
+use held::Held;
+pub use window::Window;
 
 /// How often the hooks' counters are looked at, so that a loss is told soon after.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
@@ -65,7 +65,14 @@ pub struct Pipeline {
     refreshed: Instant,
     /// The same moment, before the looking began, by the clock of the records.
     refreshed_boot_ns: u64,
-    told: Told,
+    told: Counts,
+    /// How often it says that it goes on; never, where somebody looks on.
+    heartbeat: Option<Duration>,
+    /// Told each second that the road is travelled.
+    pulse: Option<fn()>,
+    /// What is this pipeline's to tell.
+    from_boot_ns: u64,
+    window: Window,
     losses: Losses,
     enricher: Enricher,
     /// Where keys are looked for in containers, if they are.
@@ -111,7 +118,11 @@ impl Pipeline {
             refreshed: Instant::now(),
             // The list was made true before this: the first stranger at a signer's path is worth a look.
             refreshed_boot_ns: 0,
-            told: Told::default(),
+            told: Counts::default(),
+            heartbeat: None,
+            pulse: None,
+            from_boot_ns: 0,
+            window: Window::default(),
             losses: Losses::since(now()),
             scout,
             enricher: Enricher::new(Host::here(), stores),
@@ -121,14 +132,43 @@ impl Pipeline {
         })
     }
 
-    /// Runs until `shutdown` is done, drains, prints the summary, and says how many accesses were unexpected.
+    /// Says now and then that it goes on.
+    #[must_use]
+    pub fn with_heartbeat(mut self, every: Duration) -> Self {
+        self.heartbeat = Some(every);
+        self
+    }
+
+    /// Has somebody called each second, as long as the loop goes round.
+    #[must_use]
+    pub fn with_pulse(mut self, pulse: fn()) -> Self {
+        self.pulse = Some(pulse);
+        self
+    }
+
+    /// Ends where another one takes over.
+    #[must_use]
+    pub fn within(mut self, window: Window) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Goes on from another one: with what that told, from the moment at which it ended.
+    #[must_use]
+    pub const fn after(mut self, told: Counts, boot_ns: u64) -> Self {
+        (self.told, self.from_boot_ns) = (told, boot_ns);
+        self
+    }
+
+    /// Runs until `shutdown` is done, drains, and says what it told. The end of the watch is told, unless another one goes on.
     ///
     /// # Errors
     /// When the output is closed or the kernel can no longer be asked.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<u64> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Counts> {
         self.tell_started()?;
         let mut loss_check = ticks(LOSS_CHECK);
         let mut safety_net = ticks(SAFETY_NET);
+        let mut heartbeat = ticks(self.heartbeat.unwrap_or(SAFETY_NET));
         tokio::pin!(shutdown);
         loop {
             let rested = tokio::time::Instant::from_std(self.refreshed + REST);
@@ -161,7 +201,11 @@ impl Pipeline {
                         self.refresh();
                     }
                 }
-                _ = loss_check.tick() => self.tell_losses()?,
+                _ = loss_check.tick() => {
+                    self.tell_losses()?;
+                    self.pulse.iter().for_each(|pulse| pulse());
+                }
+                _ = heartbeat.tick(), if self.heartbeat.is_some() => self.tell_heartbeat()?,
             }
         }
         // Nothing comes after this, so that what is in the rings has an end and is told to the end, however slowly.
@@ -196,8 +240,10 @@ impl Pipeline {
             }
         }
         self.tell_losses()?;
-        self.tell_stopped()?;
-        Ok(self.told.unexpected)
+        if self.window.until.get() == u64::MAX {
+            self.tell_stopped()?;
+        }
+        Ok(self.told)
     }
 
     /// The road itself.
@@ -218,41 +264,6 @@ impl Pipeline {
         }
         self.rings.hold_attempts(self.refused.is_full());
         Ok(())
-    }
-
-    /// Something was done to a path.
-    fn ask_about(&mut self, access: Access) -> Result<()> {
-        let is_mount = matches!(access.deed, Deed::Mount | Deed::Unmount);
-        let host = self.list.policy().host_mnt_ns;
-        if is_mount && access.process.namespaces.known().is_some_and(|namespaces| namespaces.mnt != host) {
-            // Now: what it reaches here may be taken away soon.
-            return match refused::propagated(access, self.list.places()) {
-                Some(access) => self.go_on(access),
-                None => Ok(()),
-            };
-        }
-        if is_mount {
-            return match refused::mounted_as_asked(access, self.list.places()) {
-                Ok(access) => self.go_on(access),
-                Err(access) => {
-                    self.refused.ask(*access);
-                    Ok(())
-                }
-            };
-        }
-        self.refused.ask(access);
-        Ok(())
-    }
-
-    /// A block device was opened: does it hold a key?
-    fn take_device(&mut self, mut access: Access) -> Result<()> {
-        match self.list.on_device(access.device) {
-            Some(tag) => {
-                access.file.tag = tag;
-                self.go_on(access)
-            }
-            None => Ok(()),
-        }
     }
 
     /// A signer mapped code. What is the system's is not told of again; the rest is kept for the verdict.
@@ -342,34 +353,6 @@ impl Pipeline {
         Ok(())
     }
 
-    /// A refused open, once it is known what its path leads to.
-    fn take_refused(&mut self, access: Access, answer: &Answer) -> Result<()> {
-        self.rings.hold_attempts(self.refused.is_full());
-        if *answer == Answer::Undecided {
-            tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
-        }
-        let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
-        if access.kind == Kind::Tamper {
-            let places = self.list.places();
-            let found = match access.deed {
-                Deed::Mount | Deed::Unmount => refused::mounted(access, answer, places),
-                _ => refused::changed(access, answer, places),
-            };
-            return match found {
-                Some(access) => self.go_on(access),
-                None => Ok(()),
-            };
-        }
-        let Some(access) = refused::identified(access, answer, self.list.places()) else { return Ok(()) };
-        if !known && folder != FileId::default() {
-            // It leads to a key, by a link or a mount that the list does not know of.
-            if let Err(error) = self.session.watch_set.leads(folder, access.file.tag) {
-                tracing::error!(%error, "cannot note a folder that leads to a key");
-            }
-        }
-        self.go_on(access)
-    }
-
     /// The accesses of a batch, in the order in which they happened: the rings are two, and a ring's order is that of
     /// the reservations.
     fn decoded(&mut self, batch: Batch) -> Result<Vec<Access>> {
@@ -379,10 +362,12 @@ impl Pipeline {
                 continue;
             }
             match decode::decode(&record) {
-                Ok(access) => accesses.push(access),
+                Ok(access) => accesses.push(Access { record, ..access }),
                 Err(error) => self.tell_undecodable(&error)?,
             }
         }
+        let span = self.from_boot_ns..self.window.until.get();
+        accesses.retain(|access| span.contains(&access.boot_ns));
         accesses.sort_by_key(|access| access.boot_ns);
         Ok(accesses)
     }
@@ -469,7 +454,8 @@ fn ticks(period: Duration) -> tokio::time::Interval {
 }
 
 /// Nanoseconds since boot, as `bpf_ktime_get_boot_ns()` counts them.
-fn boot_ns() -> u64 {
+#[must_use]
+pub fn boot_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
     seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))

@@ -4,10 +4,14 @@ pub mod audit;
 pub mod bench_attach;
 pub mod config;
 pub mod doctor;
+pub mod events;
+pub mod journal;
 pub mod keys;
 pub mod replay;
+pub mod run;
 pub mod selection;
 pub mod watch;
+mod watching;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -35,6 +39,14 @@ pub enum Command {
     /// Exits with 0 if every reader was expected, 1 if one was not, 2 if the command line or the configuration is wrong, 3
     /// if the kernel cannot be watched.
     Watch(watch::Args),
+    /// Watch as a service: every event into the journal, and then alerts to standard output.
+    ///
+    /// Ready, for systemd, once the hooks have reported a canary. SIGHUP reads the configuration again: a wrong one is told, and the old
+    /// one goes on; between the two nothing goes unseen. SIGINT and SIGTERM end the watch, and what is under way is recorded.
+    ///
+    /// Exits with 0 if every reader was expected, 1 if one was not, 2 if the command line or the configuration is wrong, 3
+    /// if the kernel cannot be watched or the journal cannot be written.
+    Run(run::Args),
     /// List the keys of this host, and how each was found.
     ///
     /// Asks the signers' own configuration; no key is opened. Exits with 0, also where there is no key, and with 2 if the
@@ -46,6 +58,12 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Look for keys where none should be.
     Audit(audit::Args),
+    /// Read the journal, or follow it as it is written.
+    ///
+    /// Exits with 0, also where nothing is to be told, and with 2 if there is no journal.
+    Events(events::Args),
+    /// Verify the journal, set its seal up, or say what it holds.
+    Journal(journal::Args),
     /// Work on the configuration.
     Config(config::Args),
     /// Run recorded accesses through the program and compare with the expected lines.
@@ -65,8 +83,11 @@ impl Cli {
     pub fn run(self) -> Result<Outcome> {
         match self.command {
             Command::Watch(args) => watch::run(&args),
+            Command::Run(args) => run::run(&args),
             Command::Keys(args) => keys::run(&args),
             Command::Audit(args) => audit::run(&args),
+            Command::Events(args) => events::run(&args),
+            Command::Journal(args) => journal::run(&args),
             Command::Config(args) => config::run(&args),
             Command::Replay(args) => replay::run(&args),
             Command::Doctor(args) => doctor::run(&args),

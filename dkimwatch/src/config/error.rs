@@ -115,6 +115,14 @@ pub enum Fault {
         /// The keys that exist there.
         known: Vec<String>,
     },
+    /// A size or a duration that is none.
+    #[error("\"{value}\": {why}")]
+    BadAmount {
+        /// As typed.
+        value: String,
+        /// Why, and how it is written.
+        why: String,
+    },
     /// A value of the wrong type, or not TOML at all; in the parser's words.
     #[error("{message}; write it as in the example of dkimwatch.toml")]
     Syntax {

@@ -14,6 +14,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) containers: Containers,
     #[serde(default)]
+    pub(super) journal: super::journal::Journal,
+    #[serde(default)]
     pub(super) signer: Vec<Spanned<Reader>>,
     #[serde(default)]
     pub(super) maintenance: Vec<Spanned<Reader>>,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::JournalSettings;
 use crate::containers::Stores;
 
 /// Everything that the configuration decides.
@@ -15,6 +16,8 @@ pub struct Settings {
     pub maintenance: Vec<Signer>,
     /// Where containers are looked for, and what is told of them.
     pub containers: Stores,
+    /// Where `dkimwatch run` keeps what it saw.
+    pub journal: JournalSettings,
 }
 
 /// Which keys are watched.

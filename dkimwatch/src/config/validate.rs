@@ -64,6 +64,8 @@ pub(super) fn settings(source: &Source<'_>, typed: File, host: &Host) -> Result<
             None => Labels::default(),
         },
     };
+    let folder = typed.journal.path.as_ref().map(|path| check.path("journal.path", path)).transpose()?;
+    let journal = typed.journal.meant(source, folder)?;
     let mut signers = check.readers("signer", &typed.signer)?;
     let maintenance = check.readers("maintenance", &typed.maintenance)?;
     for profile in profiles(host) {
@@ -71,7 +73,7 @@ pub(super) fn settings(source: &Source<'_>, typed: File, host: &Host) -> Result<
             signers.push(profile);
         }
     }
-    Ok((Settings { keys, signers, maintenance, containers }, check.notes))
+    Ok((Settings { keys, signers, maintenance, containers, journal }, check.notes))
 }
 
 /// A user of a container's, whom nobody can look up yet.

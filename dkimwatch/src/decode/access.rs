@@ -1,5 +1,6 @@
 //! The noun of the first stage: one access, as the kernel recorded it.
 
+use bytes::Bytes;
 use dkimwatch_common::{
     deed::Deed,
     identity::FileId,
@@ -76,6 +77,8 @@ pub struct Access {
     pub process: Process,
     /// Another process that matters: who opened the descriptor that was used, whose memory was reached.
     pub other: Fact<Ancestor>,
+    /// The record itself, as evidence; empty where it did not come through a ring.
+    pub record: Bytes,
     /// `other` may dump no core but through a pipe.
     pub core_limited: bool,
     /// `i_rdev` of a device that was opened, in the kernel's encoding; 0 where it is none.

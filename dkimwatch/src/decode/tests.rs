@@ -181,6 +181,7 @@ impl Random {
                 ancestors_cut: self.chance(),
             },
             other: if extended { self.fact(Self::ancestor) } else { Fact::NotAsked },
+            record: bytes::Bytes::new(),
             core_limited: self.chance(),
             device: if extended { self.u32() } else { 0 },
             change: if extended {

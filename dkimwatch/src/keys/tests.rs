@@ -67,7 +67,13 @@ impl Lab {
     fn found(&self) -> Inventory {
         let keys = KeySettings { discover: true, paths: self.paths.clone(), public: Vec::new() };
         discover(
-            &Settings { keys, signers: Vec::new(), maintenance: Vec::new(), containers: Stores::default() },
+            &Settings {
+                keys,
+                signers: Vec::new(),
+                maintenance: Vec::new(),
+                containers: Stores::default(),
+                journal: crate::config::JournalSettings::default(),
+            },
             &self.host(),
         )
     }
@@ -467,7 +473,13 @@ fn configured_paths_are_files_globs_and_folders() {
     assert!(noted(&inventory, "keys.paths \"/srv/none/*\": matches nothing now"));
     let keys_only = KeySettings { discover: false, paths: vec!["/srv/k".into()], public: Vec::new() };
     let inventory = discover(
-        &Settings { keys: keys_only, signers: Vec::new(), maintenance: Vec::new(), containers: Stores::default() },
+        &Settings {
+            keys: keys_only,
+            signers: Vec::new(),
+            maintenance: Vec::new(),
+            containers: Stores::default(),
+            journal: crate::config::JournalSettings::default(),
+        },
         &lab.host(),
     );
     assert_eq!(keys(&inventory), ["/srv/k/a.private - a -"]);

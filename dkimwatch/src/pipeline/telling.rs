@@ -7,18 +7,8 @@ use crate::{
     containers::Enrichment,
     decode::DecodeError,
     judge::{JudgedAccess, Verdict},
-    print::{EventsLost, Loss, State, WatchStarted, WatchStopped},
+    print::{EventsLost, Heartbeat, Loss, State, WatchStarted, WatchStopped},
 };
-
-/// What has been said so far.
-#[derive(Default)]
-pub(super) struct Told {
-    pub(super) expected: u64,
-    pub(super) maintenance: u64,
-    pub(super) unexpected: u64,
-    pub(super) lost: u64,
-    pub(super) passed_by: u64,
-}
 
 impl Pipeline {
     pub(super) fn tell_access(&mut self, judged: &JudgedAccess) -> Result<()> {
@@ -74,8 +64,12 @@ impl Pipeline {
     }
 
     pub(super) fn tell_stopped(&mut self) -> Result<()> {
-        let Told { expected, maintenance, unexpected, lost, passed_by } = self.told;
         let (unix_ns, ran) = (now(), self.started.elapsed());
-        self.tell(State::Stopped(WatchStopped { unix_ns, ran, expected, maintenance, unexpected, lost, passed_by }))
+        self.tell(State::Stopped(WatchStopped { unix_ns, ran, counts: self.told }))
+    }
+
+    pub(super) fn tell_heartbeat(&mut self) -> Result<()> {
+        let (unix_ns, ran) = (now(), self.started.elapsed());
+        self.tell(State::Heartbeat(Heartbeat { unix_ns, ran, counts: self.told }))
     }
 }

@@ -39,6 +39,13 @@ impl<W: Write> Ecs<W> {
     }
 }
 
+impl Ecs<Vec<u8>> {
+    /// What was written into memory since the last time.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+}
+
 impl<W: Write> Printer for Ecs<W> {
     fn access(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
         self.out.write_all(access(judged, &self.host).into_line().as_bytes())?;

@@ -2,10 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{EventsLost, HostFacts, Loss, State, WatchStarted, WatchStopped, document::Document, ecs::base, time};
+use super::{
+    Counts, EventsLost, Heartbeat, HostFacts, Loss, State, WatchStarted, WatchStopped, document::Document, ecs::base,
+    time,
+};
 use crate::{
     escape,
     judge::{JudgedKey, severity},
+    record::Notice,
 };
 
 pub(super) fn document(state: &State, host: &HostFacts) -> Document {
@@ -18,12 +22,15 @@ pub(super) fn document(state: &State, host: &HostFacts) -> Document {
     match state {
         State::Started(started) => begun(&mut document, started),
         State::Lost(lost) => losses(&mut document, lost),
+        State::Heartbeat(heartbeat) => goes_on(&mut document, heartbeat),
+        State::Journal(noted) => journal(&mut document, &noted.notice),
         State::Stopped(stopped) => ended(&mut document, stopped),
     }
     let what = match state {
         // Two CPUs can lose accesses in the same interval.
         State::Lost(lost) => format!("{}/{:?}/{:?}/{}", lost.why.name(), lost.hook, lost.cpu, lost.since_unix_ns),
-        State::Started(_) | State::Stopped(_) => String::new(),
+        State::Journal(noted) => format!("{:?}", noted.notice),
+        State::Started(_) | State::Heartbeat(_) | State::Stopped(_) => String::new(),
     };
     document.set("event.id", host.id(&format!("{}/{}/{what}", state.action(), state.unix_ns())));
     document
@@ -72,9 +79,50 @@ fn losses(document: &mut Document, lost: &EventsLost) {
 fn ended(document: &mut Document, stopped: &WatchStopped) {
     kind(document, "state", "end", "success", severity::NOTICE);
     document.set("event.duration", u64::try_from(stopped.ran.as_nanos()).unwrap_or(u64::MAX));
-    document.set("dkimwatch.summary.expected", stopped.expected);
-    document.set("dkimwatch.summary.maintenance", stopped.maintenance);
-    document.set("dkimwatch.summary.unexpected", stopped.unexpected);
-    document.set("dkimwatch.summary.lost", stopped.lost);
-    document.set("dkimwatch.summary.passed_by", stopped.passed_by);
+    summary(document, stopped.counts);
+}
+
+fn goes_on(document: &mut Document, heartbeat: &Heartbeat) {
+    kind(document, "state", "info", "success", severity::NONE);
+    document.set("event.duration", u64::try_from(heartbeat.ran.as_nanos()).unwrap_or(u64::MAX));
+    summary(document, heartbeat.counts);
+}
+
+fn summary(document: &mut Document, counts: Counts) {
+    document.set("dkimwatch.summary.expected", counts.expected);
+    document.set("dkimwatch.summary.maintenance", counts.maintenance);
+    document.set("dkimwatch.summary.unexpected", counts.unexpected);
+    document.set("dkimwatch.summary.lost", counts.lost);
+    document.set("dkimwatch.summary.passed_by", counts.passed_by);
+}
+
+/// Evidence that is not what it was is an alert; what a crash leaves, and what the configuration wants, is not.
+fn journal(document: &mut Document, notice: &Notice) {
+    if notice.is_grave() {
+        kind(document, "alert", "info", "failure", severity::HIGH);
+    } else {
+        kind(document, "state", "info", "success", severity::NOTICE);
+    }
+    match notice {
+        Notice::Cut { segment, bytes } | Notice::Damaged { segment, bytes } => {
+            document.set("dkimwatch.journal.segment", *segment);
+            document.set("dkimwatch.journal.bytes", *bytes);
+        }
+        Notice::Missing { first, last } => {
+            document.set("dkimwatch.journal.entries.first", *first);
+            document.set("dkimwatch.journal.entries.last", *last);
+        }
+        Notice::Unproven { first } => document.set("dkimwatch.journal.entries.first", *first),
+        Notice::Gap { count, alerts, since_unix_ns, until_unix_ns, why } => {
+            document.set("event.start", time::rfc3339((*since_unix_ns).into()));
+            document.set("event.end", time::rfc3339((*until_unix_ns).into()));
+            document.set("dkimwatch.journal.gap.count", *count);
+            document.set("dkimwatch.journal.gap.alerts", *alerts);
+            document.set("dkimwatch.journal.gap.why", why.as_str());
+        }
+        Notice::Trimmed { first, last } => {
+            document.set("dkimwatch.journal.segments.first", *first);
+            document.set("dkimwatch.journal.segments.last", *last);
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod host;
 mod pretty;
 mod state;
 mod time;
+mod told;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,9 @@ pub use ecs::Ecs;
 pub use fields::{ECS_VERSION, FIELDS, FieldType, check_schema};
 pub use host::HostFacts;
 pub use pretty::{Colour, Pretty};
-pub use state::{EventsLost, Loss, State, WatchStarted, WatchStopped};
+pub use state::{Counts, EventsLost, Heartbeat, JournalNoted, Loss, State, WatchStarted, WatchStopped};
+pub use time::rfc3339;
+pub use told::told;
 
 use crate::judge::JudgedAccess;
 

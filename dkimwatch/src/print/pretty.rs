@@ -22,6 +22,15 @@ pub enum Colour {
     Never,
 }
 
+impl Colour {
+    /// For a terminal, unless the user wants none (<https://no-color.org>).
+    #[must_use]
+    pub fn of_terminal() -> Self {
+        let none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if none { Self::Never } else { Self::Always }
+    }
+}
+
 /// Writes lines for people.
 #[derive(Debug)]
 pub struct Pretty<W> {
@@ -41,23 +50,27 @@ impl<W: Write> Pretty<W> {
     }
 
     fn painted(&self, paint: &str, text: &str) -> String {
-        match self.colour {
-            Colour::Always => format!("{paint}{text}{PLAIN}"),
-            Colour::Never => text.to_owned(),
-        }
+        painted(self.colour, paint, text)
+    }
+}
+
+pub(super) fn painted(colour: Colour, paint: &str, text: &str) -> String {
+    match colour {
+        Colour::Always => format!("{paint}{text}{PLAIN}"),
+        Colour::Never => text.to_owned(),
     }
 }
 
 const PLAIN: &str = "\x1b[0m";
-const CALM: &str = "\x1b[32m";
-const NOTED: &str = "\x1b[33m";
-const ALARM: &str = "\x1b[1;97;41m";
-const STATE: &str = "\x1b[36m";
+pub(super) const CALM: &str = "\x1b[32m";
+pub(super) const NOTED: &str = "\x1b[33m";
+pub(super) const ALARM: &str = "\x1b[1;97;41m";
+pub(super) const STATE: &str = "\x1b[36m";
 
 /// Columns, in character cells. A longer text pushes the rest of its own line.
-const ACTION: usize = 15;
-const KEY: usize = 24;
-const USER: usize = 12;
+pub(super) const ACTION: usize = 15;
+pub(super) const KEY: usize = 24;
+pub(super) const USER: usize = 12;
 
 impl<W: Write> Printer for Pretty<W> {
     fn access(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
@@ -106,7 +119,12 @@ impl<W: Write> Printer for Pretty<W> {
     }
 
     fn state(&mut self, state: &State) -> std::io::Result<()> {
-        let (mark, paint) = if matches!(state, State::Lost(_)) { ("!!", ALARM) } else { ("  ", STATE) };
+        let is_alarm = match state {
+            State::Lost(_) => true,
+            State::Journal(noted) => noted.notice.is_grave(),
+            State::Started(_) | State::Heartbeat(_) | State::Stopped(_) => false,
+        };
+        let (mark, paint) = if is_alarm { ("!!", ALARM) } else { ("  ", STATE) };
         let badge = self.painted(paint, &format!("{mark} {:11}", state.action()));
         let mut line = format!("{} {badge}  {}\n", time::plain(state.unix_ns()), state.reason());
         if let State::Started(started) = state {
@@ -126,7 +144,7 @@ impl<W: Write> Printer for Pretty<W> {
 }
 
 /// A text and the blanks up to its column's end, by the cells that a terminal gives it.
-fn padded(text: &str, cells: usize) -> String {
+pub(super) fn padded(text: &str, cells: usize) -> String {
     let blanks = cells.saturating_sub(text.width());
     format!("{text}{:blanks$}", "")
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dkimwatch_common::{record::Via, tally::Hook};
 
-use crate::{escape, judge::JudgedKey};
+use crate::{escape, judge::JudgedKey, record::Notice};
 
 /// An event of the watch itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,10 @@ pub enum State {
     Started(WatchStarted),
     /// Accesses were lost.
     Lost(EventsLost),
+    /// The watch goes on.
+    Heartbeat(Heartbeat),
+    /// The journal says something of itself.
+    Journal(JournalNoted),
     /// The watch has ended.
     Stopped(WatchStopped),
 }
@@ -78,13 +82,20 @@ pub struct EventsLost {
     pub until_unix_ns: i128,
 }
 
-/// `watch-stopped`: the summary.
+/// `watch-heartbeat`: a minute has passed, so that silence means something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchStopped {
+pub struct Heartbeat {
     /// Wall-clock time, nanoseconds since the Unix epoch.
     pub unix_ns: i128,
-    /// How long the watch ran.
+    /// How long the watch has run.
     pub ran: Duration,
+    /// What it has told of since.
+    pub counts: Counts,
+}
+
+/// What a watch has told of since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
     /// Accesses by expected signers.
     pub expected: u64,
     /// Accesses by declared maintenance.
@@ -97,6 +108,26 @@ pub struct WatchStopped {
     pub passed_by: u64,
 }
 
+/// `journal-…`: something that an investigator must know of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalNoted {
+    /// Wall-clock time, nanoseconds since the Unix epoch.
+    pub unix_ns: i128,
+    /// What.
+    pub notice: Notice,
+}
+
+/// `watch-stopped`: the summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchStopped {
+    /// Wall-clock time, nanoseconds since the Unix epoch.
+    pub unix_ns: i128,
+    /// How long the watch ran.
+    pub ran: Duration,
+    /// What it has told of.
+    pub counts: Counts,
+}
+
 impl State {
     /// Wall-clock time, nanoseconds since the Unix epoch.
     #[must_use]
@@ -104,6 +135,8 @@ impl State {
         match self {
             Self::Started(started) => started.unix_ns,
             Self::Lost(lost) => lost.unix_ns,
+            Self::Heartbeat(heartbeat) => heartbeat.unix_ns,
+            Self::Journal(noted) => noted.unix_ns,
             Self::Stopped(stopped) => stopped.unix_ns,
         }
     }
@@ -114,6 +147,8 @@ impl State {
         match self {
             Self::Started(_) => "watch-started",
             Self::Lost(_) => "events-lost",
+            Self::Heartbeat(_) => "watch-heartbeat",
+            Self::Journal(noted) => noted.notice.action(),
             Self::Stopped(_) => "watch-stopped",
         }
     }
@@ -159,21 +194,30 @@ impl State {
                     super::time::rfc3339(lost.until_unix_ns),
                 )
             }
-            Self::Stopped(stopped) => {
-                let passed_by = match stopped.passed_by {
-                    0 => String::new(),
-                    count => format!(" {} passed a hook by.", plural(count, "call", "calls")),
-                };
-                format!(
-                    "The watch has ended after {} s; nobody sees the keys now. It saw {} by expected signers, {} by maintenance, {} by others, and lost {}.{passed_by}",
-                    stopped.ran.as_secs(),
-                    plural(stopped.expected, "access", "accesses"),
-                    stopped.maintenance,
-                    stopped.unexpected,
-                    stopped.lost,
-                )
+            Self::Heartbeat(heartbeat) => {
+                format!("The watch goes on after {} s. {}", heartbeat.ran.as_secs(), heartbeat.counts.sentence())
             }
+            Self::Journal(noted) => noted.notice.reason(),
+            Self::Stopped(stopped) => format!(
+                "The watch has ended after {} s; nobody sees the keys now. {}",
+                stopped.ran.as_secs(),
+                stopped.counts.sentence()
+            ),
         }
+    }
+}
+
+impl Counts {
+    fn sentence(&self) -> String {
+        let Self { expected, maintenance, unexpected, lost, passed_by } = *self;
+        let passed_by = match passed_by {
+            0 => String::new(),
+            count => format!(" {} passed a hook by.", plural(count, "call", "calls")),
+        };
+        format!(
+            "It saw {} by expected signers, {maintenance} by maintenance, {unexpected} by others, and lost {lost}.{passed_by}",
+            plural(expected, "access", "accesses"),
+        )
     }
 }
 

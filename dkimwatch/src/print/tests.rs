@@ -14,6 +14,7 @@ use crate::{
     attribute::{Attributor, Mapped, Surroundings},
     decode::tests::Random,
     judge::{JudgedKey, Policy, judge},
+    record::Notice,
 };
 
 fn host() -> HostFacts {
@@ -27,6 +28,23 @@ fn host() -> HostFacts {
         os_version: None,
         pid_ns: None,
     }
+}
+
+/// Of a watch that keeps a journal.
+fn journal_states() -> Vec<State> {
+    let unix_ns = 1_000_000_000;
+    let notices = [
+        Notice::Cut { segment: 3, bytes: 17 },
+        Notice::Damaged { segment: 3, bytes: 17 },
+        Notice::Missing { first: 5, last: 9 },
+        Notice::Unproven { first: 5 },
+        Notice::Gap { count: 12, alerts: 1, since_unix_ns: 1, until_unix_ns: 2, why: "the disk is full".to_owned() },
+        Notice::Trimmed { first: 1, last: 2 },
+    ];
+    let counts = Counts { expected: 1_000, ..Counts::default() };
+    let heartbeat = State::Heartbeat(Heartbeat { unix_ns, ran: Duration::from_secs(60), counts });
+    let noted = notices.into_iter().map(|notice| State::Journal(JournalNoted { unix_ns, notice }));
+    std::iter::once(heartbeat).chain(noted).collect()
 }
 
 fn states() -> [State; 3] {
@@ -58,11 +76,7 @@ fn states() -> [State; 3] {
         State::Stopped(WatchStopped {
             unix_ns: 20 * second,
             ran: Duration::from_secs(19),
-            expected: 1_000,
-            maintenance: 0,
-            unexpected: 1,
-            lost: 12,
-            passed_by: 3,
+            counts: Counts { expected: 1_000, maintenance: 0, unexpected: 1, lost: 12, passed_by: 3 },
         }),
     ]
 }
@@ -77,14 +91,14 @@ fn the_field_list_is_sorted_and_each_field_stands_once() {
 #[test]
 fn the_watchs_own_events_are_one_json_object_a_line() {
     let mut printer = Ecs::new(Vec::new(), host());
-    for state in states() {
+    for state in states().into_iter().chain(journal_states()) {
         printer.state(&state).expect("written");
     }
     let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
     let documents: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(documents.len(), 3);
+    assert_eq!(documents.len(), 10);
     let ids: BTreeSet<String> = documents.iter().map(|one| one["event"]["id"].to_string()).collect();
-    assert_eq!(ids.len(), 3, "ids are unique");
+    assert_eq!(ids.len(), 10, "ids are unique");
     assert_eq!(documents[0]["event"]["action"], "watch-started");
     assert_eq!(documents[0]["dkimwatch"]["keys"][0]["path"], r"/etc/dkimkeys/a\x0ab");
     assert_eq!(documents[1]["event"]["kind"], "alert");
@@ -110,6 +124,25 @@ fn the_watchs_own_lines_for_people() {
         "                          unseen  data read through a raw device\n",
         "1970-01-01 00:00:09.000Z !! events-lost  12 accesses could not be handed over by lsm/file_open, as the ring was full, between 1970-01-01T00:00:03.000000000Z and 1970-01-01T00:00:05.000000000Z: a reader in that time may be unknown. Look for what opened keys so often.\n",
         "1970-01-01 00:00:20.000Z    watch-stopped  The watch has ended after 19 s; nobody sees the keys now. It saw 1000 accesses by expected signers, 0 by maintenance, 1 by others, and lost 12. 3 calls passed a hook by.\n",
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn the_journals_lines_are_golden() {
+    let mut printer = Pretty::new(Vec::new(), Colour::Never);
+    for state in journal_states() {
+        printer.state(&state).expect("written");
+    }
+    let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
+    let expected = concat!(
+        "1970-01-01 00:00:01.000Z    watch-heartbeat  The watch goes on after 60 s. It saw 1000 accesses by expected signers, 0 by maintenance, 0 by others, and lost 0.\n",
+        "1970-01-01 00:00:01.000Z    journal-cut  The last 17 bytes of segment 3 were no whole entry and were cut off: the power went, or dkimwatch was killed, as it was written. What was confirmed before it is there.\n",
+        "1970-01-01 00:00:01.000Z !! journal-damaged  17 bytes of segment 3 are no entry of this journal: a disk that forgets, or somebody altered it. They stay as they are, and a new segment is begun. See dkimwatch journal verify.\n",
+        "1970-01-01 00:00:01.000Z !! journal-missing  Entries 5 to 9 were on the disk, by the seal's state, and are gone: somebody cut the journal, or the disk lost them. See dkimwatch journal verify.\n",
+        "1970-01-01 00:00:01.000Z !! journal-unproven  Entry 5 and what follows it does not carry the seal: it was written by somebody who had not its key. See dkimwatch journal verify.\n",
+        "1970-01-01 00:00:01.000Z !! journal-gap  12 events, 1 of them alerts, are not in the journal, as it could not be written: the disk is full. They were told all the same.\n",
+        "1970-01-01 00:00:01.000Z    journal-trimmed  Segments 1 to 2 were removed, as journal.keep_size and journal.keep_age want it.\n",
     );
     assert_eq!(text, expected);
 }

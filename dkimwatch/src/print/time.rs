@@ -3,7 +3,8 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 
 /// RFC 3339 with nanoseconds: `2026-11-23T05:33:07.123456789Z`.
-pub(super) fn rfc3339(unix_ns: i128) -> String {
+#[must_use]
+pub fn rfc3339(unix_ns: i128) -> String {
     point(unix_ns).to_rfc3339_opts(SecondsFormat::Nanos, true)
 }
 

@@ -1,6 +1,9 @@
 //! Reads a journal from its beginning, or from a time on, as it lies: live, closed, packed, or a copy. Needs no key.
 
-use std::{collections::VecDeque, path::Path};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 use super::{
     JournalError,
@@ -25,8 +28,45 @@ pub enum ReadOut {
 
 /// The entries of a journal, in the order in which they were written. One segment is open at a time, and one entry in memory.
 pub struct Entries {
+    folder: PathBuf,
     waiting: VecDeque<SegmentFile>,
     open: Option<(u64, SegmentReader)>,
+}
+
+impl Entries {
+    /// What comes next in a journal that is being written; `None`: nothing yet. After that, ask again.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn next_written(&mut self) -> Result<Option<ReadOut>, JournalError> {
+        loop {
+            let is_last = self.waiting.is_empty();
+            let Some((segment, reader)) = self.open.as_mut() else {
+                match self.waiting.pop_front() {
+                    Some(file) => self.open = Some((file.number, SegmentReader::open(&file)?.1)),
+                    None => return Ok(None),
+                }
+                continue;
+            };
+            let number = *segment;
+            let piece = if is_last { reader.next_written()? } else { reader.next()? };
+            match piece {
+                Some(Piece::Frame(frame)) => return Ok(Some(ReadOut::Entry(frame.entry))),
+                Some(Piece::Damage { bytes } | Piece::Torn { bytes }) => {
+                    return Ok(Some(ReadOut::Damage { segment: number, bytes }));
+                }
+                None if is_last => {
+                    // The writer may have gone on to the next segment.
+                    let behind = segment::list(&self.folder)?.into_iter().filter(|file| file.number > number);
+                    self.waiting.extend(behind);
+                    if self.waiting.is_empty() {
+                        return Ok(None);
+                    }
+                }
+                None => self.open = None,
+            }
+        }
+    }
 }
 
 /// Opens a journal for reading. With `since` (nanoseconds since the Unix epoch) segments that were complete before that are left out;
@@ -50,7 +90,16 @@ pub fn entries(folder: &Path, since: Option<i64>) -> Result<Entries, JournalErro
             waiting.pop_front();
         }
     }
-    Ok(Entries { waiting, open: None })
+    Ok(Entries { folder: folder.to_owned(), waiting, open: None })
+}
+
+/// What a journal takes on the disk, in bytes.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn size_on_disk(folder: &Path) -> Result<u64, JournalError> {
+    let segments = segment::list(folder)?;
+    Ok(segments.iter().filter_map(|segment| std::fs::metadata(&segment.path).ok()).map(|meta| meta.len()).sum())
 }
 
 impl Iterator for Entries {

@@ -11,7 +11,9 @@ mod error;
 mod frame;
 mod journal;
 mod notice;
+mod pack;
 mod reader;
+mod recorder;
 mod recover;
 mod seal;
 mod sealstate;
@@ -22,11 +24,13 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use entries::{Entries, ReadOut, entries};
+pub use entries::{Entries, ReadOut, entries, size_on_disk};
 pub use entry::{Entry, EntryKind};
 pub use error::JournalError;
 pub use journal::{Journal, Limits, New};
 pub use notice::Notice;
+pub use pack::mark_reported;
+pub use recorder::{LineBuffer, Recorder, SyncPolicy};
 pub use seal::{NoKey, VerificationKey};
 pub use setup::set_up_sealing;
 pub use verify::{Finding, Place, Verified, verify};

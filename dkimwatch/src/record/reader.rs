@@ -71,29 +71,24 @@ impl SegmentReader {
         self.offset
     }
 
-    /// Goes on from a place further behind.
-    ///
-    /// # Errors
-    /// It cannot be read. `Ok(false)`: it ends before that.
-    pub(super) fn skip_to(&mut self, offset: u64) -> Result<bool, JournalError> {
-        while self.offset < offset {
-            if self.rest().is_empty() {
-                self.fill(1)?;
-            }
-            let here = usize::try_from(offset - self.offset).unwrap_or(usize::MAX).min(self.rest().len());
-            if here == 0 {
-                return Ok(false);
-            }
-            self.take(here);
-        }
-        Ok(true)
-    }
-
     /// What comes next. `None`: the end.
     ///
     /// # Errors
     /// It cannot be read.
     pub(super) fn next(&mut self) -> Result<Option<Piece>, JournalError> {
+        self.piece(false)
+    }
+
+    /// What comes next in a segment that is still written: `None` is its end for now, and what is half written is no damage.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn next_written(&mut self) -> Result<Option<Piece>, JournalError> {
+        self.ended = false;
+        self.piece(true)
+    }
+
+    fn piece(&mut self, is_written: bool) -> Result<Option<Piece>, JournalError> {
         let mut wrong = 0;
         loop {
             self.fill(1)?;
@@ -103,6 +98,9 @@ impl SegmentReader {
             let mut found = Frame::read(self.rest());
             while let Found::More(length) = found {
                 if !self.fill(length)? {
+                    if is_written && wrong == 0 {
+                        return Ok(None);
+                    }
                     // It is not there: this is none, whatever it says of its length.
                     found = Found::Nothing;
                     break;

@@ -337,6 +337,7 @@ impl Record {
             file: self.file.opened(),
             process: self.process.process(),
             other: self.other.0.map(Forebear::ancestor),
+            record: bytes::Bytes::new(),
             core_limited: self.core_limited,
             device: self.device,
             change: self.change.0.map(|changed| Change { before: changed.before.into(), after: changed.after.into() }),

@@ -14,7 +14,13 @@ use crate::{
 
 fn settings() -> Settings {
     let keys = KeySettings { discover: false, paths: Vec::new(), public: vec!["*.txt".to_owned()] };
-    Settings { keys, signers: Vec::new(), maintenance: Vec::new(), containers: Stores::default() }
+    Settings {
+        keys,
+        signers: Vec::new(),
+        maintenance: Vec::new(),
+        containers: Stores::default(),
+        journal: crate::config::JournalSettings::default(),
+    }
 }
 
 fn list(keys: &[PathBuf], folders: &[PathBuf]) -> WatchList {

@@ -1,0 +1,183 @@
+//! `dkimwatch events`: reads the journal, or follows it as it is written.
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use serde_json::Value;
+
+use crate::{
+    config, escape,
+    exit::Outcome,
+    judge::Verdict,
+    print::{Colour, told},
+    record::{self, Entry, ReadOut},
+};
+
+/// How often a followed journal is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Reads the journal.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The journal's folder, or a copy of it
+    #[arg(long, value_name = "DIR", default_value = config::FOLDER)]
+    pub journal: PathBuf,
+    /// Only from here on: 2026-11-28T14:00:00Z, or so long ago: 30m, 2h, 7d
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<i64>,
+    /// Only up to here
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<i64>,
+    /// Only of this key: its path, or its domain, or domain/selector
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Only accesses that were judged so
+    #[arg(long, value_enum)]
+    pub verdict: Option<Judged>,
+    /// Go on with what is written from now on
+    #[arg(long)]
+    pub follow: bool,
+    /// Lines for people, or one ECS 9 object a line
+    #[arg(long, value_enum, default_value_t = super::watch::Format::Pretty)]
+    pub format: super::watch::Format,
+}
+
+/// `--verdict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Judged {
+    /// By an expected signer.
+    Expected,
+    /// By declared maintenance.
+    Maintenance,
+    /// By anybody else.
+    Unexpected,
+}
+
+impl Judged {
+    const fn verdict(self) -> Verdict {
+        match self {
+            Self::Expected => Verdict::Expected,
+            Self::Maintenance => Verdict::Maintenance,
+            Self::Unexpected => Verdict::Unexpected,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let mut entries = match record::entries(&args.journal, args.since) {
+        Ok(entries) => entries,
+        Err(error) => {
+            writeln!(io::stderr().lock(), "dkimwatch: {error}")?;
+            return Ok(Outcome::Usage);
+        }
+    };
+    let out = &mut io::stdout().lock();
+    let colour = if out.is_terminal() { Colour::of_terminal() } else { Colour::Never };
+    // What is behind a follower is read like any other journal's.
+    loop {
+        let read = if args.follow { entries.next_written() } else { entries.next().transpose() };
+        match read {
+            Ok(Some(ReadOut::Entry(entry))) => show(args, &entry, colour, out)?,
+            Ok(Some(ReadOut::Damage { segment, bytes })) => {
+                let path = escape::path(&args.journal);
+                writeln!(
+                    io::stderr().lock(),
+                    "dkimwatch: {path}: {bytes} bytes of segment {segment} are no entry; see dkimwatch journal verify"
+                )?;
+            }
+            Ok(None) if args.follow => {
+                out.flush()?;
+                // Nothing is lost by a look that comes late: the journal is there.
+                std::thread::park_timeout(LOOK);
+            }
+            Ok(None) => break,
+            Err(error) => {
+                writeln!(io::stderr().lock(), "dkimwatch: {error}")?;
+                return Ok(Outcome::Usage);
+            }
+        }
+    }
+    out.flush()?;
+    Ok(Outcome::Quiet)
+}
+
+fn show(args: &Args, entry: &Entry, colour: Colour, out: &mut impl Write) -> io::Result<()> {
+    let in_time =
+        args.since.is_none_or(|since| entry.unix_ns >= since) && args.until.is_none_or(|until| entry.unix_ns <= until);
+    let is_judged = args.verdict.is_none_or(|judged| entry.verdict == Some(judged.verdict()));
+    if !in_time || !is_judged {
+        return Ok(());
+    }
+    // What was written by another version, or altered, is shown as it lies.
+    let event: Value = serde_json::from_slice(&entry.event).unwrap_or_default();
+    if args.key.as_ref().is_some_and(|key| !is_of(key, &event)) {
+        return Ok(());
+    }
+    match args.format {
+        super::watch::Format::Ecs => {
+            out.write_all(&entry.event)?;
+            out.write_all(b"\n")
+        }
+        super::watch::Format::Pretty => told(&event, entry.unix_ns.into(), colour, out),
+    }
+}
+
+/// Whether an event is of a key.
+fn is_of(key: &str, event: &Value) -> bool {
+    let text = |name: &str| event.pointer(name).and_then(Value::as_str);
+    let (path, domain, selector) =
+        (text("/dkimwatch/key/path"), text("/dkimwatch/key/domain"), text("/dkimwatch/key/selector"));
+    path == Some(key)
+        || domain == Some(key)
+        || key.split_once('/').is_some_and(|(one, other)| domain == Some(one) && selector == Some(other))
+}
+
+/// A moment: RFC 3339, or so long ago. Nanoseconds since the Unix epoch.
+pub(super) fn time(text: &str) -> Result<i64, String> {
+    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
+        return time.timestamp_nanos_opt().ok_or_else(|| format!("{text} is out of range"));
+    }
+    let ago = config::duration(text).map_err(|_| {
+        format!("{text:?} is no time: write 2026-11-28T14:00:00Z, or how long ago, for instance 30m, 2h or 7d")
+    })?;
+    let then = SystemTime::now().checked_sub(ago).and_then(|then| then.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Ok(then.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_moment_or_so_long_ago() {
+        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(1_000_000_000));
+        assert_eq!(time("1970-01-01T01:00:01+01:00"), Ok(1_000_000_000));
+        assert!(time("2h").expect("a time") > 0);
+        assert!(time("0s").expect("a time") - time("1h").expect("a time") >= 3_600_000_000_000 - 1_000_000_000);
+        for wrong in ["", "yesterday", "2026-13-01T00:00:00Z", "-1h"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_by_path_domain_or_selector() {
+        let event =
+            json!({"dkimwatch": {"key": {"path": "/k/a.private", "domain": "example.org", "selector": "mail"}}});
+        for key in ["/k/a.private", "example.org", "example.org/mail"] {
+            assert!(is_of(key, &event), "{key}");
+        }
+        for other in ["/k/b.private", "example.net", "example.org/old", "mail", ""] {
+            assert!(!is_of(other, &event), "{other}");
+        }
+        assert!(!is_of("example.org", &Value::Null));
+    }
+}

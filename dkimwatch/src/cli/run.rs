@@ -1,0 +1,193 @@
+//! `dkimwatch run`: the service. Watches as `watch` does, and writes every event into the journal before it tells anybody.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::IsTerminal as _,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    cli::{
+        selection::Selection,
+        watch::Format,
+        watching::{Wanted, complain, see, shutdown, wanted},
+    },
+    config::JournalSettings,
+    exit::Outcome,
+    judge::JudgedAccess,
+    kernel::BackendChoice,
+    pipeline::{Pipeline, Window, boot_ns},
+    print::{Colour, Ecs, HostFacts, JournalNoted, Pretty, Printer, State},
+    record::{Journal, JournalError, Recorder},
+};
+
+/// How often the journal says that the watch goes on.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// Watches as a service: every event goes into the journal, alerts and events of the watch to standard output as well.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Which keys.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// What is told: lines for people, or one ECS 9 object a line
+    #[arg(long, value_enum, default_value_t = Format::Pretty)]
+    pub format: Format,
+    /// The way into the kernel: the first that works, or only this one
+    #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
+    pub backend: BackendChoice,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What went wrong while watching. What is wrong before is printed, and is the outcome.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let wanted = match wanted(&args.selection)? {
+        Ok(wanted) => wanted,
+        Err(outcome) => return Ok(outcome),
+    };
+    // Before anything is watched: what cannot be recorded is no evidence.
+    let recorder = match open(&wanted.settings.journal, args.format) {
+        Ok(recorder) => Shared(Rc::new(RefCell::new(recorder))),
+        Err(Refused::Journal(error)) => return complain(&error, Outcome::Blind),
+        Err(Refused::Other(error)) => return Err(error),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(serve(args, wanted, &recorder))?;
+    recorder.0.borrow_mut().finish().context("write the journal to its end")?;
+    Ok(outcome)
+}
+
+async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome> {
+    let mut hangup = signal(SignalKind::hangup()).context("catch SIGHUP")?;
+    let stop = shutdown(None)?;
+    tokio::pin!(stop);
+    let journal = wanted.settings.journal.clone();
+    let mut pipeline = match see(wanted, args.backend, Box::new(recorder.clone())).await? {
+        Ok(pipeline) => pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse),
+        Err(outcome) => return Ok(outcome),
+    };
+    say(&[NotifyState::Ready, NotifyState::Status("watching")]);
+    loop {
+        let until = Rc::new(Cell::new(u64::MAX));
+        pipeline = pipeline.within(Window { until: Rc::clone(&until) });
+        let mut next = None;
+        let end = async {
+            loop {
+                tokio::select! {
+                    () = &mut stop => break,
+                    _ = hangup.recv() => {
+                        next = reload(args, &journal, recorder).await;
+                        if next.is_some() {
+                            // What happens from now on is the next one's, which sees already.
+                            until.set(boot_ns());
+                            break;
+                        }
+                    }
+                }
+            }
+        };
+        let counts = pipeline.run(end).await?;
+        match next {
+            Some(next) => pipeline = next.after(counts, until.get()),
+            None => {
+                say(&[NotifyState::Stopping]);
+                return Ok(if counts.unexpected == 0 { Outcome::Quiet } else { Outcome::Findings });
+            }
+        }
+    }
+}
+
+/// A pipeline by the configuration as it is now. `None`: it is wrong, which was said, and the old one goes on.
+async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared) -> Option<Pipeline> {
+    say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Status("reloading"))]);
+    let next = async {
+        let wanted = wanted(&args.selection)?;
+        let Ok(wanted) = wanted else { anyhow::bail!("see above") };
+        if wanted.settings.journal != *journal {
+            tracing::warn!("the table [journal] has changed: it counts from the next start on");
+        }
+        match see(wanted, args.backend, Box::new(recorder.clone())).await? {
+            Ok(next) => Ok(next.with_heartbeat(HEARTBEAT).with_pulse(pulse)),
+            Err(_) => anyhow::bail!("see above"),
+        }
+    };
+    let next = next.await;
+    say(&[NotifyState::Ready]);
+    next.inspect_err(|error| tracing::error!("the new configuration is not used, the old one goes on: {error:#}")).ok()
+}
+
+/// Why there is no recorder.
+enum Refused {
+    Journal(JournalError),
+    Other(anyhow::Error),
+}
+
+fn open(settings: &JournalSettings, format: Format) -> Result<Recorder, Refused> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let unix_ns = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    let (journal, notices) = Journal::open(&settings.folder, settings.limits, unix_ns).map_err(Refused::Journal)?;
+    if !journal.is_sealed() {
+        tracing::warn!(
+            "the journal is not sealed: whoever comes to be root here can rewrite it unseen; run `dkimwatch journal setup-sealing` once and keep what it prints off this host"
+        );
+    }
+    let host = HostFacts::of_this_host();
+    let stdout = std::io::stdout();
+    let colour = if stdout.is_terminal() { Colour::of_terminal() } else { Colour::Never };
+    let teller_host = host.clone();
+    let made = Recorder::new(
+        journal,
+        settings.sync,
+        host,
+        move |lines| -> Box<dyn Printer> {
+            match format {
+                Format::Pretty => Box::new(Pretty::new(lines, colour)),
+                Format::Ecs => Box::new(Ecs::new(lines, teller_host)),
+            }
+        },
+        Box::new(stdout),
+    );
+    let mut recorder = made.context("a thread for the journal").map_err(Refused::Other)?;
+    for notice in notices {
+        let state = State::Journal(JournalNoted { unix_ns: unix_ns.into(), notice });
+        recorder.state(&state).context("write the journal").map_err(Refused::Other)?;
+    }
+    Ok(recorder)
+}
+
+/// systemd's watchdog: it is fed by the loop that reads the rings.
+fn pulse() {
+    say(&[NotifyState::Watchdog]);
+}
+
+/// Tells systemd, where it is there: sd_notify(3).
+fn say(what: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(what) {
+        tracing::debug!(%error, "systemd does not hear");
+    }
+}
+
+/// A recorder that one pipeline hands on to the next.
+#[derive(Clone)]
+struct Shared(Rc<RefCell<Recorder>>);
+
+impl Printer for Shared {
+    fn access(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
+        self.0.borrow_mut().access(judged)
+    }
+
+    fn follow_up(&mut self, judged: &JudgedAccess) -> std::io::Result<()> {
+        self.0.borrow_mut().follow_up(judged)
+    }
+
+    fn state(&mut self, state: &State) -> std::io::Result<()> {
+        self.0.borrow_mut().state(state)
+    }
+}
