@@ -25,14 +25,23 @@ _dkimwatch() {
             dkimwatch,doctor)
                 cmd="dkimwatch__subcmd__doctor"
                 ;;
+            dkimwatch,events)
+                cmd="dkimwatch__subcmd__events"
+                ;;
             dkimwatch,help)
                 cmd="dkimwatch__subcmd__help"
+                ;;
+            dkimwatch,journal)
+                cmd="dkimwatch__subcmd__journal"
                 ;;
             dkimwatch,keys)
                 cmd="dkimwatch__subcmd__keys"
                 ;;
             dkimwatch,replay)
                 cmd="dkimwatch__subcmd__replay"
+                ;;
+            dkimwatch,run)
+                cmd="dkimwatch__subcmd__run"
                 ;;
             dkimwatch,watch)
                 cmd="dkimwatch__subcmd__watch"
@@ -70,14 +79,23 @@ _dkimwatch() {
             dkimwatch__subcmd__help,doctor)
                 cmd="dkimwatch__subcmd__help__subcmd__doctor"
                 ;;
+            dkimwatch__subcmd__help,events)
+                cmd="dkimwatch__subcmd__help__subcmd__events"
+                ;;
             dkimwatch__subcmd__help,help)
                 cmd="dkimwatch__subcmd__help__subcmd__help"
+                ;;
+            dkimwatch__subcmd__help,journal)
+                cmd="dkimwatch__subcmd__help__subcmd__journal"
                 ;;
             dkimwatch__subcmd__help,keys)
                 cmd="dkimwatch__subcmd__help__subcmd__keys"
                 ;;
             dkimwatch__subcmd__help,replay)
                 cmd="dkimwatch__subcmd__help__subcmd__replay"
+                ;;
+            dkimwatch__subcmd__help,run)
+                cmd="dkimwatch__subcmd__help__subcmd__run"
                 ;;
             dkimwatch__subcmd__help,watch)
                 cmd="dkimwatch__subcmd__help__subcmd__watch"
@@ -88,6 +106,39 @@ _dkimwatch() {
             dkimwatch__subcmd__help__subcmd__config,check)
                 cmd="dkimwatch__subcmd__help__subcmd__config__subcmd__check"
                 ;;
+            dkimwatch__subcmd__help__subcmd__journal,info)
+                cmd="dkimwatch__subcmd__help__subcmd__journal__subcmd__info"
+                ;;
+            dkimwatch__subcmd__help__subcmd__journal,setup-sealing)
+                cmd="dkimwatch__subcmd__help__subcmd__journal__subcmd__setup__subcmd__sealing"
+                ;;
+            dkimwatch__subcmd__help__subcmd__journal,verify)
+                cmd="dkimwatch__subcmd__help__subcmd__journal__subcmd__verify"
+                ;;
+            dkimwatch__subcmd__journal,help)
+                cmd="dkimwatch__subcmd__journal__subcmd__help"
+                ;;
+            dkimwatch__subcmd__journal,info)
+                cmd="dkimwatch__subcmd__journal__subcmd__info"
+                ;;
+            dkimwatch__subcmd__journal,setup-sealing)
+                cmd="dkimwatch__subcmd__journal__subcmd__setup__subcmd__sealing"
+                ;;
+            dkimwatch__subcmd__journal,verify)
+                cmd="dkimwatch__subcmd__journal__subcmd__verify"
+                ;;
+            dkimwatch__subcmd__journal__subcmd__help,help)
+                cmd="dkimwatch__subcmd__journal__subcmd__help__subcmd__help"
+                ;;
+            dkimwatch__subcmd__journal__subcmd__help,info)
+                cmd="dkimwatch__subcmd__journal__subcmd__help__subcmd__info"
+                ;;
+            dkimwatch__subcmd__journal__subcmd__help,setup-sealing)
+                cmd="dkimwatch__subcmd__journal__subcmd__help__subcmd__setup__subcmd__sealing"
+                ;;
+            dkimwatch__subcmd__journal__subcmd__help,verify)
+                cmd="dkimwatch__subcmd__journal__subcmd__help__subcmd__verify"
+                ;;
             *)
                 ;;
         esac
@@ -95,7 +146,7 @@ _dkimwatch() {
 
     case "${cmd}" in
         dkimwatch)
-            opts="-h -V --help --version watch keys doctor audit config replay help"
+            opts="-h -V --help --version watch run keys doctor audit events journal config replay help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -278,8 +329,46 @@ _dkimwatch() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dkimwatch__subcmd__events)
+            opts="-h --journal --since --until --key --verdict --follow --format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verdict)
+                    COMPREPLY=($(compgen -W "expected maintenance unexpected" -- "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "pretty ecs" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dkimwatch__subcmd__help)
-            opts="watch keys doctor audit config replay help"
+            opts="watch run keys doctor audit events journal config replay help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -362,9 +451,79 @@ _dkimwatch() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dkimwatch__subcmd__help__subcmd__events)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dkimwatch__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__journal)
+            opts="verify setup-sealing info"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__journal__subcmd__info)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__journal__subcmd__setup__subcmd__sealing)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__journal__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -404,6 +563,20 @@ _dkimwatch() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dkimwatch__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dkimwatch__subcmd__help__subcmd__watch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -411,6 +584,152 @@ _dkimwatch() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal)
+            opts="-h --help verify setup-sealing info help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__help)
+            opts="verify setup-sealing info help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__help__subcmd__info)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__help__subcmd__setup__subcmd__sealing)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__info)
+            opts="-h --journal --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__setup__subcmd__sealing)
+            opts="-h --journal --renew --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__journal__subcmd__verify)
+            opts="-h --journal --key-file --key --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -447,6 +766,36 @@ _dkimwatch() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__run)
+            opts="-h --config --key --format --backend --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "pretty ecs" -- "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -W "auto lsm fentry tracepoint" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

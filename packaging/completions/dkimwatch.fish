@@ -27,9 +27,12 @@ end
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -s h -l help -d 'Print help'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -s V -l version -d 'Print version'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "watch" -d 'Watch the keys and print a line for each access'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "run" -d 'Watch as a service: every event into the journal, and then alerts to standard output'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "keys" -d 'List the keys of this host, and how each was found'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "doctor" -d 'Say what this kernel allows, which backend works, what stays unseen, and what to change'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "audit" -d 'Look for keys where none should be'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "events" -d 'Read the journal, or follow it as it is written'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "journal" -d 'Verify the journal, set its seal up, or say what it holds'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "config" -d 'Work on the configuration'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -43,6 +46,15 @@ fentry\t'Only this one'
 tracepoint\t'Only this one'"
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l for -d 'Stop after this long: 30s, 10m, 2h, 1d' -r
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand run" -l config -d 'Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand run" -l key -d 'Watch this file, folder or glob as well (may be given several times)' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand run" -l format -d 'What is told: lines for people, or one ECS 9 object a line' -r -f -a "pretty\t'For people'
+ecs\t'For machines: Elastic Common Schema 9, one JSON object a line'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand run" -l backend -d 'The way into the kernel: the first that works, or only this one' -r -f -a "auto\t'The first that reports a canary, in the order lsm, fentry, tracepoint'
+lsm\t'Only this one'
+fentry\t'Only this one'
+tracepoint\t'Only this one'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand keys" -l config -d 'Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]' -r -F
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand keys" -l key -d 'Watch this file, folder or glob as well (may be given several times)' -r -F
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand keys" -l json -d 'Print one JSON document'
@@ -60,6 +72,35 @@ complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand audit; and __fish_se
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand audit; and __fish_seen_subcommand_from images" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "images" -d 'Search container images for private keys, layer by layer'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -l journal -d 'The journal\'s folder, or a copy of it' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -l since -d 'Only from here on: 2026-11-28T14:00:00Z, or so long ago: 30m, 2h, 7d' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -l until -d 'Only up to here' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -l key -d 'Only of this key: its path, or its domain, or domain/selector' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -l verdict -d 'Only accesses that were judged so' -r -f -a "expected\t'By an expected signer'
+maintenance\t'By declared maintenance'
+unexpected\t'By anybody else'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -l format -d 'Lines for people, or one ECS 9 object a line' -r -f -a "pretty\t'For people'
+ecs\t'For machines: Elastic Common Schema 9, one JSON object a line'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -l follow -d 'Go on with what is written from now on'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and not __fish_seen_subcommand_from verify setup-sealing info help" -s h -l help -d 'Print help'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and not __fish_seen_subcommand_from verify setup-sealing info help" -f -a "verify" -d 'Check every entry against its checksum, its place, the chain and the seal, and name the first one that is not as it was'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and not __fish_seen_subcommand_from verify setup-sealing info help" -f -a "setup-sealing" -d 'Seal the journal from its next segment on, and print the verification key, once'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and not __fish_seen_subcommand_from verify setup-sealing info help" -f -a "info" -d 'Say what the journal holds, and since when'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and not __fish_seen_subcommand_from verify setup-sealing info help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from verify" -l journal -d 'The journal\'s folder' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from verify" -l key-file -d 'File with the verification key, as `journal setup-sealing` printed it' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from verify" -l key -d 'The verification key itself; others on this machine can see it in the list of processes' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from setup-sealing" -l journal -d 'The journal\'s folder' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from setup-sealing" -l renew -d 'Draw a new key although there is one: the old one verifies what was sealed until now'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from setup-sealing" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from info" -l journal -d 'The journal\'s folder' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from info" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Check every entry against its checksum, its place, the chain and the seal, and name the first one that is not as it was'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from help" -f -a "setup-sealing" -d 'Seal the journal from its next segment on, and print the verification key, once'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from help" -f -a "info" -d 'Say what the journal holds, and since when'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand journal; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and not __fish_seen_subcommand_from check help" -s h -l help -d 'Print help'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and not __fish_seen_subcommand_from check help" -f -a "check" -d 'Check the configuration and print in short what it means'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and not __fish_seen_subcommand_from check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -69,12 +110,18 @@ complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_s
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand replay" -l bless -d 'Write what comes out as the new expectation, instead of comparing'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "watch" -d 'Watch the keys and print a line for each access'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "keys" -d 'List the keys of this host, and how each was found'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "doctor" -d 'Say what this kernel allows, which backend works, what stays unseen, and what to change'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "audit" -d 'Look for keys where none should be'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "config" -d 'Work on the configuration'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "watch" -d 'Watch the keys and print a line for each access'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "run" -d 'Watch as a service: every event into the journal, and then alerts to standard output'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "keys" -d 'List the keys of this host, and how each was found'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "doctor" -d 'Say what this kernel allows, which backend works, what stays unseen, and what to change'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "audit" -d 'Look for keys where none should be'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "events" -d 'Read the journal, or follow it as it is written'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "journal" -d 'Verify the journal, set its seal up, or say what it holds'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "config" -d 'Work on the configuration'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch run keys doctor audit events journal config replay help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "images" -d 'Search container images for private keys, layer by layer'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from journal" -f -a "verify" -d 'Check every entry against its checksum, its place, the chain and the seal, and name the first one that is not as it was'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from journal" -f -a "setup-sealing" -d 'Seal the journal from its next segment on, and print the verification key, once'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from journal" -f -a "info" -d 'Say what the journal holds, and since when'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Check the configuration and print in short what it means'

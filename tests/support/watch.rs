@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 #[derive(Debug, Default)]
 pub struct WatchCommand {
     program: Option<PathBuf>,
+    /// `run`, and not `watch`.
+    service: bool,
     config: Option<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -48,6 +50,13 @@ impl WatchCommand {
     #[must_use]
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = Some(path.into());
+        self
+    }
+
+    /// As the service: `run --format ecs`, which keeps a journal.
+    #[must_use]
+    pub fn service(mut self) -> Self {
+        self.service = true;
         self
     }
 
@@ -97,7 +106,7 @@ impl WatchCommand {
             .with_context(|| format!("writing {}", config.display()))?;
 
         let mut child = Command::new(&program)
-            .args(["watch", "--format", "ecs", "--config"])
+            .args([if self.service { "run" } else { "watch" }, "--format", "ecs", "--config"])
             .arg(&config)
             .args(&self.arguments)
             .envs(self.environment)
@@ -118,7 +127,7 @@ impl WatchCommand {
             let output = Arc::clone(&output);
             readers.push(std::thread::spawn(move || output.take_log(stderr)));
         }
-        let watch = Watch { child, output, readers, _folder: folder };
+        let watch = Watch { child, output, readers, folder };
         watch.wait_for("the line watch-started", PATIENCE, |event| event.action() == "watch-started")?;
         Ok(watch)
     }
@@ -150,7 +159,7 @@ pub struct Watch {
     /// They end when the program closes its outputs.
     readers: Vec<JoinHandle<()>>,
     /// Holds the configuration file.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Watch {
@@ -158,6 +167,49 @@ impl Watch {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("dkimwatch.toml")
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the program's pid")?;
+        kill_process(pid, signal).context("a signal to the program")
+    }
+
+    /// Kills it as nobody would, and returns all that it printed before.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn kill(mut self) -> Result<Events> {
+        self.child.kill().context("SIGKILL to the program")?;
+        self.child.wait().context("waiting for the program")?;
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        Ok(self.events())
+    }
+
+    /// Waits until its standard error holds a text.
+    ///
+    /// # Errors
+    /// It does not, within `patience`.
+    pub fn wait_for_log(&self, text: &str, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut printed = self.output.lock();
+        while !printed.log.contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            ensure!(!left.is_zero() && !printed.ended(), "never said: {text}\n{}", printed.tail());
+            printed = self.output.grown.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
     }
 
     /// Everything printed so far.
@@ -229,8 +281,7 @@ impl Watch {
     /// # Errors
     /// It did not end in time, or the last line is not `watch-stopped`.
     pub fn stop(mut self) -> Result<Watched> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the program's pid")?;
-        kill_process(pid, Signal::TERM).context("SIGTERM to the program")?;
+        self.signal(Signal::TERM)?;
         self.wait_for("the line watch-stopped", PATIENCE, |event| event.action() == "watch-stopped")?;
         // It closes its outputs as it ends, which ends the readers.
         let deadline = Instant::now() + PATIENCE;

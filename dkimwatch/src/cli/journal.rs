@@ -160,8 +160,11 @@ fn summary(folder: &std::path::Path, found: &Verified, out: &mut impl Write) -> 
     writeln!(out, "journal   {}", escape::path(folder))?;
     writeln!(
         out,
-        "holds     {} entries in {} segments, {} of them alerts",
-        found.entries, found.segments, found.alerts
+        "holds     {} entries in {} segment{}, {} of them alerts",
+        found.entries,
+        found.segments,
+        if found.segments == 1 { "" } else { "s" },
+        found.alerts
     )?;
     if let Some((first, last)) = found.span {
         let time = |unix_ns: i64| rfc3339(unix_ns.into());

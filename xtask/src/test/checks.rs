@@ -62,6 +62,9 @@ const KERNEL: &str = "kernel";
 /// The test program of the mail flows.
 const MAIL: &str = "mail";
 
+/// The test program of the service and its journal.
+const JOURNAL: &str = "journal";
+
 /// The test program of the containers.
 const CONTAINERS: &str = "containers";
 
@@ -87,6 +90,7 @@ pub(super) fn all() -> Vec<Check> {
             )
         },
         check("containers", How::Here { target: CONTAINERS, backend: "auto", needs: &[Need::Containers] }),
+        check("journal", How::Here { target: JOURNAL, backend: "auto", needs: &[] }),
         check("mail", How::Here { target: MAIL, backend: "auto", needs: &[Need::Mail, Need::Containers] }),
     ];
     // A kernel that lacks what was taken for granted is named before its sentences fail.
