@@ -32,6 +32,7 @@ fn tables() -> Result<Vec<(String, Vec<String>)>> {
     Ok(vec![
         ("[keys]".to_owned(), known("[keys]")?),
         ("[containers]".to_owned(), known("[containers]")?),
+        ("[containers.sockets]".to_owned(), known("[containers.sockets]")?),
         ("[[signer]]".to_owned(), known("[[signer]]")?),
         ("[[maintenance]]".to_owned(), known("[[maintenance]]")?),
     ])
@@ -44,6 +45,7 @@ fn the_manual_has_every_key() -> Result<()> {
         let heading = match table.as_str() {
             "[keys]" => ".SH THE TABLE [keys]",
             "[containers]" => ".SH THE TABLE [containers]",
+            "[containers.sockets]" => ".SH THE TABLE [containers.sockets]",
             _ => ".SH THE TABLES [[signer]] AND [[maintenance]]",
         };
         assert!(heading.contains(&table), "{table}");
@@ -78,6 +80,7 @@ fn the_example_has_every_key() -> Result<()> {
             let said = example.lines().any(|line| {
                 let line = line.trim_start_matches(['#', '|', ' ']);
                 line.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with([' ', '=']))
+                    || line == format!("{}.{key}]", table.trim_end_matches(']'))
             });
             assert!(said, "{key} of {table} does not stand in packaging/dkimwatch.toml");
         }
