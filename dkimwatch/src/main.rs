@@ -9,6 +9,11 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("DKIMWATCH_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // At `debug` it says an engine's whole answer, with a container's environment in it, where passwords are.
+    let filter = match "bollard=info".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.run() {
         Ok(outcome) => outcome.into(),

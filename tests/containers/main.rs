@@ -2,11 +2,13 @@
 //!
 //! Needs root, and the packages that `cargo xtask setup` installs. Makes a user `dkimwatch-tests` for as long as it runs.
 
+mod sockets;
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -25,6 +27,10 @@ const BAKED_KEY: &str = "/etc/dkimkeys/example.org.sel.private";
 
 /// One at a time: every watch looks into all containers of the host.
 static HOST: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    HOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Who reads, in the container.
 const READER: (&str, u32) = ("reader", 101);
@@ -46,7 +52,7 @@ fn a_strangers_cat_in_a_container_of_docker_is_one_alert() -> Result<()> {
 
 /// Three containers that live 300 ms: the key is mounted from the host, lies in a volume, and in the image.
 fn strangers(engine: fn() -> Result<Engine>, runtime: &str) -> Result<()> {
-    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let engine = &engine()?;
     let lab = Lab::new()?;
     engine.import(&lab.root, BARE)?;
@@ -65,7 +71,7 @@ fn strangers(engine: fn() -> Result<Engine>, runtime: &str) -> Result<()> {
     let watch = lab.watch(engine)?;
 
     let host_path = lab.key.to_str().context("a path in UTF-8")?;
-    let folder = lab.key.parent().and_then(Path::to_str).context("a folder")?;
+    let folder = lab.folder_of_keys()?;
     let cases = [
         ("dkimwatch-host", BARE, folder, "/keys", "/keys/host.private", "mount", Some(host_path)),
         (
@@ -136,12 +142,12 @@ fn strangers(engine: fn() -> Result<Engine>, runtime: &str) -> Result<()> {
 
 #[test]
 fn who_is_put_into_a_running_container_entered_it() -> Result<()> {
-    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let lab = Lab::new()?;
     let engine = Engine::podman()?;
     engine.import(&lab.root, BARE)?;
     let watch = lab.watch(&engine)?;
-    let folder = lab.key.parent().and_then(Path::to_str).context("a folder")?;
+    let folder = lab.folder_of_keys()?;
     let mount = format!("{folder}:/keys");
     let mut arguments = vec!["run", "--detach", "--network=none", "--runtime", "runc", "--name", "dkimwatch-long"];
     arguments.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--volume", &mount, BARE]);
@@ -206,6 +212,11 @@ impl Lab {
     fn bake(&self) -> Result<()> {
         fs::create_dir_all(self.root.join("etc/dkimkeys"))?;
         self.make_key(&self.root.join(BAKED_KEY.trim_start_matches('/')))
+    }
+
+    /// The folder of the key, as it is mounted.
+    fn folder_of_keys(&self) -> Result<&str> {
+        self.key.parent().and_then(Path::to_str).context("a folder")
     }
 
     /// Watches the key, and whatever there is in containers.

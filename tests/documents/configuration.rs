@@ -37,6 +37,7 @@ fn tables() -> Result<Vec<(String, Vec<String>)>> {
         ("[keys]".to_owned(), known("[keys]")?),
         ("[containers]".to_owned(), known("[containers]")?),
         ("[journal]".to_owned(), known("[journal]")?),
+        ("[containers.sockets]".to_owned(), known("[containers.sockets]")?),
         ("[[signer]]".to_owned(), known("[[signer]]")?),
         ("[[maintenance]]".to_owned(), known("[[maintenance]]")?),
     ])
@@ -50,6 +51,7 @@ fn the_manual_has_every_key() -> Result<()> {
             "[keys]" => ".SH THE TABLE [keys]",
             "[containers]" => ".SH THE TABLE [containers]",
             "[journal]" => ".SH THE TABLE [journal]",
+            "[containers.sockets]" => ".SH THE TABLE [containers.sockets]",
             _ => ".SH THE TABLES [[signer]] AND [[maintenance]]",
         };
         assert!(heading.contains(&table), "{table}");
@@ -84,6 +86,7 @@ fn the_example_has_every_key() -> Result<()> {
             let said = example.lines().any(|line| {
                 let line = line.trim_start_matches(['#', '|', ' ']);
                 line.strip_prefix(key.as_str()).is_some_and(|rest| rest.starts_with([' ', '=']))
+                    || line == format!("{}.{key}]", table.trim_end_matches(']'))
             });
             assert!(said, "{key} of {table} does not stand in packaging/dkimwatch.toml");
         }

@@ -24,6 +24,11 @@ fn the_configuration_is_right() -> Result<()> {
     assert_eq!(loaded.settings.maintenance.len(), 1);
 
     let (_, containers) = readme.split_once("\n## Containers\n").context("the section on containers")?;
+    let sockets = block(containers, "toml").context("sockets")?;
+    fs::write(&file, sockets)?;
+    let named = config::load(Some(&file), &Host::at(root.path()))?.settings.containers.sockets;
+    assert!(named.docker.is_some() && named.containerd.is_some());
+    let (_, containers) = containers.split_once(sockets).context("what follows")?;
     fs::write(&file, block(containers, "toml").context("a signer in a container")?)?;
     let loaded = config::load(Some(&file), &Host::at(root.path()))?;
     assert!(loaded.settings.signers.iter().any(|signer| !signer.images.is_empty() && !signer.containers.is_empty()));

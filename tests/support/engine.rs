@@ -3,19 +3,14 @@
 use std::{
     ffi::OsString,
     fs,
-    os::unix::{
-        fs::{PermissionsExt as _, chown},
-        net::UnixDatagram,
-    },
+    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// How long Docker's daemon may take to come up.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::daemon::Daemon;
 
 /// Limits that no process here has to raise: engines ask for more than some hosts allow.
 const LIMITS: [&str; 4] = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"];
@@ -29,7 +24,9 @@ pub struct Engine {
     /// Where its containers are, where that has to be said.
     store: Option<PathBuf>,
     /// Its daemon. (Dropped before the user and the folder: fields drop in order.)
-    _daemon: Option<Daemon>,
+    daemon: Option<Daemon>,
+    /// Where the daemon is asked, and what dkimwatch calls that.
+    socket: Option<(&'static str, PathBuf)>,
     user: Option<User>,
     folder: tempfile::TempDir,
 }
@@ -55,12 +52,35 @@ impl Engine {
     /// # Errors
     /// No folder can be made.
     pub fn podman() -> Result<Self> {
+        let mut engine = Self::podman_unknown()?;
+        engine.store = Some(engine.folder.path().join("store"));
+        Ok(engine)
+    }
+
+    /// Podman, by root, whose store dkimwatch is not told of, but its socket.
+    ///
+    /// # Errors
+    /// No folder can be made, or its service does not start; the message has its log.
+    pub fn podman_at_a_socket() -> Result<Self> {
+        let mut engine = Self::podman_unknown()?;
+        let socket = engine.folder.path().join("socket");
+        let mut service = engine.command();
+        service.args(["system", "service", "--time", "0"]).arg(format!("unix://{}", socket.display()));
+        engine.daemon = Some(Daemon::start(service, engine.folder.path())?);
+        engine.socket = Some(("podman", socket));
+        Ok(engine)
+    }
+
+    /// Podman, by root, of which dkimwatch is told nothing.
+    ///
+    /// # Errors
+    /// No folder can be made.
+    pub fn podman_unknown() -> Result<Self> {
         let folder = tempfile::tempdir().context("a folder for Podman")?;
         let at = |name: &str| folder.path().join(name).into_os_string();
-        let store = folder.path().join("store");
-        let mut command = vec!["podman".into(), "--root".into(), store.clone().into_os_string()];
+        let mut command = vec!["podman".into(), "--root".into(), at("store")];
         command.extend(["--runroot".into(), at("run"), "--tmpdir".into(), at("tmp")]);
-        Ok(Self { command, run: podmans(), store: Some(store), _daemon: None, user: None, folder })
+        Ok(Self { command, run: podmans(), store: None, daemon: None, socket: None, user: None, folder })
     }
 
     /// Podman, by an ordinary user that is made for it.
@@ -76,7 +96,7 @@ impl Engine {
         command.extend(["env".into(), "-i".into(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin".into()]);
         command.extend([format!("HOME={}", user.home.display()).into()]);
         command.extend([format!("XDG_RUNTIME_DIR={}", user.runtime.display()).into(), "podman".into()]);
-        Ok(Self { command, run: podmans(), store: None, _daemon: None, user: Some(user), folder })
+        Ok(Self { command, run: podmans(), store: None, daemon: None, socket: None, user: Some(user), folder })
     }
 
     /// Docker, with a daemon of its own.
@@ -84,11 +104,34 @@ impl Engine {
     /// # Errors
     /// The daemon does not start; the message has its log.
     pub fn docker() -> Result<Self> {
+        Self::docker_of(tempfile::tempdir().context("a folder for Docker")?, Path::new("dockerd"))
+    }
+
+    /// Docker, with a daemon that is not known by its program, and a socket that dkimwatch is told of.
+    ///
+    /// # Errors
+    /// The daemon does not start; the message has its log.
+    pub fn docker_at_a_socket() -> Result<Self> {
         let folder = tempfile::tempdir().context("a folder for Docker")?;
+        let places = ["/usr/sbin/dockerd", "/usr/bin/dockerd"].map(Path::new);
+        let program = folder.path().join("an-engine");
+        fs::copy(places.into_iter().find(|path| path.exists()).context("dockerd")?, &program)?;
+        let mut engine = Self::docker_of(folder, &program)?;
+        engine.socket = Some(("docker", engine.folder.path().join("socket")));
+        Ok(engine)
+    }
+
+    fn docker_of(folder: tempfile::TempDir, program: &Path) -> Result<Self> {
         let socket = format!("unix://{}", folder.path().join("socket").display());
-        let daemon = Daemon::start(folder.path(), &socket)?;
+        let daemon = Some(Daemon::start(dockerd(program, folder.path(), &socket), folder.path())?);
         let command = vec!["docker".into(), "--host".into(), socket.into()];
-        Ok(Self { command, run: Vec::new(), store: None, _daemon: Some(daemon), user: None, folder })
+        Ok(Self { command, run: Vec::new(), store: None, daemon, socket: None, user: None, folder })
+    }
+
+    /// The socket that dkimwatch has to be told of, and its key in the configuration.
+    #[must_use]
+    pub fn socket(&self) -> Option<(&'static str, &Path)> {
+        self.socket.as_ref().map(|(key, path)| (*key, path.as_path()))
     }
 
     /// Where dkimwatch has to be told to look.
@@ -170,7 +213,8 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         // A store on overlays is busy otherwise. What fails here fails as the folder is removed.
-        if self._daemon.is_none() {
+        if self.command.iter().any(|word| word == "podman") {
+            self.daemon = None;
             let _ = self.ask(&["system", "reset", "--force"]);
         }
     }
@@ -231,46 +275,18 @@ impl Drop for User {
     }
 }
 
-#[derive(Debug)]
-struct Daemon(Child);
-
-impl Daemon {
-    fn start(folder: &Path, socket: &str) -> Result<Self> {
-        let log = fs::File::create(folder.join("log"))?;
-        let mut daemon = Command::new("dockerd");
-        daemon.arg("--data-root").arg(folder.join("data")).arg("--exec-root").arg(folder.join("exec"));
-        daemon.arg("--pidfile").arg(folder.join("pid")).args(["--host", socket]);
-        // It is to leave this host's network alone.
-        daemon.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
-        daemon.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // As it tells systemd that it is there: sd_notify(3).
-        let notices = folder.join("notices");
-        let notified = UnixDatagram::bind(&notices).context("a socket for its notice")?;
-        notified.set_read_timeout(Some(PATIENCE))?;
-        let daemon = Self(daemon.env("NOTIFY_SOCKET", notices).spawn().context("dockerd, of the package docker.io")?);
-        let mut notice = [0; 64];
-        let said = notified.recv(&mut notice).ok().and_then(|length| notice.get(..length));
-        if !said.is_some_and(|said| said.starts_with(b"READY=1")) {
-            let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-            bail!("dockerd does not come up here:\n{log}");
-        }
-        Ok(daemon)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let pid = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            // It takes its containerd with it.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.0.wait();
-    }
+/// Docker's daemon, of this program, in this folder.
+fn dockerd(program: &Path, folder: &Path, socket: &str) -> Command {
+    let mut daemon = Command::new(program);
+    daemon.arg("--data-root").arg(folder.join("data")).arg("--exec-root").arg(folder.join("exec"));
+    daemon.arg("--pidfile").arg(folder.join("pid")).args(["--host", socket]);
+    // It is to leave this host's network alone.
+    daemon.args(["--iptables=false", "--ip6tables=false", "--bridge=none"]);
+    daemon
 }
 
 /// Runs it to its end and returns its standard output.
-fn said(command: &mut Command) -> Result<String> {
+pub(super) fn said(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting {command:?}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?}: {}\n{stderr}", output.status);

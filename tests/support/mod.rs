@@ -1,9 +1,14 @@
 //! What the tests that run the real program share: a running watch, and the events it printed.
 
+mod containerd;
+mod cri;
+mod daemon;
 mod engine;
 mod event;
 mod watch;
 
+pub use containerd::Containerd;
+pub use cri::Pod;
 pub use engine::{Engine, Run, User};
 pub use event::{Event, Events, Missing};
 pub use watch::{Watch, WatchCommand, Watched, program};

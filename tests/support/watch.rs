@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -276,6 +276,23 @@ impl Watch {
         }
     }
 
+    /// Waits until what has been printed is as `wanted`; follow-ups stand in the place of what they complete.
+    ///
+    /// # Errors
+    /// As [`Watch::wait_for`].
+    pub fn wait_until(&self, what: &str, patience: Duration, wanted: impl Fn(&Events) -> bool) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut printed = self.output.lock();
+        while !wanted(&printed.events.iter().cloned().collect()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || printed.ended() {
+                return Err(Missing(format!("{what} did not come\n{}", printed.tail())).into());
+            }
+            printed = self.output.grown.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
     /// Ends it by SIGTERM, as an operator would, and returns all that it printed, drained to the end.
     ///
     /// # Errors
@@ -305,7 +322,7 @@ impl Watch {
             printed.tail()
         );
         ensure!(printed.garbage.is_empty(), "not an event on standard output: {:?}", printed.garbage);
-        Ok(Watched { events, status, log: printed.log.clone() })
+        Ok(Watched { events, lines: printed.lines.clone(), status, log: printed.log.clone() })
     }
 }
 
@@ -323,6 +340,8 @@ impl Drop for Watch {
 pub struct Watched {
     /// Every line, `watch-started` first and `watch-stopped` last.
     pub events: Events,
+    /// Every line as it came, those too in whose place a follow-up stands, and when.
+    pub lines: Vec<(SystemTime, Event)>,
     /// How it ended.
     pub status: ExitStatus,
     /// Standard error.
@@ -340,6 +359,7 @@ struct Output {
 #[derive(Debug, Default)]
 struct Printed {
     events: Vec<Event>,
+    lines: Vec<(SystemTime, Event)>,
     garbage: Vec<String>,
     log: String,
     /// Closed outputs: both when the program has ended and everything it wrote is here.
@@ -353,6 +373,7 @@ impl Printed {
 
     /// A follow-up stands in the place of the event that it completes, as in a store that goes by `event.id`.
     fn take(&mut self, event: Event) {
+        self.lines.push((SystemTime::now(), event.clone()));
         let id = event.text("event.id").filter(|_| event.field("dkimwatch.follow_up") == Some(&true.into()));
         let earlier = id.and_then(|id| self.events.iter_mut().rev().find(|one| one.text("event.id") == Some(id)));
         match earlier {

@@ -175,6 +175,18 @@ fn an_error_names_file_line_key_value_and_remedy() {
             "/dkimwatch.toml:2: containers.stores: \"docker\" is not an absolute path; begin it with /",
         ),
         (
+            "[containers.sockets]\ndocker = \"unix:///run/docker.sock\"\n".to_owned(),
+            "/dkimwatch.toml:2: containers.sockets.docker: \"unix:///run/docker.sock\" is not an absolute path; begin it with /",
+        ),
+        (
+            "[containers.sockets]\n\ncri = \"/etc\"\n".to_owned(),
+            "/dkimwatch.toml:3: containers.sockets.cri: \"/etc\" is no socket; correct the path",
+        ),
+        (
+            "[containers.sockets]\ncontainer = \"/x\"\n".to_owned(),
+            "/dkimwatch.toml:2: containers.sockets: unknown key `container`; did you mean `containerd`?",
+        ),
+        (
             signer("keys = [\"/k/*\"]"),
             "/dkimwatch.toml:4: signer.keys: \"/k/*\" does not exist, and a glob cannot stand here; name the file or its folder",
         ),
@@ -290,20 +302,23 @@ fn the_shipped_example_shows_every_key_and_its_examples_are_right() {
     let settings = lab.load(&text).unwrap().settings;
     assert_eq!(settings.keys.paths.len(), 2);
     assert_eq!(settings.maintenance.len(), 1);
+    assert_eq!(settings.containers.sockets.docker.as_deref(), Some(Path::new("/run/docker.sock")));
     let contained = settings.signers.iter().find(|signer| !signer.images.is_empty()).unwrap();
     assert_eq!(contained.users, ["opendkim", "root"], "as the container has them");
     // serde tells what keys there are.
     for (table, wrong) in [
         ("keys", "[keys]\nzzz = 1"),
         ("containers", "[containers]\nzzz = 1"),
+        ("containers.sockets", "[containers.sockets]\nzzz = 1"),
         ("signer", "[[signer]]\nzzz = 1"),
         ("maintenance", "[[maintenance]]\nzzz = 1"),
     ] {
         let Fault::UnknownKey { known, .. } = *lab.load(wrong).unwrap_err().fault else { panic!("{table}") };
         assert!(known.len() >= 2);
         for key in known {
+            let (value, table_of_its_own) = (format!("{key} = "), format!("[{table}.{key}]"));
             assert!(
-                text.lines().any(|line| line.starts_with(&format!("{key} = "))),
+                text.lines().any(|line| line.starts_with(&value) || line == table_of_its_own),
                 "{table}.{key} is not in the example"
             );
         }

@@ -40,6 +40,18 @@ pub(super) struct Containers {
     #[serde(default)]
     pub(super) users: Vec<Spanned<User>>,
     pub(super) labels: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    pub(super) sockets: Sockets,
+}
+
+/// `[containers.sockets]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sockets {
+    pub(super) docker: Option<Spanned<String>>,
+    pub(super) podman: Option<Spanned<String>>,
+    pub(super) containerd: Option<Spanned<String>>,
+    pub(super) cri: Option<Spanned<String>>,
 }
 
 /// `[[signer]]` and `[[maintenance]]`.

@@ -12,10 +12,10 @@ use super::{
     ConfigError, Fault, KeySettings, PUBLIC, Settings, Signer,
     load::{Source, nearest},
     profiles,
-    schema::{File, Reader, User},
+    schema::{self, File, Reader, User},
 };
 use crate::{
-    containers::{Labels, Stores},
+    containers::{Labels, Sockets, Stores},
     escape,
     host::{Host, Presence},
     keys::{
@@ -63,6 +63,7 @@ pub(super) fn settings(source: &Source<'_>, typed: File, host: &Host) -> Result<
             Some(labels) => Labels::new(labels.into_iter().map(Spanned::into_inner)),
             None => Labels::default(),
         },
+        sockets: check.sockets(&typed.containers.sockets)?,
     };
     let folder = typed.journal.path.as_ref().map(|path| check.path("journal.path", path)).transpose()?;
     let journal = typed.journal.meant(source, folder)?;
@@ -149,6 +150,34 @@ impl Check<'_> {
             keys: typed.keys.iter().map(|path| self.own_key(&key("keys"), path)).collect::<Result<_, _>>()?,
             built_in: false,
         })
+    }
+
+    fn sockets(&mut self, typed: &schema::Sockets) -> Result<Sockets, ConfigError> {
+        Ok(Sockets {
+            docker: self.socket("containers.sockets.docker", typed.docker.as_ref())?,
+            podman: self.socket("containers.sockets.podman", typed.podman.as_ref())?,
+            containerd: self.socket("containers.sockets.containerd", typed.containerd.as_ref())?,
+            cri: self.socket("containers.sockets.cri", typed.cri.as_ref())?,
+        })
+    }
+
+    /// A socket, which may come later: its owner and mode are looked at whenever it is asked.
+    fn socket(&mut self, key: &str, value: Option<&Spanned<String>>) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(value) = value else { return Ok(None) };
+        let path = self.path(key, value)?;
+        let shown = escape::path(&path);
+        match self.host.presence(&path) {
+            Presence::Other("a socket") | Presence::Unknown(_) => {}
+            Presence::Missing => {
+                let text = "there is no such socket on this host yet, so nobody can be asked there".to_owned();
+                self.notes.push(Note { place: format!("{key} \"{shown}\""), text });
+            }
+            Presence::File | Presence::Folder | Presence::Other(_) => {
+                let fault = Fault::BadPath { value: shown, why: "is no socket".into() };
+                return Err(self.source.error(value.span().start, key, fault));
+            }
+        }
+        Ok(Some(path))
     }
 
     /// An absolute path that the kernel could open.

@@ -97,8 +97,12 @@ pub(super) fn of_runtime(host: &Host, id: &str, labels: &Labels) -> Result<Optio
 
 /// The configuration in a bundle; `None` where there is none.
 pub(super) fn read_at(host: &Host, bundle: &Path, labels: &Labels) -> Result<Option<Details>, NotFound> {
-    let Some(config) = read(host, &bundle.join("config.json"))? else { return Ok(None) };
-    let annotations: Vec<(&str, &str)> = texts(&config, "/annotations").collect();
+    Ok(read(host, &bundle.join("config.json"))?.map(|config| of_spec(&config, bundle, labels)))
+}
+
+/// What a configuration says; a path in it may be relative to the bundle.
+pub(super) fn of_spec(config: &Value, bundle: &Path, labels: &Labels) -> Details {
+    let annotations: Vec<(&str, &str)> = texts(config, "/annotations").collect();
     let annotation = |names: &[&str]| {
         let value = names.iter().find_map(|name| annotations.iter().find(|(known, _)| known == name));
         value.map(|(_, value)| *value).filter(|value| !value.is_empty())
@@ -109,10 +113,10 @@ pub(super) fn read_at(host: &Host, bundle: &Path, labels: &Labels) -> Result<Opt
     let image = short(&["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"]);
     let digest = short(&["io.kubernetes.cri-o.ImageRef", "io.kubernetes.cri-o.Image"]);
     let digest = digest.and_then(|digest| digest.rsplit_once('@').map(|(_, digest)| digest.to_owned()));
-    let root = text(&config, "/root/path").map(|root| bundle.join(root));
+    let root = text(config, "/root/path").map(|root| bundle.join(root));
     let inner = annotation(&["io.kubernetes.cri-o.Labels"]).and_then(|text| serde_json::from_str(text).ok());
     let inner: Value = inner.unwrap_or_default();
-    Ok(Some(Details {
+    Details {
         name,
         image: (image.is_some() || digest.is_some()).then(|| Image {
             name: image,
@@ -124,11 +128,11 @@ pub(super) fn read_at(host: &Host, bundle: &Path, labels: &Labels) -> Result<Opt
         labels: labels.of(annotations.iter().copied().chain(texts(&inner, ""))),
         privileged: annotation(&["io.podman.annotations.privileged", "io.kubernetes.cri-o.PrivilegedRuntime"])
             .map(|word| word.eq_ignore_ascii_case("true")),
-        mounts: list(&config, "/mounts").take(MOUNTS).filter_map(bound).collect(),
-        uid_map: id_map(&config),
+        mounts: list(config, "/mounts").take(MOUNTS).filter_map(bound).collect(),
+        uid_map: id_map(config),
         root,
         ..Details::default()
-    }))
+    }
 }
 
 /// A mount, where it is of a folder or file on the host.

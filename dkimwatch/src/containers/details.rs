@@ -53,6 +53,15 @@ pub struct Image {
 }
 
 impl Image {
+    /// As [`Details::completed_by`].
+    fn completed_by(self, other: Self) -> Self {
+        Self {
+            name: self.name.or(other.name),
+            id: self.id.or(other.id),
+            digests: if self.digests.is_empty() { other.digests } else { self.digests },
+        }
+    }
+
     /// Its name without the tag, and the tag: `registry:5000/a/b` and `1.2`.
     #[must_use]
     pub fn name_and_tag(&self) -> (Option<&str>, Option<&str>) {
@@ -78,6 +87,31 @@ pub struct Mount {
 }
 
 impl Details {
+    /// These, completed by what somebody else knows of the same container.
+    #[must_use]
+    pub(super) fn completed_by(self, other: Self) -> Self {
+        let mut labels = other.labels;
+        labels.extend(self.labels);
+        Self {
+            name: self.name.or(other.name),
+            image: match (self.image, other.image) {
+                (Some(own), Some(other)) => Some(own.completed_by(other)),
+                (own, other) => own.or(other),
+            },
+            pod: self.pod.or(other.pod),
+            namespace: self.namespace.or(other.namespace),
+            labels,
+            created: self.created.or(other.created),
+            privileged: self.privileged.or(other.privileged),
+            mounts: if self.mounts.is_empty() { other.mounts } else { self.mounts },
+            root: self.root.or(other.root),
+            layers: if self.layers.is_empty() { other.layers } else { self.layers },
+            uid_map: self.uid_map.or(other.uid_map),
+            users: if self.users.is_empty() { other.users } else { self.users },
+            groups: if self.groups.is_empty() { other.groups } else { self.groups },
+        }
+    }
+
     /// The mount that shows a path of the container: the innermost one.
     #[must_use]
     pub fn exposing(&self, path: &Path) -> Option<&Mount> {
@@ -135,7 +169,10 @@ impl Enrichment {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::{
+        collections::BTreeMap,
+        path::{Path, PathBuf},
+    };
 
     use super::{Details, Image, Mount};
 
@@ -151,6 +188,35 @@ mod tests {
             let image = Image { name: Some(name.to_owned()), ..Image::default() };
             assert_eq!(image.name_and_tag(), (Some(expected.0), expected.1), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_known_already_is_kept() {
+        let labels = |labels: &[(&str, &str)]| {
+            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let image = |name: Option<&str>, digests: &[&str]| Image {
+            name: name.map(str::to_owned),
+            id: None,
+            digests: digests.iter().map(|digest| (*digest).to_owned()).collect(),
+        };
+        let own = Details {
+            name: Some("mail".to_owned()),
+            image: Some(image(None, &["sha256:1"])),
+            labels: labels(&[("app", "disk")]),
+            ..Details::default()
+        };
+        let other = Details {
+            name: Some("other".to_owned()),
+            image: Some(image(Some("mail:1"), &["sha256:2"])),
+            labels: labels(&[("app", "socket"), ("tier", "mx")]),
+            pod: Some("pod".to_owned()),
+            ..Details::default()
+        };
+        let both = own.completed_by(other);
+        assert_eq!((both.name.as_deref(), both.pod.as_deref()), (Some("mail"), Some("pod")));
+        assert_eq!(both.image, Some(image(Some("mail:1"), &["sha256:1"])));
+        assert_eq!(both.labels, labels(&[("app", "disk"), ("tier", "mx")]));
     }
 
     #[test]

@@ -44,7 +44,12 @@ pub(super) fn whole<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
 
 /// A text that is an absolute path.
 pub(super) fn path(value: &Value, pointer: &str) -> Option<PathBuf> {
-    whole(value, pointer).filter(|path| path.len() < LONGEST_PATH && path.starts_with('/')).map(PathBuf::from)
+    whole(value, pointer).and_then(absolute)
+}
+
+/// An absolute path that the kernel could open.
+pub(super) fn absolute(path: &str) -> Option<PathBuf> {
+    (path.len() < LONGEST_PATH && path.starts_with('/')).then(|| PathBuf::from(path))
 }
 
 /// The entries of a list.

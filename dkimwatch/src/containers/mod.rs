@@ -1,4 +1,5 @@
-//! What is known of a container beside its id: its name, image, pod, mounts and users, from what its runtime keeps on disk.
+//! What is known of a container beside its id: its name, image, pod, mounts and users, from what its runtime keeps on disk, and from
+//! its socket where one is named.
 //! Promise: an alert waits for none of it but a moment ([`Enricher`]); what lies in a container is never trusted.
 
 mod all;
@@ -12,6 +13,7 @@ mod labels;
 mod podman;
 mod root;
 mod scout;
+mod sockets;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,7 @@ pub use keys::ContainerKey;
 pub use labels::{LABELS, Labels};
 pub use root::Root;
 pub use scout::Scout;
+pub use sockets::{SocketFault, Sockets};
 
 use crate::{
     attribute::{Container, is_alive},
@@ -44,14 +47,17 @@ pub struct Stores {
     pub users: Vec<String>,
     /// Which labels are kept.
     pub labels: Labels,
+    /// Sockets that are asked about containers that the disk does not tell enough of.
+    pub sockets: Sockets,
 }
 
 /// Why nothing was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
-    /// No folder of its runtime has it: name the folder in `containers.stores`.
+    /// No folder of its runtime has it: name the folder in `containers.stores`, or the socket in `containers.sockets`.
     #[error(
-        "no folder of {0}'s that is known here has this container: if it keeps its data elsewhere, name that in containers.stores"
+        "no folder of {0}'s that is known here has this container: if it keeps its data elsewhere, name that in containers.stores, \
+         or its socket in containers.sockets"
     )]
     Nowhere(&'static str),
     /// A file of the runtime's that should say more.
@@ -61,6 +67,16 @@ pub enum NotFound {
         path: PathBuf,
         /// Why, behind its name.
         why: String,
+    },
+    /// A socket that was asked behind the disk.
+    #[error("the socket {path} (containers.sockets.{key}) {fault}", path = crate::escape::path(path))]
+    Socket {
+        /// Its key in the configuration.
+        key: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        fault: SocketFault,
     },
     /// No answer in time; a disk that hangs.
     #[error("no answer within {0:?}")]
@@ -85,11 +101,31 @@ impl Within {
     }
 }
 
-/// Looks for a container's details. May block for as long as a disk does.
+/// Looks for a container's details. May block for as long as a disk does, and for as long as its sockets are waited for.
 ///
 /// # Errors
 /// There are none, see [`NotFound`].
 pub fn find(host: &Host, stores: &Stores, container: &Container, within: Within) -> Result<Details, NotFound> {
+    let on_disk = on_disk(host, stores, container);
+    let tells_enough =
+        on_disk.as_ref().is_ok_and(|found| found.image.as_ref().is_some_and(|image| image.name.is_some()));
+    if tells_enough || container.forgeable || !stores.sockets.know(container.runtime) {
+        return on_disk.map(|found| with_users(host, found, container, within));
+    }
+    // Before the socket is asked: the process may have ended by the time it answers.
+    let found = with_users(host, on_disk.as_ref().cloned().unwrap_or_default(), container, within);
+    match (stores.sockets.find(host, container.runtime, &container.id, &stores.labels), on_disk) {
+        (Ok(told), _) => Ok(with_users(host, found.completed_by(told), container, within)),
+        (Err(error), Ok(_)) => {
+            tracing::warn!(container = container.id, %error, "a container is told by its runtime's files alone");
+            Ok(found)
+        }
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// What the runtime's own files say.
+fn on_disk(host: &Host, stores: &Stores, container: &Container) -> Result<Details, NotFound> {
     let (id, folders, labels) = (container.id.as_str(), stores.folders.as_slice(), &stores.labels);
     let found = if container.forgeable {
         // A user's own, or another container's: what that one says of itself is as good as its name.
@@ -112,9 +148,13 @@ pub fn find(host: &Host, stores: &Stores, container: &Container, within: Within)
             _ => Some(Details { name: Some(container.id.clone()), ..Details::default() }),
         }
     };
-    let mut found = found.ok_or(NotFound::Nowhere(container.runtime))?;
+    found.ok_or(NotFound::Nowhere(container.runtime))
+}
+
+/// These details with the names of the users within, as far as a root can be had.
+fn with_users(host: &Host, mut found: Details, container: &Container, within: Within) -> Details {
     name_users(&mut found, host, if container.forgeable { Seen::FromWithin } else { Seen::FromHost }, Some(within));
-    Ok(found)
+    found
 }
 
 /// Whose view of a container's root is asked first.
