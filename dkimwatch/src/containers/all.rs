@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Details, MOST, Stores, bundle, docker, keys, keys::ContainerKey, podman};
+use super::{Details, MOST, Stores, bundle, docker, keys, keys::ContainerKey, lxc, nspawn, podman};
 use crate::host::{Host, LONGEST_TABLE, path_of};
 
 /// A container that has keys.
@@ -59,6 +59,10 @@ pub fn look(host: &Host, stores: &Stores) -> Looked {
         looked.take("podman", None, podman::all(host, &store, &stores.labels));
     }
     looked.take("containerd", None, bundle::all_of_containerd(host, &stores.labels));
+    looked.folders.extend(lxc::folders(host));
+    looked.take("lxc", None, lxc::all(host, &stores.folders));
+    looked.folders.extend(nspawn::folders(host));
+    looked.take("systemd-nspawn", None, nspawn::all(host));
     looked.folders.truncate(MOST);
     looked
 }
