@@ -2,6 +2,7 @@
 //!
 //! Needs root, and the packages that `cargo xtask setup` installs. Makes a user `dkimwatch-tests` for as long as it runs.
 
+mod lxc;
 mod sockets;
 
 use std::{

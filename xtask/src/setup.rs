@@ -51,7 +51,7 @@ struct Program {
     packages: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 24] = [
+const PROGRAMS: [Program; 25] = [
     Program { need: Need::Build, name: "cc", paths: &[], packages: &["gcc"] },
     Program { need: Need::Lint, name: "git", paths: &[], packages: &["git"] },
     Program { need: Need::Guests, name: "qemu-system-x86_64", paths: &[], packages: &["qemu-system-x86"] },
@@ -72,6 +72,7 @@ const PROGRAMS: [Program; 24] = [
     Program { need: Need::Containers, name: "dockerd", paths: &["/usr/sbin/dockerd"], packages: &["docker.io"] },
     Program { need: Need::Containers, name: "containerd", paths: &[], packages: &["containerd"] },
     Program { need: Need::Containers, name: "ctr", paths: &[], packages: &["containerd"] },
+    Program { need: Need::Containers, name: "lxc-execute", paths: &[], packages: &["lxc"] },
     Program { need: Need::Containers, name: "useradd", paths: &["/usr/sbin/useradd"], packages: &["passwd"] },
     Program { need: Need::Containers, name: "pkill", paths: &[], packages: &["procps"] },
     Program { need: Need::Containers, name: "busybox", paths: &[], packages: &["busybox-static"] },

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Details, MOST, Seen, Stores, bundle, docker, keys, keys::ContainerKey, name_users, podman};
+use super::{Details, MOST, Seen, Stores, bundle, docker, keys, keys::ContainerKey, lxc, name_users, nspawn, podman};
 use crate::host::{Host, LONGEST_TABLE, path_of};
 
 /// A container that has keys.
@@ -62,6 +62,10 @@ pub fn look(host: &Host, stores: &Stores) -> Looked {
         looked.take(host, "podman", None, podman::all(host, &store, &stores.labels));
     }
     looked.take(host, "containerd", None, bundle::all_of_containerd(host, &stores.labels));
+    looked.folders.extend(lxc::folders(host));
+    looked.take(host, "lxc", None, lxc::all(host, &stores.folders));
+    looked.folders.extend(nspawn::folders(host));
+    looked.take(host, "systemd-nspawn", None, nspawn::all(host));
     looked.folders.truncate(MOST);
     looked
 }

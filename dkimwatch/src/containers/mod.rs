@@ -10,6 +10,8 @@ mod enricher;
 mod json;
 mod keys;
 mod labels;
+mod lxc;
+mod nspawn;
 mod podman;
 mod root;
 mod scout;
@@ -41,7 +43,7 @@ const MOST: usize = 4_096;
 /// Where containers are looked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stores {
-    /// Folders of Docker (`data-root`) and stores of Podman (`graphroot`) beside those that are known.
+    /// Folders of Docker (`data-root`), stores of Podman (`graphroot`) and of LXC (`lxc.lxcpath`) beside those that are known.
     pub folders: Vec<PathBuf>,
     /// Ordinary users whose containers are looked at for keys.
     pub users: Vec<String>,
@@ -145,7 +147,10 @@ fn on_disk(host: &Host, stores: &Stores, container: &Container) -> Result<Detail
             },
             "runc" | "crun" => bundle::of_runtime(host, id, labels)?,
             // Their ids are the names that they were given; there is no image.
-            _ => Some(Details { name: Some(container.id.clone()), ..Details::default() }),
+            runtime => {
+                let found = if runtime == "lxc" { lxc::find(host, folders, id)? } else { nspawn::find(host, id)? };
+                Some(found.unwrap_or_else(|| Details { name: Some(container.id.clone()), ..Details::default() }))
+            }
         }
     };
     found.ok_or(NotFound::Nowhere(container.runtime))
