@@ -56,6 +56,14 @@ impl AttributedAccess {
         })
     }
 
+    /// Whether it entered its container from outside; `None`: it runs in none, or in one whose own processes look the same.
+    #[must_use]
+    pub fn has_entered(&self) -> Option<bool> {
+        let details = self.enrichment.details();
+        let is_told = self.container.is_some() && !details.is_some_and(|details| details.joins_pid_namespace);
+        is_told.then_some(self.entered)
+    }
+
     /// Whether its paths are its container's: it was not put into the container with a root of its own elsewhere.
     #[must_use]
     pub fn is_within(&self) -> bool {

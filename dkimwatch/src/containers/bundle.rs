@@ -130,6 +130,10 @@ pub(super) fn of_spec(config: &Value, bundle: &Path, labels: &Labels) -> Details
             .map(|word| word.eq_ignore_ascii_case("true")),
         mounts: list(config, "/mounts").take(MOUNTS).filter_map(bound).collect(),
         uid_map: id_map(config),
+        joins_pid_namespace: list(config, "/linux/namespaces").any(|namespace| {
+            text(namespace, "/type").as_deref() == Some("pid")
+                && text(namespace, "/path").is_some_and(|path| !path.is_empty())
+        }),
         root,
         ..Details::default()
     }
@@ -163,4 +167,21 @@ fn id_map(config: &Value) -> Option<IdMap> {
     });
     let ranges: Vec<IdRange> = ranges.collect::<Option<_>>()?;
     (!ranges.is_empty()).then_some(IdMap(ranges))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_may_be_put_into_the_pid_namespace_of_another() {
+        let joins = |namespace: &str| {
+            let config =
+                serde_json::from_str(&format!("{{\"linux\":{{\"namespaces\":[{namespace}]}}}}")).expect("JSON");
+            of_spec(&config, Path::new("/b"), &Labels::default()).joins_pid_namespace
+        };
+        assert!(joins(r#"{"type":"ipc","path":"/proc/7/ns/ipc"},{"type":"pid","path":"/proc/7/ns/pid"}"#));
+        assert!(!joins(r#"{"type":"pid"},{"type":"ipc","path":"/proc/7/ns/ipc"}"#));
+        assert!(!joins(r#"{"type":"pid","path":""}"#));
+    }
 }

@@ -35,6 +35,9 @@ pub struct Details {
     pub layers: Vec<PathBuf>,
     /// User ids in its user namespace, where its runtime gave it one of its own.
     pub uid_map: Option<IdMap>,
+    /// It was put into a pid namespace that was there already, as the containers of a pod with `shareProcessNamespace` are: its own
+    /// processes cannot be told from those that entered it.
+    pub joins_pid_namespace: bool,
     /// Names of user ids by its own `/etc/passwd`.
     pub users: HashMap<u32, String>,
     /// Names of group ids by its own `/etc/group`.
@@ -107,6 +110,7 @@ impl Details {
             root: self.root.or(other.root),
             layers: if self.layers.is_empty() { other.layers } else { self.layers },
             uid_map: self.uid_map.or(other.uid_map),
+            joins_pid_namespace: self.joins_pid_namespace || other.joins_pid_namespace,
             users: if self.users.is_empty() { other.users } else { self.users },
             groups: if self.groups.is_empty() { other.groups } else { self.groups },
         }

@@ -93,6 +93,7 @@ fn at(host: &Host, root: &Path, id: &str, labels: &Labels) -> Result<Option<Deta
         mounts: mounts.collect(),
         // With containerd's image store, Docker mounts no root of its own.
         root: merged(host, root, id).or_else(|| bundle.as_ref()?.root.clone()),
+        joins_pid_namespace: bundle.as_ref().is_some_and(|bundle| bundle.joins_pid_namespace),
         uid_map: bundle.and_then(|bundle| bundle.uid_map),
         ..Details::default()
     }))

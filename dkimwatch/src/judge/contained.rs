@@ -115,7 +115,7 @@ pub(super) fn fit(reader: &Reader, contained: &Contained, attributed: &Attribute
         (Detail::Nameless, image.nlink > 0),
         (Detail::Claim, !attributed.executable.claim_differs),
         (Detail::User, is_pending || user(reader, attributed)),
-        (Detail::Entered, !attributed.entered),
+        (Detail::Entered, attributed.has_entered() != Some(true)),
         (Detail::Container, place),
     ]
     .into_iter()

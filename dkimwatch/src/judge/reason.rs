@@ -36,7 +36,7 @@ pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKe
     }
     if let Some(container) = &attributed.container {
         let _ = write!(sentence, ", in {}", container_name(container, attributed.enrichment.details()));
-        if attributed.entered {
+        if attributed.has_entered() == Some(true) {
             sentence.push_str(", which it entered from outside");
         }
     } else if let Some(unit) = &attributed.unit {

@@ -43,7 +43,9 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
     }
     if let Some(container) = &attributed.container {
         set("container.forgeable", container.forgeable.into());
-        set("container.entered", attributed.entered.into());
+        if let Some(entered) = attributed.has_entered() {
+            set("container.entered", entered.into());
+        }
         if !container.around.is_empty() {
             let around = container.around.iter().map(|outer| format!("{}:{}", outer.runtime, outer.id));
             set("container.around", around.collect::<Vec<_>>().into());
