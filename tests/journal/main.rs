@@ -107,7 +107,7 @@ impl Load {
 
 /// `DKIMWATCH_KILLS`: 200 as the long pass has it.
 fn kills() -> u64 {
-    env::var("DKIMWATCH_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10)
+    env::var("DKIMWATCH_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(5)
 }
 
 #[test]
