@@ -93,12 +93,12 @@ fn exposed(domain: Option<&Shown>, keys: &[&Concerned], steps: &mut Vec<String>)
     records.sort();
     records.dedup();
     let nameless: Vec<_> = keys.iter().filter(|key| key.record.is_none()).collect();
-    let name = domain.map_or("that domain", Shown::as_str);
+    let name = domain.map_or_else(|| "that domain".to_owned(), Shown::word);
     steps.push(
         "Keep the evidence: copy the journal off this host as it is, and verify the copy with the key that was kept elsewhere. Whoever could read the key may be able to write here."
             .to_owned(),
     );
-    steps.push("Shut the way in first (the strangers below say which process, user and container): else the new key goes the same way.".to_owned());
+    steps.push("Shut the way in first (the unexpected accesses in this report say which process, user and container): else the new key goes the same way.".to_owned());
     steps.push(format!(
         "Make a new key under a new selector (in place of {}); publish its record, and wait until every name server of {name} answers with it. Never put a new key under the old selector: receivers have the old record in their caches, and signatures of both would fail.",
         names(keys.iter().copied())
@@ -112,7 +112,8 @@ fn exposed(domain: Option<&Shown>, keys: &[&Concerned], steps: &mut Vec<String>)
     for key in &nameless {
         steps.push(format!(
             "Find out which selector uses {} on {} (`dkimwatch keys`, the signer's configuration), and withdraw that one in the same way.",
-            key.path, key.host
+            key.path.word(),
+            key.host.word()
         ));
     }
     if let Some(since) = keys.iter().filter_map(|key| key.since).min() {
@@ -130,8 +131,8 @@ fn exposed(domain: Option<&Shown>, keys: &[&Concerned], steps: &mut Vec<String>)
 fn names<'k>(keys: impl Iterator<Item = &'k Concerned>) -> String {
     let mut names: Vec<_> = keys
         .map(|key| match &key.selector {
-            Some(selector) => format!("selector {selector}"),
-            None => format!("{} on {}", key.path, key.host),
+            Some(selector) => format!("selector {}", selector.word()),
+            None => format!("{} on {}", key.path.word(), key.host.word()),
         })
         .collect();
     names.sort();

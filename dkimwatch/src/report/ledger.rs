@@ -103,8 +103,8 @@ impl Reader {
     #[must_use]
     pub fn user_words(&self) -> String {
         match (&self.user, &self.uid) {
-            (Some(user), Some(uid)) => format!("{user} (uid {uid})"),
-            (None, Some(uid)) => format!("uid {uid}"),
+            (Some(user), Some(uid)) => format!("{} (uid {})", user.word(), uid.word()),
+            (None, Some(uid)) => format!("uid {}", uid.word()),
             (_, None) => "a user that is not known".to_owned(),
         }
     }
@@ -113,9 +113,9 @@ impl Reader {
     #[must_use]
     pub fn place(&self) -> Option<String> {
         match (&self.container_name, &self.container, &self.unit) {
-            (Some(name), ..) => Some(format!("container {name}")),
+            (Some(name), ..) => Some(format!("container {}", name.word())),
             (None, Some(id), _) => Some(format!("container {}", id.as_str().get(..12).unwrap_or(id.as_str()))),
-            (None, None, Some(unit)) => Some(unit.to_string()),
+            (None, None, Some(unit)) => Some(unit.word()),
             (None, None, None) => None,
         }
     }

@@ -153,3 +153,44 @@ pub(crate) fn night() -> Made {
     );
     made
 }
+
+/// A large journal: 50 keys of as many domains, four hosts' worth of readers, a stranger among ten thousand accesses, a heartbeat a
+/// minute. Events of signers are 3.3 kB, as the program renders them.
+pub(crate) fn many(folder: &Path, entries: i64) {
+    let limits = Limits {
+        segment_size: 64 << 20,
+        segment_age: std::time::Duration::from_secs(1 << 40),
+        keep_size: 1 << 40,
+        keep_age: std::time::Duration::from_secs(1 << 40),
+    };
+    let (mut journal, _) = Journal::open(folder, limits, MONDAY).expect("a journal");
+    let signs: Vec<String> = (0..50)
+        .map(|at| {
+            let key = json!({"path": format!("/etc/dkimkeys/{at}.private"), "domain": format!("d{at}.example"), "selector": "sel1"});
+            event("opendkim-keyfile-as-root-before-setuid", &[("/dkimwatch/key", key)]).to_string()
+        })
+        .collect();
+    let taken = story("nobody-cats-the-key").remove(0).to_string();
+    let heartbeat = state("watch-heartbeat", &[]).to_string();
+    for at in 0..entries {
+        let (kind, verdict, event) = match at % 10_000 {
+            9_999 => (EntryKind::Access, Some(Verdict::Unexpected), &taken),
+            other if other % 60 == 0 => (EntryKind::State, None, &heartbeat),
+            other => (EntryKind::Access, Some(Verdict::Expected), &signs[usize::try_from(other % 50).expect("small")]),
+        };
+        let new = New {
+            unix_ns: MONDAY + at * SECOND,
+            kind,
+            verdict,
+            // Each is another one, as real ones are.
+            event: event.replacen("\"sequence\":", &format!("\"sequence\":{}", at % 900 + 100), 1).into_bytes(),
+            record: vec![7; 700],
+        };
+        journal.append(new).expect("short enough");
+        if at % 500 == 0 {
+            journal.flush().expect("written");
+            journal.rotate(MONDAY + at * SECOND).expect("a segment");
+        }
+    }
+    journal.sync().expect("written");
+}

@@ -24,7 +24,7 @@ mod verdict;
 pub mod when;
 
 #[cfg(test)]
-mod made;
+pub(crate) mod made;
 #[cfg(test)]
 mod tests;
 

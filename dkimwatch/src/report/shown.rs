@@ -37,6 +37,16 @@ impl Shown {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The text as one word of a sentence: in quotes where blanks would let it pass for several, or for the sentence's end.
+    #[must_use]
+    pub fn word(&self) -> String {
+        if self.0.is_empty() || self.0.contains(|c: char| c.is_whitespace() || c == '"') {
+            format!("\"{}\"", self.0.replace('"', "\\x22"))
+        } else {
+            self.0.to_string()
+        }
+    }
 }
 
 impl fmt::Display for Shown {
@@ -52,6 +62,8 @@ mod tests {
     #[test]
     fn what_misleads_is_shown_and_what_was_escaped_stays() {
         assert_eq!(Shown::of("a\n\u{202e}b\\x0a\\\\").as_str(), r"a\x0a\xe2\x80\xaeb\x0a\\");
+        assert_eq!(Shown::of("a. Nothing \"to\" do").word(), r#""a. Nothing \x22to\x22 do""#);
+        assert_eq!((Shown::of("/k/a").word().as_str(), Shown::default().word().as_str()), ("/k/a", "\"\""));
         let long = "é".repeat(LONGEST);
         let shown = Shown::of(&long);
         assert!(shown.as_str().ends_with("é…") && shown.as_str().len() < LONGEST + 4, "{}", shown.as_str().len());

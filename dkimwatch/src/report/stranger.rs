@@ -112,8 +112,8 @@ impl Stranger {
     #[must_use]
     pub fn user_words(&self) -> String {
         let mut words = match (&self.user, &self.uid) {
-            (Some(user), Some(uid)) => format!("{user} (uid {uid})"),
-            (None, Some(uid)) => format!("uid {uid}"),
+            (Some(user), Some(uid)) => format!("{} (uid {})", user.word(), uid.word()),
+            (None, Some(uid)) => format!("uid {}", uid.word()),
             (_, None) => "a user that is not known".to_owned(),
         };
         if let Some(uid) = &self.effective_uid {
@@ -121,7 +121,7 @@ impl Stranger {
             words.push_str(&format!(" as {name}uid {uid}"));
         }
         if let Some(login) = self.login_user.as_ref().filter(|login| Some(*login) != self.user.as_ref()) {
-            words.push_str(&format!(", logged in as {login}"));
+            words.push_str(&format!(", logged in as {}", login.word()));
         }
         words
     }
@@ -137,9 +137,10 @@ impl Stranger {
     pub fn container_words(&self) -> Option<String> {
         let id = self.container.as_ref()?;
         let short = id.as_str().get(..12).unwrap_or(id.as_str());
-        let name = self.container_name.as_ref().map_or_else(|| short.to_owned(), |name| format!("{name} ({short})"));
+        let name =
+            self.container_name.as_ref().map_or_else(|| short.to_owned(), |name| format!("{} ({short})", name.word()));
         let runtime = self.runtime.as_ref().map_or(String::new(), |runtime| format!("{runtime} "));
-        let image = self.image.as_ref().map_or(String::new(), |image| format!(", image {image}"));
+        let image = self.image.as_ref().map_or(String::new(), |image| format!(", image {}", image.word()));
         Some(format!("{runtime}container {name}{image}"))
     }
 

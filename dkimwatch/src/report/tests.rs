@@ -289,3 +289,24 @@ fn no_name_is_anything_but_text_in_any_form() {
     }
     assert!(formulas > 5, "{formulas}");
 }
+
+/// Writes a journal into the folder `DKIMWATCH_JOURNAL`: the night, hostile names, or as many entries as `DKIMWATCH_ENTRIES` says. For
+/// looking at pages, and for the figures in docs/bench.md.
+#[test]
+#[ignore = "it writes up to some gigabytes: DKIMWATCH_JOURNAL=FOLDER DKIMWATCH_ENTRIES=1000000 cargo test -p dkimwatch --lib -- --ignored a_journal_to_measure"]
+fn a_journal_to_measure() {
+    let folder = std::path::PathBuf::from(std::env::var_os("DKIMWATCH_JOURNAL").expect("a folder"));
+    let what = std::env::var("DKIMWATCH_ENTRIES").unwrap_or_default();
+    let copy = |made: &Made| {
+        std::fs::create_dir_all(&folder).expect("made");
+        for entry in std::fs::read_dir(made.path()).expect("listed") {
+            let entry = entry.expect("an entry");
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).expect("copied");
+        }
+    };
+    match what.as_str() {
+        "night" => copy(&night()),
+        "hostile" => copy(&hostile()),
+        number => made::many(&folder, number.parse().expect("a number")),
+    }
+}

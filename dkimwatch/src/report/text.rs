@@ -14,7 +14,7 @@ use super::{
     verdict::{bearing_words, counted_u64, key_words},
     when::{plain, short},
 };
-use crate::{escape, judge::severity};
+use crate::judge::severity;
 
 /// Columns of a line; a word that is longer stands out.
 const WIDTH: usize = 100;
@@ -129,7 +129,7 @@ impl Lines<'_> {
             let since = key.since.map_or(String::new(), |since| format!(", {}", plain(since)));
             self.wrapped(
                 "    ",
-                &format!("{}: {} on {}{record}{since}", bearing_words(key.bearing), key.path, key.host),
+                &format!("{}: {} on {}{record}{since}", bearing_words(key.bearing), key.path.word(), key.host.word()),
             )?;
         }
         (1..)
@@ -160,7 +160,7 @@ impl Lines<'_> {
         let Reader { executable, rule, span, .. } = reader;
         let bearing = bearing_words(reader.counts.gravest()).to_lowercase();
         let mark = if reader.counts.unexpected() > 0 { "!" } else { "-" };
-        let executable = escape_word(executable);
+        let executable = executable.word();
         self.wrapped(
             "    ",
             &format!(
@@ -186,7 +186,7 @@ impl Lines<'_> {
         let package = one.package.as_ref().map_or(String::new(), |package| format!(", of the package {package}"));
         self.fact("program", &format!("{}{package}", one.program()))?;
         if !one.args.is_empty() {
-            let words: Vec<_> = one.args.iter().map(escape_word).collect();
+            let words: Vec<_> = one.args.iter().map(Shown::word).collect();
             self.fact("command line", &words.join(" "))?;
         }
         self.fact("came by", &chain(one))?;
@@ -225,22 +225,12 @@ impl Lines<'_> {
 /// The ancestors from the first one on, and the process itself.
 fn chain(one: &Stranger) -> String {
     let mut names: Vec<_> =
-        one.ancestors.iter().rev().map(|each| format!("{}[{}]", escape_word(&each.name), each.pid)).collect();
+        one.ancestors.iter().rev().map(|each| format!("{}[{}]", each.name.word(), each.pid)).collect();
     if one.ancestors_cut {
         names.insert(0, "…".to_owned());
     }
-    let own = one.name.as_ref().map_or_else(|| "?".to_owned(), escape_word);
+    let own = one.name.as_ref().map_or_else(|| "?".to_owned(), Shown::word);
     names.push(format!("{own}[{}]", one.pid));
     let entry = one.entry.as_ref().map_or(String::new(), |entry| format!(" (by {entry})"));
     format!("{}{entry}", names.join(" > "))
-}
-
-/// One word, in quotes where blanks would let it pass for several. It is escaped already.
-fn escape_word(text: &Shown) -> String {
-    let text = text.as_str();
-    if text.is_empty() || text.contains([' ', '"']) {
-        escape::again(&format!("\"{}\"", text.replace('"', "\\x22")))
-    } else {
-        text.to_owned()
-    }
 }

@@ -140,16 +140,16 @@ fn exposure(key: &KeyFacts) -> String {
 /// A reader, for people.
 pub(super) fn who(reader: &Reader) -> String {
     let place = reader.place().map(|place| format!(" in {place}")).unwrap_or_default();
-    format!("{} with {}{place}", reader.user_words(), reader.executable)
+    format!("{} with {}{place}", reader.user_words(), reader.executable.word())
 }
 
 /// A key, for people.
 pub(super) fn key_words(key: &KeyFacts) -> String {
-    let path = format!("{} on {}", key.path, key.host);
+    let path = format!("{} on {}", key.path.word(), key.host.word());
     match (&key.domain, &key.selector) {
-        (Some(domain), Some(selector)) => format!("{domain}, selector {selector} ({path})"),
-        (Some(domain), None) => format!("{domain} ({path})"),
-        (None, Some(selector)) => format!("selector {selector} ({path})"),
+        (Some(domain), Some(selector)) => format!("{}, selector {} ({path})", domain.word(), selector.word()),
+        (Some(domain), None) => format!("{} ({path})", domain.word()),
+        (None, Some(selector)) => format!("selector {} ({path})", selector.word()),
         (None, None) => path,
     }
 }

@@ -128,13 +128,13 @@ pub(super) fn hours(key: &KeyFacts) -> Markup {
     );
     html! {
         figure .hours {
-            svg viewBox="0 0 480 70" role="img" aria-label={ "By the hour of the day. " (description) } {
+            svg viewBox="0 0 480 80" role="img" aria-label={ "By the hour of the day. " (description) } {
                 title { "By the hour of the day (UTC)" }
                 desc { (description) }
                 @for (hour, (usual, others)) in (0_i64..).zip(usual.iter().zip(others)) {
                     (hour_bar("bar-expected", hour, true, *usual, most_usual))
                     (hour_bar("bar-unexpected", hour, false, *others, most_others))
-                    @if hour % 3 == 0 { text .label x=(hour * 20 + 1) y="68" { (format!("{hour:02}")) } }
+                    @if hour % 3 == 0 { text .label x=(hour * 20 + 1) y="77" { (format!("{hour:02}")) } }
                 }
                 line .axis x1="0" y1="34" x2="480" y2="34" {}
             }

@@ -58,7 +58,7 @@ fn readers(key: &KeyFacts, open: bool) -> Markup {
         details open[open] {
             summary { (badge(key.counts.gravest())) " " (name) ": " (counted_u64(key.readers.len() as u64, "reader", "readers")) }
             (drawing::hours(key))
-            (table(&format!("Readers of {name}"), &["Reader", "User", "Where", "State", "What", "First", "Last", "Rule"], &rows))
+            (table(&format!("Readers of {name}"), &["Reader", "User", "Where", "State", "What", "First and last", "Rule"], &rows))
         }
     }
 }
@@ -73,9 +73,11 @@ fn reader_row(reader: &Reader) -> Markup {
                 (badge(reader.counts.gravest()))
                 @if reader.counts.gravest() == Bearing::Expected && reader.counts.expected == 0 { " (maintenance)" }
             }
-            td { @for (name, count) in reader.actions() { (name) " × " (count) " " } }
-            td { (time(reader.span.first)) }
-            td { (time(reader.span.last)) }
+            td { @for (name, count) in reader.actions() { span .deed { (name) " × " (count) } " " } }
+            td {
+                (time(reader.span.first))
+                @if reader.span.last != reader.span.first { " " (time(reader.span.last)) }
+            }
             td { code { (reader.rule) } }
         }
     }
