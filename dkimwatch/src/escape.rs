@@ -27,6 +27,22 @@ pub fn text(raw: &[u8]) -> String {
     out
 }
 
+/// Text that is an event's, and so was escaped already, once more: what still misleads is shown as bytes, and a backslash stays one.
+/// For whoever reads events that somebody else may have written.
+#[must_use]
+pub fn again(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if misleads(c) {
+            let mut buffer = [0; 4];
+            hex(&mut out, c.encode_utf8(&mut buffer).as_bytes());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Text of a path: [`text`] of its bytes.
 #[must_use]
 pub fn path(path: &Path) -> String {
@@ -132,6 +148,8 @@ mod tests {
         fn every_text_comes_back(raw in any::<String>()) {
             let shown = text(raw.as_bytes());
             prop_assert!(!shown.chars().any(super::misleads), "{:?}", shown);
+            prop_assert_eq!(super::again(&shown), shown.clone(), "nothing is left to escape");
+            prop_assert!(!super::again(&raw).chars().any(super::misleads));
             prop_assert_eq!(bytes(&shown), Some(raw.into_bytes()));
         }
     }

@@ -21,4 +21,5 @@ pub mod print;
 pub mod record;
 pub mod refused;
 pub mod replay;
+pub mod report;
 pub mod watchlist;

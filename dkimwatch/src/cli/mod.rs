@@ -8,6 +8,7 @@ pub mod events;
 pub mod journal;
 pub mod keys;
 pub mod replay;
+pub mod report;
 pub mod run;
 pub mod selection;
 pub mod watch;
@@ -70,6 +71,20 @@ pub enum Command {
     ///
     /// Needs no privilege. Exits with 0 if every story came out as expected, 1 if one did not, 2 if one could not be run.
     Replay(replay::ReplayArgs),
+    /// Say what journals know: was a key exposed, since when, by whom, and what is to be done.
+    ///
+    /// The verdict comes first, then what to do for each domain, the readers of each key, the accesses that nobody expected,
+    /// the times at which nobody watched, and whether the journals can be believed. Journals may be copies from other hosts;
+    /// entries of several are put in the order of time. Times are UTC.
+    ///
+    /// A key is exposed when somebody who was not expected opened or read it, or reached a device or a process's memory that
+    /// holds it. What was refused exposes nothing. What root's own checks and key tools do (severity notice) is told apart.
+    ///
+    /// The page of --format html is one file without a script, and fetches nothing.
+    ///
+    /// Exits with 0 if all accesses were expected and all of the time was watched, 1 if not, 2 if the command line is wrong or
+    /// there is no journal, 3 if a journal cannot be read.
+    Report(report::Args),
     /// Attach one set of programs and wait, for `cargo xtask bench`.
     #[command(hide = true)]
     BenchAttach(bench_attach::BenchAttachArgs),
@@ -90,6 +105,7 @@ impl Cli {
             Command::Journal(args) => journal::run(&args),
             Command::Config(args) => config::run(&args),
             Command::Replay(args) => replay::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::BenchAttach(args) => bench_attach::run(&args),
         }

@@ -25,6 +25,30 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them, in their order.
+    pub const ALL: [Self; 14] = [
+        Self::KeyOpened,
+        Self::KeyRead,
+        Self::KeyOpenDenied,
+        Self::KeyModified,
+        Self::KeyCreated,
+        Self::KeyDeleted,
+        Self::KeyRenamed,
+        Self::KeyReplaced,
+        Self::KeyLinked,
+        Self::KeyPermissionsChanged,
+        Self::KeyAttributesChanged,
+        Self::KeyMountedOver,
+        Self::DeviceOpened,
+        Self::SignerMemoryAccessed,
+    ];
+
+    /// The one that events call so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
     /// The word in events.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,0 +1,111 @@
+//! The one pass over all entries: into numbers, the strangers that are kept, and the gaps. Its memory does not grow with the journal.
+
+use super::{
+    bearing::{Bearing, Counts},
+    event::{Event, text},
+    filter::Filter,
+    gaps::Watched,
+    ledger::{Ledger, Line, Span},
+    merge::Merged,
+    stranger::{Awaited, Strangers},
+    timeline::Timeline,
+};
+use crate::{
+    judge::{Action, Verdict},
+    record::{Entry, EntryKind},
+};
+
+/// What the pass leaves.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) ledger: Ledger,
+    pub(super) strangers: Strangers,
+    pub(super) watched: Watched,
+    pub(super) timeline: Timeline,
+    /// The accesses that were asked for.
+    pub(super) counts: Counts,
+    /// When they were.
+    pub(super) span: Option<Span>,
+    /// Entries whose event is none.
+    pub(super) unreadable: u64,
+    awaited: Awaited,
+}
+
+/// Reads all entries.
+pub(super) fn gather(entries: &mut Merged, filter: &Filter) -> Gathered {
+    let mut gathered = Gathered::default();
+    for entry in entries {
+        gathered.take(&entry, filter);
+    }
+    gathered
+}
+
+impl Gathered {
+    fn take(&mut self, entry: &Entry, filter: &Filter) {
+        let Ok(event) = serde_json::from_slice::<Event<'_>>(&entry.event) else {
+            if filter.spans(entry.unix_ns) {
+                self.unreadable += 1;
+            }
+            return;
+        };
+        let is_state = entry.kind == EntryKind::State;
+        // A follow-up has its access's time, and can come much later: no sign that nobody watched in between.
+        if entry.kind != EntryKind::FollowUp {
+            self.watched.take(entry.unix_ns, &event, is_state, filter);
+        }
+        if !filter.spans(entry.unix_ns) {
+            return;
+        }
+        match (entry.kind, entry.verdict) {
+            (EntryKind::State, _) => self.inventory(&event, filter),
+            (EntryKind::Access, Some(verdict)) => {
+                if filter.has(verdict, &event) {
+                    if filter.has_container(&event) {
+                        self.access(entry.unix_ns, verdict, &event, &entry.event);
+                    } else if text(&event.dkimwatch.enrichment.state) == "pending" {
+                        self.awaited.put(text(&event.event.id), entry.unix_ns);
+                    }
+                }
+            }
+            (EntryKind::Access, None) => self.unreadable += 1,
+            (EntryKind::FollowUp, _) => self.follow_up(entry, &event, filter),
+        }
+    }
+
+    fn access(&mut self, unix_ns: i64, verdict: Verdict, event: &Event<'_>, json: &[u8]) {
+        let action = Action::named(text(&event.event.action));
+        let bearing = Bearing::of(verdict, action, event.is_refused(), event.may_read(), event.event.severity);
+        let mut one = Counts::default();
+        one.add(verdict, bearing);
+        self.counts.merge(&one);
+        self.timeline.add(unix_ns, &one);
+        Span::extend(&mut self.span, unix_ns);
+        let line = Line { unix_ns, verdict, bearing, action, event };
+        let place = self.ledger.take(&line);
+        if bearing != Bearing::Expected {
+            let key = place.and_then(|(key, _)| self.ledger.key_at(key));
+            self.strangers.take(&line, json, place, key);
+        }
+    }
+
+    /// What is found out behind an access completes it. Where its container was asked for by name, it is only now known to be asked for.
+    fn follow_up(&mut self, entry: &Entry, event: &Event<'_>, filter: &Filter) {
+        if let Some(unix_ns) = self.awaited.take(text(&event.event.id)) {
+            if filter.has_container(event) {
+                self.access(unix_ns, entry.verdict.unwrap_or(Verdict::Unexpected), event, &entry.event);
+            }
+            return;
+        }
+        self.ledger.complete(event);
+        self.strangers.complete(event, &entry.event);
+    }
+
+    /// The keys of `watch-started`: one that nobody read belongs into the report, too.
+    fn inventory(&mut self, event: &Event<'_>, filter: &Filter) {
+        for key in &event.dkimwatch.keys {
+            if filter.has_key(text(&key.path), text(&key.domain)) {
+                self.ledger.key(event.host_name(), key);
+            }
+        }
+    }
+}
