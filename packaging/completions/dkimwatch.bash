@@ -40,6 +40,9 @@ _dkimwatch() {
             dkimwatch,replay)
                 cmd="dkimwatch__subcmd__replay"
                 ;;
+            dkimwatch,report)
+                cmd="dkimwatch__subcmd__report"
+                ;;
             dkimwatch,run)
                 cmd="dkimwatch__subcmd__run"
                 ;;
@@ -94,6 +97,9 @@ _dkimwatch() {
             dkimwatch__subcmd__help,replay)
                 cmd="dkimwatch__subcmd__help__subcmd__replay"
                 ;;
+            dkimwatch__subcmd__help,report)
+                cmd="dkimwatch__subcmd__help__subcmd__report"
+                ;;
             dkimwatch__subcmd__help,run)
                 cmd="dkimwatch__subcmd__help__subcmd__run"
                 ;;
@@ -146,7 +152,7 @@ _dkimwatch() {
 
     case "${cmd}" in
         dkimwatch)
-            opts="-h -V --help --version watch run keys doctor audit events journal config replay help"
+            opts="-h -V --help --version watch run keys doctor audit events journal config replay report help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -368,7 +374,7 @@ _dkimwatch() {
             return 0
             ;;
         dkimwatch__subcmd__help)
-            opts="watch run keys doctor audit events journal config replay help"
+            opts="watch run keys doctor audit events journal config replay report help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -550,6 +556,20 @@ _dkimwatch() {
             return 0
             ;;
         dkimwatch__subcmd__help__subcmd__replay)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__report)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -766,6 +786,68 @@ _dkimwatch() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__report)
+            opts="-h --journal --since --until --key --domain --verdict --user --process --container --verification-key-file --format --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verdict)
+                    COMPREPLY=($(compgen -W "expected maintenance unexpected" -- "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --process)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verification-key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json csv html" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

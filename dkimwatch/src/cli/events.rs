@@ -3,7 +3,7 @@
 use std::{
     io::{self, IsTerminal as _, Write},
     path::PathBuf,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -14,6 +14,7 @@ use crate::{
     judge::Verdict,
     print::{Colour, told},
     record::{self, Entry, ReadOut},
+    report::when,
 };
 
 /// How often a followed journal is looked at.
@@ -25,11 +26,11 @@ pub struct Args {
     /// The journal's folder, or a copy of it
     #[arg(long, value_name = "DIR", default_value = config::FOLDER)]
     pub journal: PathBuf,
-    /// Only from here on: 2026-11-28T14:00:00Z, or so long ago: 30m, 2h, 7d
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Only from this time on: 2026-11-28, "2026-11-28 14:00", RFC 3339, or how long ago: 90m, 2h, 7d, 4w
+    #[arg(long, value_name = "TIME", value_parser = since)]
     pub since: Option<i64>,
-    /// Only up to here
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Only until before this time; a day alone is meant with all its hours
+    #[arg(long, value_name = "TIME", value_parser = until)]
     pub until: Option<i64>,
     /// Only of this key: its path, or its domain, or domain/selector
     #[arg(long, value_name = "KEY")]
@@ -110,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 fn show(args: &Args, entry: &Entry, colour: Colour, out: &mut impl Write) -> io::Result<()> {
     let in_time =
-        args.since.is_none_or(|since| entry.unix_ns >= since) && args.until.is_none_or(|until| entry.unix_ns <= until);
+        args.since.is_none_or(|since| entry.unix_ns >= since) && args.until.is_none_or(|until| entry.unix_ns < until);
     let is_judged = args.verdict.is_none_or(|judged| entry.verdict == Some(judged.verdict()));
     if !in_time || !is_judged {
         return Ok(());
@@ -129,6 +130,14 @@ fn show(args: &Args, entry: &Entry, colour: Colour, out: &mut impl Write) -> io:
     }
 }
 
+fn since(text: &str) -> Result<i64, when::NoTime> {
+    when::parse(text, when::End::Since, when::now())
+}
+
+fn until(text: &str) -> Result<i64, when::NoTime> {
+    when::parse(text, when::End::Until, when::now())
+}
+
 /// Whether an event is of a key.
 fn is_of(key: &str, event: &Value) -> bool {
     let text = |name: &str| event.pointer(name).and_then(Value::as_str);
@@ -139,34 +148,11 @@ fn is_of(key: &str, event: &Value) -> bool {
         || key.split_once('/').is_some_and(|(one, other)| domain == Some(one) && selector == Some(other))
 }
 
-/// A moment: RFC 3339, or so long ago. Nanoseconds since the Unix epoch.
-pub(super) fn time(text: &str) -> Result<i64, String> {
-    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return time.timestamp_nanos_opt().ok_or_else(|| format!("{text} is out of range"));
-    }
-    let ago = config::duration(text).map_err(|_| {
-        format!("{text:?} is no time: write 2026-11-28T14:00:00Z, or how long ago, for instance 30m, 2h or 7d")
-    })?;
-    let then = SystemTime::now().checked_sub(ago).and_then(|then| then.duration_since(SystemTime::UNIX_EPOCH).ok());
-    Ok(then.map_or(0, |since| i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_time_is_a_moment_or_so_long_ago() {
-        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(1_000_000_000));
-        assert_eq!(time("1970-01-01T01:00:01+01:00"), Ok(1_000_000_000));
-        assert!(time("2h").expect("a time") > 0);
-        assert!(time("0s").expect("a time") - time("1h").expect("a time") >= 3_600_000_000_000 - 1_000_000_000);
-        for wrong in ["", "yesterday", "2026-13-01T00:00:00Z", "-1h"] {
-            assert!(time(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_key_is_named_by_path_domain_or_selector() {
