@@ -39,7 +39,7 @@ impl Lab {
         let key = folder.path().join("a.private");
         fs::write(&key, "a private key\n")?;
         let journal = journal.map_or_else(|| folder.path().join("journal"), Path::to_owned);
-        let seal = set_up_sealing(&journal, false)?;
+        let (seal, _) = set_up_sealing(&journal, false)?;
         Ok(Self { folder, key, journal, seal })
     }
 

@@ -139,6 +139,9 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<Outcome, Fault> {
             found.entries
         )?,
     }
+    if let Some(segment) = found.renewed {
+        writeln!(out, "renewed   from segment {segment} on another key seals: verify that with the newer one")?;
+    }
     for (first, last, unix_ns) in &found.trimmed {
         writeln!(out, "removed   segments {first} to {last} at {}, for their age or size", rfc3339((*unix_ns).into()))?;
     }
@@ -175,9 +178,12 @@ fn summary(folder: &std::path::Path, found: &Verified, out: &mut impl Write) -> 
 }
 
 fn seal(args: &SealArgs, out: &mut impl Write) -> Result<Outcome, Fault> {
-    let key = record::set_up_sealing(&args.journal, args.renew)?;
+    let (key, notices) = record::set_up_sealing(&args.journal, args.renew)?;
     writeln!(out, "{key}")?;
     let mut err = io::stderr().lock();
+    for notice in notices {
+        writeln!(err, "dkimwatch: {}", notice.reason())?;
+    }
     writeln!(
         err,
         "This is the verification key of {}. It is shown once and is kept nowhere on this host: copy it to another one, or onto paper.\nWho has it can write the journal anew, so not into a backup of this host. The journal is sealed from the next start of `dkimwatch run` on.",

@@ -112,6 +112,7 @@ fn journal(document: &mut Document, notice: &Notice) {
             document.set("dkimwatch.journal.entries.first", *first);
             document.set("dkimwatch.journal.entries.last", *last);
         }
+        Notice::SealGone { segment } => document.set("dkimwatch.journal.segment", *segment),
         Notice::Unproven { first } => document.set("dkimwatch.journal.entries.first", *first),
         Notice::Gap { count, alerts, since_unix_ns, until_unix_ns, why } => {
             document.set("event.start", time::rfc3339((*since_unix_ns).into()));

@@ -38,6 +38,7 @@ fn journal_states() -> Vec<State> {
         Notice::Damaged { segment: 3, bytes: 17 },
         Notice::Missing { first: 5, last: 9 },
         Notice::Unproven { first: 5 },
+        Notice::SealGone { segment: 3 },
         Notice::Gap { count: 12, alerts: 1, since_unix_ns: 1, until_unix_ns: 2, why: "the disk is full".to_owned() },
         Notice::Trimmed { first: 1, last: 2 },
     ];
@@ -96,9 +97,9 @@ fn the_watchs_own_events_are_one_json_object_a_line() {
     }
     let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
     let documents: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(documents.len(), 10);
+    assert_eq!(documents.len(), 11);
     let ids: BTreeSet<String> = documents.iter().map(|one| one["event"]["id"].to_string()).collect();
-    assert_eq!(ids.len(), 10, "ids are unique");
+    assert_eq!(ids.len(), 11, "ids are unique");
     assert_eq!(documents[0]["event"]["action"], "watch-started");
     assert_eq!(documents[0]["dkimwatch"]["keys"][0]["path"], r"/etc/dkimkeys/a\x0ab");
     assert_eq!(documents[1]["event"]["kind"], "alert");
@@ -141,6 +142,7 @@ fn the_journals_lines_are_golden() {
         "1970-01-01 00:00:01.000Z !! journal-damaged  17 bytes of segment 3 are no entry of this journal: a disk that forgets, or somebody altered it. They stay as they are, and a new segment is begun. See dkimwatch journal verify.\n",
         "1970-01-01 00:00:01.000Z !! journal-missing  Entries 5 to 9 were on the disk, by the seal's state, and are gone: somebody cut the journal, or the disk lost them. See dkimwatch journal verify.\n",
         "1970-01-01 00:00:01.000Z !! journal-unproven  Entry 5 and what follows it does not carry the seal: it was written by somebody who had not its key. See dkimwatch journal verify.\n",
+        "1970-01-01 00:00:01.000Z !! journal-seal-gone  The journal was sealed up to segment 3, and the seal's state is gone: somebody removed it. It goes on unsealed until `dkimwatch journal setup-sealing --renew`. See dkimwatch journal verify.\n",
         "1970-01-01 00:00:01.000Z !! journal-gap  12 events, 1 of them alerts, are not in the journal, as it could not be written: the disk is full. They were told all the same.\n",
         "1970-01-01 00:00:01.000Z    journal-trimmed  Segments 1 to 2 were removed, as journal.keep_size and journal.keep_age want it.\n",
     );

@@ -62,6 +62,8 @@ impl Entries {
                     if self.waiting.is_empty() {
                         return Ok(None);
                     }
+                    // What it wrote before it went on.
+                    reader.look_again();
                 }
                 None => self.open = None,
             }

@@ -31,6 +31,17 @@ pub enum JournalError {
     #[error("{path}: sealing was set up before; with --renew a new verification key is made, and the old one goes on verifying what was sealed until now",
         path = crate::escape::path(.0))]
     SealedAlready(PathBuf),
+    /// The folder is another user's.
+    #[error(
+        "{path} belongs to uid {uid}, who can remove evidence; chown root: it, or name another folder in journal.path",
+        path = crate::escape::path(path)
+    )]
+    Owner {
+        /// Which.
+        path: PathBuf,
+        /// Whose.
+        uid: u32,
+    },
     /// The seal's state cannot be read.
     #[error(
         "{path} is no state of a seal, or torn: without it nothing more can be sealed by the old key; begin anew with `dkimwatch journal setup-sealing --renew`",

@@ -84,6 +84,12 @@ impl Frame {
     }
 }
 
+/// How many bytes what lies at the beginning says that it has, if it says that it is a frame.
+pub(super) fn claimed(bytes: &[u8]) -> usize {
+    let length = bytes.strip_prefix(&MARKER).and_then(|rest| rest.first_chunk());
+    length.map_or(0, |length| usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -17,7 +17,7 @@ use super::{
     recover::{self, Begun, Recovered},
     seal::{Sealer, UNSEALED},
     sealstate::{SealFile, SealState},
-    segment::{self, HEADER, Header},
+    segment::{self, HEADER, Header, PLAIN_FILE},
 };
 use crate::judge::Verdict;
 
@@ -81,8 +81,11 @@ pub struct Journal {
     at: Point,
     /// Before it.
     written: Point,
-    /// Something was written since the last sync.
+    /// Something was written since the last sync that came to its end.
     dirty: bool,
+    /// The disk failed to take something: the kernel tells that once, and a later sync of the same file says nothing. The next entries go
+    /// into a new segment.
+    doubtful: bool,
     seal: Option<(SealFile, u64)>,
 }
 
@@ -95,12 +98,15 @@ impl Journal {
         make_folder(folder)?;
         let lock = lock(folder)?;
         let seal = SealFile::open(folder)?;
-        let Recovered { id, point, goes_on, next_number, notices } =
+        let Recovered { id, point, goes_on, next_number, place: _, notices } =
             recover::recover(folder, seal.as_ref().map(|(_, state)| state))?;
         let seal = seal.map(|(file, state)| (file, state.from));
         let (segment, point) = match goes_on {
             Some(goes_on) => (goes_on, point),
-            None => begin(folder, id, next_number, point, now_unix_ns)?,
+            None => {
+                let from = seal.as_ref().map_or(0, |(_, from)| *from);
+                begin(&Place { folder, journal: id, number: next_number, from }, point, now_unix_ns)?
+            }
         };
         let mut journal = Self {
             folder: folder.to_owned(),
@@ -112,6 +118,7 @@ impl Journal {
             written: point.clone(),
             at: point,
             dirty: true,
+            doubtful: false,
             seal,
         };
         journal.sync()?;
@@ -174,18 +181,21 @@ impl Journal {
     /// As pwrite(2) and fdatasync(2).
     pub fn sync(&mut self) -> Result<(), JournalError> {
         self.flush()?;
-        if !std::mem::take(&mut self.dirty) {
+        if !self.dirty {
             return Ok(());
         }
         let synced = self.segment.file.sync_data();
+        self.doubtful |= synced.is_err();
         synced.map_err(|error| {
             JournalError::at(&segment::path(&self.folder, self.segment.number), "cannot be written to the disk", error)
         })?;
-        let Some(sealer) = self.written.sealer.clone() else { return Ok(()) };
-        let Some((file, from)) = &mut self.seal else { return Ok(()) };
-        let Point { seq, chain, .. } = self.written;
-        let (segment, offset) = (self.segment.number, self.segment.offset);
-        file.write(&SealState { journal: self.id, from: *from, segment, offset, seq, chain, sealer })
+        if let (Some(sealer), Some((file, from))) = (self.written.sealer.clone(), &mut self.seal) {
+            let Point { seq, chain, .. } = self.written;
+            let (segment, offset) = (self.segment.number, self.segment.offset);
+            file.write(&SealState { journal: self.id, from: *from, segment, offset, seq, chain, sealer })?;
+        }
+        self.dirty = false;
+        Ok(())
     }
 
     /// Begins the next segment where this one is large or old enough. The number of the closed one.
@@ -194,21 +204,29 @@ impl Journal {
     /// As [`Self::sync`], and as open(2).
     pub fn rotate(&mut self, now_unix_ns: i64) -> Result<Option<u64>, JournalError> {
         let age = u128::from(now_unix_ns.saturating_sub(self.segment.begun_unix_ns).max(0).cast_unsigned());
-        let due = self.segment.offset + self.buffer.len() as u64 >= self.limits.segment_size
+        let due = self.doubtful
+            || self.segment.offset + self.buffer.len() as u64 >= self.limits.segment_size
             || age >= self.limits.segment_age.as_nanos();
         // Of an empty one nothing is gained.
         if !due || self.segment.offset <= HEADER as u64 {
             return Ok(None);
         }
         self.sync()?;
-        let mut point = self.written.clone();
-        point.sealer = point.sealer.map(|sealer| Sealer::of_segment(&sealer.next_segment));
         let before = self.segment.number;
-        (self.segment, self.written) = begin(&self.folder, self.id, before + 1, point, now_unix_ns)?;
+        let place = Place { folder: &self.folder, journal: self.id, number: before + 1, from: self.from() };
+        (self.segment, self.written) = begin(&place, self.written.clone(), now_unix_ns)?;
         self.at = self.written.clone();
-        self.dirty = true;
-        self.sync()?;
+        (self.dirty, self.doubtful) = (true, false);
+        if let Err(error) = self.sync() {
+            // It is begun all the same; the next sync tries again.
+            tracing::error!(%error, "the seal's state of a new segment is not on the disk");
+        }
         Ok(Some(before))
+    }
+
+    /// The first segment that is sealed by the key that seals now.
+    fn from(&self) -> u64 {
+        self.seal.as_ref().map_or(0, |(_, from)| *from)
     }
 
     /// How far it has been written: the number of the entry to come.
@@ -253,6 +271,10 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), JournalError> {
     if meta.mode() & 0o022 != 0 {
         return Err(JournalError::Open(folder.to_owned()));
     }
+    let us = rustix::process::geteuid().as_raw();
+    if meta.uid() != 0 && meta.uid() != us {
+        return Err(JournalError::Owner { path: folder.to_owned(), uid: meta.uid() });
+    }
     Ok(())
 }
 
@@ -260,7 +282,14 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), JournalError> {
 pub(super) fn lock(folder: &Path) -> Result<File, JournalError> {
     let path = folder.join(LOCK);
     let fault = |error| JournalError::at(&path, "cannot be made", error);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fault)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(PLAIN_FILE)
+        .open(&path)
+        .map_err(fault)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(JournalError::Busy(folder.to_owned())),
@@ -268,14 +297,19 @@ pub(super) fn lock(folder: &Path) -> Result<File, JournalError> {
     }
 }
 
-/// A new segment: its name and its header are on the disk. Where the journal is sealed, `point` has that segment's key.
-fn begin(
-    folder: &Path,
+/// Where a segment is begun.
+struct Place<'a> {
+    folder: &'a Path,
     journal: [u8; 16],
     number: u64,
-    mut point: Point,
-    unix_ns: i64,
-) -> Result<(Begun, Point), JournalError> {
+    /// The first segment that is sealed by the key that seals this one.
+    from: u64,
+}
+
+/// A new segment: its name and its header are on the disk. `point` is the end of the one before, with its seal.
+fn begin(place: &Place<'_>, mut point: Point, unix_ns: i64) -> Result<(Begun, Point), JournalError> {
+    let Place { folder, journal, number, from } = *place;
+    let before = point.sealer.take();
     let mut header = Header {
         journal,
         number,
@@ -283,20 +317,26 @@ fn begin(
         unix_ns,
         last_alert: point.last_alert,
         before: point.chain,
-        sealed: point.sealer.is_some(),
+        from,
         tag: UNSEALED,
+        close: UNSEALED,
     };
     point.chain = header.chain();
-    if let Some(sealer) = &mut point.sealer {
+    if let Some(before) = before {
+        header.close = before.close(&point.chain);
+        let mut sealer = Sealer::of_segment(&before.next_segment);
         header.tag = sealer.seal(&point.chain);
+        point.sealer = Some(sealer);
     }
     let path = segment::path(folder, number);
     let fault = |error| JournalError::at(&path, "cannot be made", error);
-    if path.exists() {
-        // It is not this journal's. Somebody put it there; it stays as evidence.
-        let aside = path.with_extension(format!("foreign-{unix_ns}"));
-        tracing::error!(path = %path.display(), aside = %aside.display(), "a file lay where the journal goes on: moved aside");
-        std::fs::rename(&path, aside).map_err(fault)?;
+    for other in [&path, &segment::packed_path(folder, number)] {
+        if other.symlink_metadata().is_ok() {
+            // It is not this journal's. Somebody put it there; it stays as evidence.
+            let aside = other.with_added_extension(format!("foreign-{unix_ns}"));
+            tracing::error!(path = %other.display(), aside = %aside.display(), "a file lay where the journal goes on: moved aside");
+            std::fs::rename(other, aside).map_err(fault)?;
+        }
     }
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(fault)?;
     if let Err(error) = file.write_all_at(&header.bytes(), 0).and_then(|()| file.sync_all()) {

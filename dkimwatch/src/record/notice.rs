@@ -29,6 +29,11 @@ pub enum Notice {
         /// The first one.
         first: u64,
     },
+    /// The journal was sealed, and the seal's state is gone: it goes on unsealed.
+    SealGone {
+        /// The last segment that is sealed.
+        segment: u64,
+    },
     /// Entries that could not be written: a full disk.
     Gap {
         /// How many.
@@ -60,6 +65,7 @@ impl Notice {
             Self::Damaged { .. } => "journal-damaged",
             Self::Missing { .. } => "journal-missing",
             Self::Unproven { .. } => "journal-unproven",
+            Self::SealGone { .. } => "journal-seal-gone",
             Self::Gap { .. } => "journal-gap",
             Self::Trimmed { .. } => "journal-trimmed",
         }
@@ -70,7 +76,11 @@ impl Notice {
     pub const fn is_grave(&self) -> bool {
         match self {
             Self::Cut { .. } | Self::Trimmed { .. } => false,
-            Self::Damaged { .. } | Self::Missing { .. } | Self::Unproven { .. } | Self::Gap { .. } => true,
+            Self::Damaged { .. }
+            | Self::Missing { .. }
+            | Self::Unproven { .. }
+            | Self::SealGone { .. }
+            | Self::Gap { .. } => true,
         }
     }
 
@@ -90,6 +100,9 @@ impl Notice {
             ),
             Self::Unproven { first } => format!(
                 "Entry {first} and what follows it does not carry the seal: it was written by somebody who had not its key. {VERIFY}"
+            ),
+            Self::SealGone { segment } => format!(
+                "The journal was sealed up to segment {segment}, and the seal's state is gone: somebody removed it. It goes on unsealed until `dkimwatch journal setup-sealing --renew`. {VERIFY}"
             ),
             Self::Gap { count, alerts, why, .. } => format!(
                 "{count} events, {alerts} of them alerts, are not in the journal, as it could not be written: {why}. They were told all the same."

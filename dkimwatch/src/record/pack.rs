@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::BufReader,
+    io::{BufReader, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     time::{Duration, SystemTime},
@@ -30,9 +30,15 @@ pub(super) fn pack(folder: &Path, number: u64) -> Result<(), JournalError> {
     let unfinished = to.with_added_extension(UNFINISHED.trim_start_matches('.'));
     let read = |error| JournalError::at(&from, "cannot be read", error);
     let write = |error| JournalError::at(&unfinished, "cannot be written", error);
-    let plain = File::open(&from).map_err(read)?;
+    let plain = segment::open(&from)?;
     let written = plain.metadata().and_then(|meta| meta.modified()).map_err(read)?;
-    let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished);
+    let target = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(segment::PLAIN_FILE)
+        .open(&unfinished);
     let mut encoder = zstd::Encoder::new(target.map_err(write)?, LEVEL).map_err(write)?;
     encoder.include_checksum(true).map_err(write)?;
     std::io::copy(&mut BufReader::with_capacity(1 << 17, plain), &mut encoder).map_err(write)?;
@@ -129,7 +135,10 @@ pub fn mark_reported(folder: &Path, seq: u64) {
     if seq <= reported(folder) {
         return;
     }
-    if let Err(error) = std::fs::write(folder.join(REPORTED), format!("{seq}\n")) {
+    let mut open = OpenOptions::new();
+    open.write(true).create(true).truncate(true).mode(0o600).custom_flags(segment::PLAIN_FILE);
+    let written = open.open(folder.join(REPORTED)).and_then(|mut file| file.write_all(format!("{seq}\n").as_bytes()));
+    if let Err(error) = written {
         tracing::debug!(%error, "that a report was made could not be noted beside the journal");
     }
 }

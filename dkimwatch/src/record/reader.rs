@@ -11,12 +11,17 @@ use ruzstd::decoding::StreamingDecoder;
 
 use super::{
     JournalError,
-    frame::{Found, Frame, LONGEST, MARKER},
-    segment::{HEADER, Header, SegmentFile},
+    frame::{self, Found, Frame, LONGEST, MARKER},
+    segment::{self, HEADER, Header, SegmentFile},
 };
 
 /// What is read at once.
 const CHUNK: usize = 256 * 1024;
+/// Whoever writes beginnings of entries without end must not have us look for their ends as often: behind so many bytes in vain, the rest
+/// of the segment counts as damage.
+const MOST_WASTED: usize = 64 * LONGEST;
+/// No segment is that long, whatever it was packed from.
+const LONGEST_SEGMENT: u64 = 1 << 40;
 
 /// What a segment holds at some place.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub(super) struct SegmentReader {
     at: usize,
     /// Where `at` is in the segment, unpacked.
     offset: u64,
+    /// Bytes that were looked at in vain: of what says that it is an entry, and is none.
+    wasted: usize,
     ended: bool,
 }
 
@@ -54,10 +61,18 @@ impl SegmentReader {
     /// It cannot be opened or read.
     pub(super) fn open(segment: &SegmentFile) -> Result<(Option<Header>, Self), JournalError> {
         let path = segment.path.as_path();
-        let fault = |error| JournalError::at(path, "cannot be read", error);
-        let file = File::open(path).map_err(fault)?;
-        let from: Box<dyn Read> = if segment.packed { unpacked(file) } else { Box::new(file) };
-        let mut reader = Self { from, path: path.to_owned(), buffer: Vec::new(), at: 0, offset: 0, ended: false };
+        let (file, packed) = match segment::open(path) {
+            // It was packed between the listing and now.
+            Err(JournalError::File { error, .. })
+                if !segment.packed && error.kind() == std::io::ErrorKind::NotFound =>
+            {
+                (segment::open(&path.with_added_extension("zst"))?, true)
+            }
+            opened => (opened?, segment.packed),
+        };
+        let from: Box<dyn Read> = if packed { unpacked(file) } else { Box::new(file) };
+        let mut reader =
+            Self { from, path: path.to_owned(), buffer: Vec::new(), at: 0, offset: 0, wasted: 0, ended: false };
         reader.fill(HEADER)?;
         let header = reader.rest().first_chunk::<HEADER>().and_then(Header::read);
         if header.is_some() {
@@ -88,6 +103,11 @@ impl SegmentReader {
         self.piece(true)
     }
 
+    /// Asks again what lies behind the end: the writer may have come between the last look and now.
+    pub(super) fn look_again(&mut self) {
+        self.ended = false;
+    }
+
     fn piece(&mut self, is_written: bool) -> Result<Option<Piece>, JournalError> {
         let mut wrong = 0;
         loop {
@@ -113,6 +133,12 @@ impl SegmentReader {
                     self.take(length);
                     return Ok(Some(Piece::Frame(frame)));
                 }
+                Found::More(_) | Found::Nothing if self.wasted > MOST_WASTED || self.offset > LONGEST_SEGMENT => {
+                    let rest = self.rest().len();
+                    self.take(rest);
+                    wrong += rest as u64;
+                    self.ended = true;
+                }
                 Found::More(_) | Found::Nothing => wrong += self.pass(),
             }
         }
@@ -121,12 +147,14 @@ impl SegmentReader {
     /// Passes over bytes up to the next marker, or what can be one. How many.
     fn pass(&mut self) -> u64 {
         let rest = self.rest();
+        let wasted = frame::claimed(rest).min(rest.len());
         let behind = rest.get(1..).unwrap_or_default();
         let next = memmem::find(behind, &MARKER).map_or_else(
             // The last bytes can be the beginning of one.
             || if self.ended { rest.len() } else { rest.len().saturating_sub(MARKER.len() - 1).max(1) },
             |at| at + 1,
         );
+        self.wasted += wasted;
         self.take(next);
         u64::try_from(next).unwrap_or(u64::MAX)
     }

@@ -9,6 +9,7 @@
 //! entry key:    K(0)   = HMAC(S(n), "entries")               of the segment's header
 //!               K(i+1) = HMAC(K(i), "next entry")
 //! tag:          HMAC(K(i), chain hash)
+//! close:        HMAC(K(i), chain hash of the next segment's header), i: the entry that would have come
 //! ```
 
 use std::fmt;
@@ -70,6 +71,11 @@ impl Sealer {
     /// For a segment; the segment's own key is gone behind this.
     pub(super) fn of_segment(key: &Key) -> Self {
         Self { entry: Key(key.mac(b"entries")), next_segment: key.next_segment() }
+    }
+
+    /// The tag of what follows this segment: that it ends here.
+    pub(super) fn close(&self, chain: &Hash) -> Tag {
+        self.entry.mac(chain)
     }
 
     /// The tag of what comes now. The key that made it is overwritten.

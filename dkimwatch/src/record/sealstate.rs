@@ -15,13 +15,16 @@ use super::{
     JournalError,
     chain::Hash,
     seal::{Key, Sealer},
+    segment::PLAIN_FILE,
 };
 
 /// The file's name in the folder.
 pub(super) const NAME: &str = "seal";
+/// And before it is whole.
+const UNFINISHED: &str = "seal.new";
 
-/// A slot is a sector, which a disk writes whole or not.
-const SLOT: usize = 512;
+/// A slot is a block, of which a disk writes each sector whole or not, and no two at once.
+const SLOT: usize = 4096;
 
 const MAGIC: [u8; 8] = *b"DKWSEAL1";
 
@@ -102,7 +105,7 @@ impl SealFile {
     /// It cannot be opened, or no slot is whole.
     pub(super) fn open(folder: &Path) -> Result<Option<(Self, SealState)>, JournalError> {
         let path = folder.join(NAME);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match OpenOptions::new().read(true).write(true).custom_flags(PLAIN_FILE).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(JournalError::at(&path, "cannot be opened", error)),
@@ -111,17 +114,20 @@ impl SealFile {
         Ok(Some((Self { file, path, count }, state)))
     }
 
-    /// Makes it.
+    /// Makes it; one that is there is replaced once the new one is on the disk.
     ///
     /// # Errors
-    /// As [`std::fs::OpenOptions::open`].
+    /// As [`std::fs::OpenOptions::open`] and rename(2).
     pub(super) fn create(folder: &Path, state: &SealState) -> Result<Self, JournalError> {
-        let path = folder.join(NAME);
+        let (path, unfinished) = (folder.join(NAME), folder.join(UNFINISHED));
         let fault = |error| JournalError::at(&path, "cannot be made", error);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
+        // What an interrupted run has left.
+        let _ = std::fs::remove_file(&unfinished);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unfinished);
         let mut made = Self { file: file.map_err(fault)?, path: path.clone(), count: 0 };
         made.file.set_len(2 * SLOT as u64).map_err(fault)?;
         made.write(state)?;
+        std::fs::rename(&unfinished, &path).map_err(fault)?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
         Ok(made)
     }
@@ -138,9 +144,9 @@ impl SealFile {
         let written = self.file.write_all_at(&bytes, slot(count)).and_then(|()| self.file.sync_data());
         bytes.zeroize();
         written.map_err(fault)?;
-        self.file.write_all_at(&[0; USED], slot(count + 1)).map_err(fault)?;
         self.count = count;
-        Ok(())
+        // To the disk as well: who reads that, finds the key of what comes, and none before it.
+        self.file.write_all_at(&[0; USED], slot(count + 1)).and_then(|()| self.file.sync_data()).map_err(fault)
     }
 }
 
@@ -163,7 +169,7 @@ fn newest(file: &File, path: &Path) -> Result<Option<(u64, SealState)>, JournalE
 /// The state as a verifier reads it, where there is one: a copy of a journal may come without.
 pub(super) fn peek(folder: &Path) -> Option<SealState> {
     let path = folder.join(NAME);
-    let file = File::open(&path).ok()?;
+    let file = OpenOptions::new().read(true).custom_flags(PLAIN_FILE).open(&path).ok()?;
     newest(&file, &path).ok()?.map(|(_, state)| state)
 }
 

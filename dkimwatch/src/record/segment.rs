@@ -2,8 +2,12 @@
 
 use std::{
     ffi::OsStr,
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use super::{
     JournalError,
@@ -18,10 +22,26 @@ const PACKED: &str = ".dkj.zst";
 /// What a packed one is called while it is written.
 pub(super) const UNFINISHED: &str = ".new";
 
+/// Flags of an open: by no link, and without waiting for whoever holds the other end of a pipe that lies there (open(2)).
+pub(super) const PLAIN_FILE: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
+
+/// Opens a file of a journal for reading.
+///
+/// # Errors
+/// As open(2); and what lies there is no regular file.
+pub(super) fn open(path: &Path) -> Result<File, JournalError> {
+    let fault = |error| JournalError::at(path, "cannot be read", error);
+    let file = OpenOptions::new().read(true).custom_flags(PLAIN_FILE).open(path).map_err(fault)?;
+    if !file.metadata().map_err(fault)?.is_file() {
+        return Err(fault(std::io::Error::other("it is no regular file")));
+    }
+    Ok(file)
+}
+
 const MAGIC: [u8; 8] = *b"DKIMWJ01";
 
 /// Bytes of a header.
-pub(super) const HEADER: usize = 136;
+pub(super) const HEADER: usize = 168;
 
 /// Bytes of it that the first hash covers.
 const HASHED: usize = 96;
@@ -41,23 +61,31 @@ pub(super) struct Header {
     pub(super) last_alert: u64,
     /// The last hash of the segment before it; zeros in the first one.
     pub(super) before: Hash,
-    /// Whether its entries are sealed.
-    pub(super) sealed: bool,
+    /// The first segment that is sealed by the key that seals this one; 0: it is not sealed.
+    pub(super) from: u64,
     /// Its seal; zeros where it is not.
     pub(super) tag: Tag,
+    /// The seal of the segment before, by the key of the entry that would have come there: that it ends where this one begins. Zeros
+    /// where that one is not sealed.
+    pub(super) close: Tag,
 }
 
 impl Header {
     fn body(&self) -> Vec<u8> {
-        let Self { journal, number, first_seq, unix_ns, last_alert, before, sealed, tag: _ } = self;
+        let Self { journal, number, first_seq, unix_ns, last_alert, before, from, tag: _, close: _ } = self;
         let mut bytes = MAGIC.to_vec();
         bytes.extend(journal);
         for number in [number, first_seq, &unix_ns.cast_unsigned(), last_alert] {
             bytes.extend(number.to_le_bytes());
         }
         bytes.extend(before);
-        bytes.extend(u64::from(*sealed).to_le_bytes());
+        bytes.extend(from.to_le_bytes());
         bytes
+    }
+
+    /// Whether its entries are sealed.
+    pub(super) const fn is_sealed(&self) -> bool {
+        self.from != 0
     }
 
     /// The hash that its first entry follows.
@@ -72,6 +100,7 @@ impl Header {
         let mut bytes = self.body();
         bytes.resize(HASHED, 0);
         bytes.extend(self.tag);
+        bytes.extend(self.close);
         bytes.extend(u64::from(crc32fast::hash(&bytes)).to_le_bytes());
         bytes
     }
@@ -79,8 +108,9 @@ impl Header {
     /// From its bytes. `None`: it is none, or torn.
     pub(super) fn read(bytes: &[u8; HEADER]) -> Option<Self> {
         let (body, rest) = bytes.split_at(HASHED);
-        let (tag, sum) = rest.split_first_chunk()?;
-        let whole = bytes.get(..HASHED + tag.len())?;
+        let (tag, rest) = rest.split_first_chunk()?;
+        let (close, sum) = rest.split_first_chunk()?;
+        let whole = bytes.get(..HASHED + tag.len() + close.len())?;
         if sum != u64::from(crc32fast::hash(whole)).to_le_bytes() {
             return None;
         }
@@ -91,6 +121,7 @@ impl Header {
         let (unix_ns, body) = body.split_first_chunk()?;
         let (last_alert, body) = body.split_first_chunk()?;
         let (before, body) = body.split_first_chunk()?;
+        let (from, _) = body.split_first_chunk()?;
         Some(Self {
             journal: *journal,
             number: u64::from_le_bytes(*number),
@@ -98,8 +129,9 @@ impl Header {
             unix_ns: i64::from_le_bytes(*unix_ns),
             last_alert: u64::from_le_bytes(*last_alert),
             before: *before,
-            sealed: body.first() == Some(&1),
+            from: u64::from_le_bytes(*from),
             tag: *tag,
+            close: *close,
         })
     }
 }
@@ -130,7 +162,8 @@ fn number(name: &OsStr) -> Option<(u64, bool)> {
         None => (name.strip_suffix(PLAIN)?, false),
     };
     let plain = number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_digit());
-    Some((number.parse().ok().filter(|_| plain)?, packed))
+    // The first one is 1: none of another number could be before it.
+    Some((number.parse().ok().filter(|number| plain && *number > 0)?, packed))
 }
 
 /// The segments of a folder in their order. Of one that is there both ways, the packed one: it was whole when it got its name.
@@ -164,12 +197,13 @@ mod tests {
             unix_ns: -4,
             last_alert: 5,
             before: [6; 32],
-            sealed: true,
+            from: 2,
             tag: [7; 32],
+            close: [8; 32],
         };
         let bytes = header.bytes();
         assert_eq!(bytes.len(), HEADER);
-        let bytes: [u8; HEADER] = bytes.try_into().expect("136 bytes");
+        let bytes: [u8; HEADER] = bytes.try_into().expect("a header");
         assert_eq!(Header::read(&bytes), Some(header));
         for bit in 0..HEADER * 8 {
             let mut altered = bytes;
@@ -183,7 +217,9 @@ mod tests {
         let is = |name: &str| number(OsStr::new(name));
         assert_eq!(is("0000000000000012.dkj"), Some((12, false)));
         assert_eq!(is("0000000000000012.dkj.zst"), Some((12, true)));
-        for other in ["12.dkj", "0000000000000012.dkj.zst.new", "+000000000000012.dkj", "seal", ".dkj"] {
+        for other in
+            ["12.dkj", "0000000000000012.dkj.zst.new", "+000000000000012.dkj", "0000000000000000.dkj", "seal", ".dkj"]
+        {
             assert_eq!(is(other), None, "{other}");
         }
     }

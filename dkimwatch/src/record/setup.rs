@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    JournalError, VerificationKey,
+    JournalError, Notice, VerificationKey,
     journal::{lock, make_folder},
     recover::{self, random},
     seal::{Key, Sealer},
@@ -14,7 +14,8 @@ use super::{
 ///
 /// # Errors
 /// Somebody writes the journal; it is sealed already and `renew` is not wanted; a file cannot be written.
-pub fn set_up_sealing(folder: &Path, renew: bool) -> Result<VerificationKey, JournalError> {
+/// What was found wrong with the journal meanwhile comes with the key: a torn end is cut off as at any start.
+pub fn set_up_sealing(folder: &Path, renew: bool) -> Result<(VerificationKey, Vec<Notice>), JournalError> {
     make_folder(folder)?;
     let _lock = lock(folder)?;
     let before = match SealFile::open(folder) {
@@ -26,14 +27,19 @@ pub fn set_up_sealing(folder: &Path, renew: bool) -> Result<VerificationKey, Jou
         Err(error) => return Err(error),
     };
     let recovered = recover::recover(folder, before.as_ref())?;
-    // Where the last segment goes on, its end is the last place that is not of the new key.
-    let (segment, offset) =
-        recovered.goes_on.as_ref().map_or((recovered.next_number - 1, 0), |begun| (begun.number, begun.offset));
-    let from = segment + 1;
+    let was_sealed = recovered.notices.iter().any(|notice| matches!(notice, Notice::SealGone { .. }));
+    if was_sealed && !renew {
+        return Err(JournalError::SealedAlready(folder.to_owned()));
+    }
+    // What comes from there on is of the new key, in a segment of its own.
+    let (segment, offset) = recovered.place;
+    let from = recovered.next_number;
     let key = Key::new(random()?);
     let (seq, chain) = (recovered.point.seq, recovered.point.chain);
-    let sealer = Sealer { entry: Key::new(random()?), next_segment: key.clone() };
+    // The entry's key is the old one's: it proves where what was sealed by that ended.
+    let entry = recovered.point.sealer.map_or_else(|| random().map(Key::new), |sealer| Ok(sealer.entry.clone()))?;
+    let sealer = Sealer { entry, next_segment: key.clone() };
     let journal = recovered.id;
     SealFile::create(folder, &SealState { journal, from, segment, offset, seq, chain, sealer })?;
-    Ok(VerificationKey { journal, from, key })
+    Ok((VerificationKey { journal, from, key }, recovered.notices))
 }

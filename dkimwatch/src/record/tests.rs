@@ -29,7 +29,7 @@ pub(super) fn event(number: u64) -> New {
 
 /// A journal of some entries in segments of some, sealed or not.
 fn journal(folder: &Path, entries: u64, segment_size: u64, sealed: bool) -> Option<VerificationKey> {
-    let key = sealed.then(|| set_up_sealing(folder, false).expect("set up"));
+    let key = sealed.then(|| set_up_sealing(folder, false).expect("set up").0);
     let (mut journal, notices) = Journal::open(folder, Limits { segment_size, ..LIMITS }, 0).expect("opened");
     assert_eq!(notices, [], "a new journal");
     for number in 1..=entries {
@@ -280,7 +280,7 @@ fn an_intruder_is_found() {
     assert!(foreign.contains(&Finding::Foreign { segment: 2 }), "{foreign:?}");
     let unsealed = found(&|folder| {
         let mut read = segment::Header::read(header.as_slice().try_into().expect("a header")).expect("whole");
-        (read.sealed, read.tag) = (false, [0; 32]);
+        (read.from, read.tag) = (0, [0; 32]);
         let header = read.bytes();
         put(&second(folder), &header, &chain_anew(&header, &plain, |_| {}));
     });
@@ -324,7 +324,7 @@ fn the_state_of_noon_does_not_sign_the_morning() {
 fn sealing_begins_with_a_segment_and_can_be_renewed() {
     let folder = tempfile::tempdir().expect("a folder");
     journal(folder.path(), 5, 1 << 20, false);
-    let one = set_up_sealing(folder.path(), false).expect("set up");
+    let (one, _) = set_up_sealing(folder.path(), false).expect("set up");
     assert!(matches!(set_up_sealing(folder.path(), false), Err(JournalError::SealedAlready(_))));
     let go_on = |entries: u64| {
         let (mut journal, notices) = Journal::open(folder.path(), LIMITS, 0).expect("opened");
@@ -338,7 +338,7 @@ fn sealing_begins_with_a_segment_and_can_be_renewed() {
     go_on(5);
     let found = verify(folder.path(), Some(&one)).expect("read");
     assert_eq!((found.findings.as_slice(), found.entries, found.sealed), ([].as_slice(), 15, 10));
-    let two = set_up_sealing(folder.path(), true).expect("renewed");
+    let (two, _) = set_up_sealing(folder.path(), true).expect("renewed");
     go_on(3);
     let found = verify(folder.path(), Some(&two)).expect("read");
     assert_eq!((found.findings.as_slice(), found.sealed), ([].as_slice(), 3));

@@ -1,187 +1,23 @@
 //! `journal verify`: every entry against its checksum, its place, the chain and the seal. Reads only; works on a copy.
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
 use super::{
     JournalError, VerificationKey,
     chain::{self, Hash},
     entry::{Entry, EntryKind},
+    finding::Finding,
     frame::Frame,
     reader::{Piece, SegmentReader},
     seal::{Key, Sealer, UNSEALED},
-    sealstate,
+    sealstate::{self, SealState},
     segment::{self, Header, SegmentFile},
 };
 
 /// Findings that are kept; the rest is counted.
 const MOST: usize = 1_000;
-/// Segments between two numbers: whoever names a file with a number from the moon must not have us count up to it.
-const FARTHEST: u64 = 1_000_000;
-
-/// What is wrong with a journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
-    /// A segment's first bytes are no header.
-    NoHeader {
-        /// The segment, by its name.
-        segment: u64,
-    },
-    /// A segment says that it is another one.
-    Misplaced {
-        /// By its name.
-        segment: u64,
-        /// By its header.
-        says: u64,
-    },
-    /// A segment is another journal's.
-    Foreign {
-        /// Which.
-        segment: u64,
-    },
-    /// A segment follows one that is not the one before it.
-    Unchained {
-        /// Which.
-        segment: u64,
-    },
-    /// Segments are not there, and no entry tells that they were removed.
-    SegmentsMissing {
-        /// The first one.
-        first: u64,
-        /// The last one.
-        last: u64,
-    },
-    /// A segment should be sealed, and says that it is not.
-    NotSealed {
-        /// Which.
-        segment: u64,
-    },
-    /// A segment's header does not carry the seal.
-    HeaderUnsealed {
-        /// Which.
-        segment: u64,
-    },
-    /// An entry is not what it was.
-    Altered {
-        /// Its segment.
-        segment: u64,
-        /// Its number.
-        seq: u64,
-    },
-    /// An entry, and what follows it in the segment, does not carry the seal: it was written by somebody who had not its key.
-    Unsealed {
-        /// Its segment.
-        segment: u64,
-        /// Its number.
-        seq: u64,
-    },
-    /// Entries are not there.
-    Missing {
-        /// In which segment, or at whose end.
-        segment: u64,
-        /// The first one.
-        first: u64,
-        /// The last one.
-        last: u64,
-    },
-    /// An entry stands where another one belongs: moved, or there twice.
-    Reordered {
-        /// In which segment.
-        segment: u64,
-        /// The one that belongs there.
-        expected: u64,
-        /// The one that stands there.
-        found: u64,
-    },
-    /// Bytes between entries are none.
-    Damaged {
-        /// In which segment.
-        segment: u64,
-        /// The entry before which they lie.
-        before: u64,
-        /// How many.
-        bytes: u64,
-    },
-    /// A segment's last bytes are no entry.
-    Torn {
-        /// Which.
-        segment: u64,
-        /// The entry that would be there.
-        seq: u64,
-        /// How many.
-        bytes: u64,
-    },
-    /// The journal ends before the place that the seal's state names.
-    CutOff {
-        /// The entry that it ends with.
-        ends: u64,
-        /// The last one that was written, by the seal's state.
-        written: u64,
-    },
-    /// The key is another journal's.
-    OtherJournal,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoHeader { segment } => write!(f, "segment {segment}: its beginning was altered or torn"),
-            Self::Misplaced { segment, says } => {
-                write!(f, "segment {segment}: it is segment {says}, under another name")
-            }
-            Self::Foreign { segment } => write!(f, "segment {segment}: it is of another journal"),
-            Self::Unchained { segment } => {
-                write!(
-                    f,
-                    "segment {segment}: it does not follow the end of the one before it, one of them was replaced or altered"
-                )
-            }
-            Self::SegmentsMissing { first, last } if first == last => {
-                write!(f, "segment {first}: missing, and no entry tells that it was removed for its age")
-            }
-            Self::SegmentsMissing { first, last } => {
-                write!(
-                    f,
-                    "segments {first} to {last}: missing, and no entry tells that they were removed for their age"
-                )
-            }
-            Self::NotSealed { segment } => write!(f, "segment {segment}: it should be sealed, and is not: replaced"),
-            Self::HeaderUnsealed { segment } => {
-                write!(
-                    f,
-                    "segment {segment}: its beginning does not carry the seal: replaced, or begun by somebody without the key"
-                )
-            }
-            Self::Altered { segment, seq } => write!(f, "entry {seq} (segment {segment}): altered"),
-            Self::Unsealed { segment, seq } => write!(
-                f,
-                "entry {seq} (segment {segment}): it does not carry the seal: this and what follows it in the segment was written anew by somebody without its key"
-            ),
-            Self::Missing { segment, first, last } if first == last => {
-                write!(f, "entry {first} (segment {segment}): missing")
-            }
-            Self::Missing { segment, first, last } => {
-                write!(f, "entries {first} to {last} (segment {segment}): missing")
-            }
-            Self::Reordered { segment, expected, found } => {
-                write!(f, "entry {expected} (segment {segment}): entry {found} stands in its place")
-            }
-            Self::Damaged { segment, before, bytes } => {
-                write!(f, "before entry {before} (segment {segment}): {bytes} bytes that are no entry")
-            }
-            Self::Torn { segment, seq, bytes } => write!(
-                f,
-                "entry {seq} (segment {segment}): torn, {bytes} bytes of it are there: a crash as it was written, or cut by hand; what a crash tears, the next `dkimwatch run` cuts off and tells"
-            ),
-            Self::CutOff { ends, written } => write!(
-                f,
-                "the journal ends with entry {ends}, and {written} were on the disk, by the seal's state: its end was cut off"
-            ),
-            Self::OtherJournal => {
-                f.write_str("the verification key is of another journal: this one was replaced, or the key mixed up")
-            }
-        }
-    }
-}
+/// Segments or entries between two numbers: whoever writes a number from the moon must not have us count up to it.
+const FARTHEST: u64 = 16_000_000;
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,6 +34,8 @@ pub struct Verified {
     pub unchecked: u64,
     /// The first and the last entry.
     pub span: Option<(Place, Place)>,
+    /// The segment from which on another key seals: `journal setup-sealing --renew`.
+    pub renewed: Option<u64>,
     /// What is wrong, the first ones.
     pub findings: Vec<Finding>,
     /// How much more.
@@ -231,85 +69,131 @@ impl Verified {
     }
 }
 
-/// Verifies a journal; with its key, its seals.
+/// Verifies a journal; with its key, its seals. Of one that is being written, what was there as the look began.
 ///
 /// # Errors
 /// There is no journal, or a file of it cannot be read.
 pub fn verify(folder: &Path, key: Option<&VerificationKey>) -> Result<Verified, JournalError> {
+    // Before the segments: what is written meanwhile is behind it.
+    let state = sealstate::peek(folder);
     let segments = segment::list(folder)?;
     if segments.is_empty() {
         return Err(JournalError::Empty(folder.to_owned()));
     }
-    let mut walk = Walk { key: key.map(|key| (key, key.from, key.key.clone())), ..Walk::default() };
+    let mut walk = Walk {
+        key: key.map(|key| Keys { key, reached: key.from, evolved: key.key.clone(), end: None, renewed: false }),
+        state,
+        ..Walk::default()
+    };
     for segment in &segments {
         walk.segment(segment)?;
     }
-    walk.missing_segments();
-    if let Some(state) = sealstate::peek(folder)
-        && walk.journal == Some(state.journal)
-        && walk.next_seq < state.seq
-    {
-        walk.found.find(Finding::CutOff { ends: walk.next_seq.saturating_sub(1), written: state.seq - 1 });
-    }
+    walk.end();
     Ok(walk.found)
 }
 
 #[derive(Default)]
 struct Walk<'a> {
     found: Verified,
-    /// The key; and how far it has been evolved: the segment, and its key.
-    key: Option<(&'a VerificationKey, u64, Key)>,
+    key: Option<Keys<'a>>,
+    state: Option<SealState>,
+    /// The hash at the state's place, once it was reached, and whether its keys are those of the place.
+    at_state: Option<(Hash, Option<bool>)>,
     journal: Option<[u8; 16]>,
     /// The segment before: its number.
-    before: u64,
+    before: Option<u64>,
     next_seq: u64,
     /// The hash that the next entry follows; `None`: nobody knows.
     chain: Option<Hash>,
-    /// Runs of segments that are not there.
-    absent: Vec<(u64, u64)>,
+    /// Segments before the first one that is there.
+    absent: Option<(u64, u64)>,
+    /// Runs of segments that entries tell of as removed; and whether the entry is sealed.
+    trimmed: Vec<(u64, u64, bool)>,
+}
+
+/// The verification key, evolved up to some segment.
+struct Keys<'a> {
+    key: &'a VerificationKey,
+    reached: u64,
+    /// That segment's.
+    evolved: Key,
+    /// Of the segment before: the keys at its end.
+    end: Option<Sealing>,
+    /// Another key seals from here on.
+    renewed: bool,
+}
+
+/// The keys of a segment's entries, as they are walked.
+struct Sealing {
+    sealer: Sealer,
+    /// The entry that the sealer is at.
+    next: u64,
+    broken: bool,
 }
 
 impl Walk<'_> {
     fn segment(&mut self, file: &SegmentFile) -> Result<(), JournalError> {
         let (header, mut reader) = SegmentReader::open(file)?;
+        let number = file.number;
         self.found.segments += 1;
-        if file.number > self.before + 1 {
-            self.absent.push((self.before + 1, file.number - 1));
-        }
-        let is_first = self.before == 0;
-        let follows = file.number == self.before + 1;
-        self.before = file.number;
-        let mut sealer = match &header {
-            Some(header) => self.header(file.number, header, is_first, follows),
+        let follows = match self.before {
+            None if number > 1 => {
+                self.absent = Some((1, number - 1));
+                false
+            }
+            None => false,
+            Some(before) if number > before + 1 => {
+                // Only the oldest are ever removed.
+                self.found.find(Finding::SegmentsMissing { first: before + 1, last: number - 1 });
+                false
+            }
+            Some(_) => true,
+        };
+        let mut sealing = match &header {
+            Some(header) => self.header(number, header, follows),
             None => {
-                self.found.find(Finding::NoHeader { segment: file.number });
+                self.found.find(Finding::NoHeader { segment: number });
                 self.chain = None;
                 None
             }
         };
-        let says_sealed = header.is_some_and(|header| header.sealed);
-        // Where entries are gone at the beginning, the place is not known by the header alone.
+        self.before = Some(number);
+        let is_unchecked =
+            header.is_some_and(|header| header.is_sealed()) && self.key.as_ref().is_none_or(|key| key.renewed);
+        self.pass_state(number, sealing.as_ref());
         while let Some(piece) = reader.next()? {
             match piece {
                 Piece::Frame(frame) => {
-                    self.frame(file.number, &frame, sealer.as_mut());
-                    if says_sealed && self.key.is_none() {
-                        self.found.unchecked += 1;
-                    }
+                    self.frame(number, &frame, sealing.as_mut());
+                    self.found.unchecked += u64::from(is_unchecked);
+                    self.pass_state(number, sealing.as_ref());
                 }
                 Piece::Damage { bytes } => {
-                    self.found.find(Finding::Damaged { segment: file.number, before: self.next_seq, bytes });
+                    self.found.find(Finding::Damaged { segment: number, before: self.next_seq, bytes });
                 }
                 Piece::Torn { bytes } => {
-                    self.found.find(Finding::Torn { segment: file.number, seq: self.next_seq, bytes });
+                    self.found.find(Finding::Torn { segment: number, seq: self.next_seq, bytes });
                 }
             }
+        }
+        if let Some(key) = &mut self.key {
+            key.end = sealing;
         }
         Ok(())
     }
 
+    /// Notes what is at the place that the seal's state names.
+    fn pass_state(&mut self, segment: u64, sealing: Option<&Sealing>) {
+        let Some(state) = self.state.as_ref().filter(|state| (state.segment, state.seq) == (segment, self.next_seq))
+        else {
+            return;
+        };
+        let keys = sealing.filter(|sealing| sealing.next == state.seq).map(|sealing| sealing.sealer == state.sealer);
+        self.at_state = self.chain.map(|chain| (chain, keys));
+    }
+
     /// What seals the segment's entries, where the key tells.
-    fn header(&mut self, number: u64, header: &Header, is_first: bool, follows: bool) -> Option<Sealing> {
+    fn header(&mut self, number: u64, header: &Header, follows: bool) -> Option<Sealing> {
         let segment = number;
         if header.number != number {
             self.found.find(Finding::Misplaced { segment, says: header.number });
@@ -319,7 +203,7 @@ impl Walk<'_> {
             Some(journal) if journal != header.journal => self.found.find(Finding::Foreign { segment }),
             Some(_) => {}
         }
-        if !is_first && follows {
+        if follows {
             if header.first_seq > self.next_seq {
                 self.found.find(Finding::Missing {
                     segment: number - 1,
@@ -332,32 +216,44 @@ impl Walk<'_> {
                 self.found.find(Finding::Unchained { segment });
             }
         }
+        let is_first = self.before.is_none();
         self.next_seq = header.first_seq;
         let chain = header.chain();
         self.chain = Some(chain);
-        let (key, reached, evolved) = self.key.as_mut()?;
-        if key.journal != header.journal {
+        let keys = self.key.as_mut()?;
+        if keys.key.journal != header.journal {
             if is_first {
                 self.found.find(Finding::OtherJournal);
             }
             return None;
         }
-        if number < key.from {
+        if number < keys.key.from || keys.renewed {
             return None;
         }
-        if !header.sealed {
+        if let Some(mut end) = keys.end.take().filter(|_| follows)
+            && !(end.advance(header.first_seq) && end.sealer.close(&chain) == header.close)
+        {
+            self.found.find(Finding::EndUnsealed { segment: number - 1 });
+        }
+        if !header.is_sealed() {
             self.found.find(Finding::NotSealed { segment });
             return None;
         }
-        if number - *reached > FARTHEST {
+        if header.from > keys.key.from && number == header.from {
+            // That the old key's part ends here, the check above has seen.
+            keys.renewed = true;
+            self.found.renewed = Some(number);
+            return None;
+        }
+        if number - keys.reached > FARTHEST {
             self.found.find(Finding::HeaderUnsealed { segment });
             return None;
         }
-        while *reached < number {
-            *evolved = evolved.next_segment();
-            *reached += 1;
+        while keys.reached < number {
+            keys.evolved = keys.evolved.next_segment();
+            keys.reached += 1;
         }
-        let mut sealer = Sealer::of_segment(evolved);
+        let mut sealer = Sealer::of_segment(&keys.evolved);
         if sealer.seal(&chain) != header.tag {
             self.found.find(Finding::HeaderUnsealed { segment });
         }
@@ -371,7 +267,6 @@ impl Walk<'_> {
         self.found.alerts += u64::from(entry.is_alert());
         let place = Place { seq, unix_ns: entry.unix_ns };
         self.found.span = Some((self.found.span.map_or(place, |(first, _)| first), place));
-        self.trimmed(entry);
         let mut in_place = true;
         if seq > self.next_seq {
             self.found.find(Finding::Missing { segment, first: self.next_seq, last: seq - 1 });
@@ -387,25 +282,61 @@ impl Walk<'_> {
         }
         self.next_seq = seq.saturating_add(1).max(self.next_seq);
         self.chain = Some(*chain);
+        let mut is_sealed = false;
         if let Some(sealing) = sealing
             && !sealing.broken
         {
-            match sealing.is_sealed(seq, chain, tag) {
-                true if !altered => self.found.sealed += 1,
-                true => {}
-                false => {
-                    sealing.broken = true;
-                    // Where it was not chained anew, the finding above is the better one.
-                    if in_place && !altered {
-                        self.found.find(Finding::Unsealed { segment, seq });
-                    }
+            if sealing.is_sealed(seq, chain, tag) {
+                is_sealed = !altered;
+                self.found.sealed += u64::from(is_sealed);
+            } else {
+                sealing.broken = true;
+                // Where it was not chained anew, the finding above is the better one.
+                if in_place && !altered {
+                    self.found.find(Finding::Unsealed { segment, seq });
                 }
             }
+        }
+        self.trimmed(entry, is_sealed);
+    }
+
+    /// What is known once all was walked.
+    fn end(&mut self) {
+        self.missing_segments();
+        let (ends, journal) = (self.next_seq.saturating_sub(1), self.journal);
+        let state = self.state.take().filter(|state| Some(state.journal) == journal);
+        if let Some(state) = state.as_ref().filter(|state| self.next_seq < state.seq) {
+            self.found.find(Finding::CutOff { ends, written: state.seq - 1 });
+            return;
+        }
+        let Some(Keys { key, renewed, .. }) = self.key.take().filter(|keys| Some(keys.key.journal) == journal) else {
+            return;
+        };
+        let Some(state) = state else {
+            self.found.find(Finding::EndUnproven { ends });
+            return;
+        };
+        if renewed {
+            return;
+        }
+        let last = self.before.unwrap_or_default();
+        // Sealing was set up, and nothing was written since.
+        let is_set_up = state.from == key.from && state.segment < key.from && state.sealer.next_segment == key.key;
+        if last < key.from && !is_set_up {
+            self.found.find(Finding::SealedMissing { from: key.from });
+            return;
+        }
+        let is_its_own = match self.at_state {
+            Some((chain, keys)) => chain == state.chain && (is_set_up || keys == Some(true)),
+            None => false,
+        };
+        if !is_its_own {
+            self.found.find(Finding::StateForged);
         }
     }
 
     /// Segments that an entry tells of as removed.
-    fn trimmed(&mut self, entry: &Entry) {
+    fn trimmed(&mut self, entry: &Entry, is_sealed: bool) {
         const ACTION: &[u8] = b"journal-trimmed";
         if entry.kind != EntryKind::State || memchr::memmem::find(&entry.event, ACTION).is_none() {
             return;
@@ -418,37 +349,30 @@ impl Walk<'_> {
             && self.found.trimmed.len() < MOST
         {
             self.found.trimmed.push((first, last, entry.unix_ns));
+            self.trimmed.push((first, last, is_sealed));
         }
     }
 
-    /// Segments that are not there, and of which no entry says why.
+    /// The oldest segments, if they are not there and no entry says why. Where they were sealed, a sealed entry must.
     fn missing_segments(&mut self) {
-        for (mut first, last) in std::mem::take(&mut self.absent) {
-            let mut trimmed = self.found.trimmed.clone();
-            trimmed.sort_unstable();
-            for (from, to, _) in trimmed {
-                if (from..=to).contains(&first) {
-                    first = to.saturating_add(1);
-                }
-            }
-            if first <= last {
-                self.found.find(Finding::SegmentsMissing { first, last });
+        let Some((mut first, last)) = self.absent else { return };
+        let from = self.key.as_ref().map_or(u64::MAX, |keys| keys.key.from);
+        self.trimmed.sort_unstable();
+        for (begin, end, is_sealed) in &self.trimmed {
+            let believed = if *is_sealed { *end } else { (*end).min(from.saturating_sub(1)) };
+            if (*begin..=believed).contains(&first) {
+                first = believed.saturating_add(1);
             }
         }
+        if first <= last {
+            self.found.find(Finding::SegmentsMissing { first, last });
+        }
     }
-}
-
-/// The keys of a segment's entries, as they are walked.
-struct Sealing {
-    sealer: Sealer,
-    /// The entry that the sealer is at.
-    next: u64,
-    broken: bool,
 }
 
 impl Sealing {
-    fn is_sealed(&mut self, seq: u64, chain: &Hash, tag: &[u8; 32]) -> bool {
-        // Those between are missing, which was told.
+    /// Goes to an entry further behind: those between are missing, which is told elsewhere. Whether it is near enough.
+    fn advance(&mut self, seq: u64) -> bool {
         if seq < self.next || seq - self.next > FARTHEST {
             return false;
         }
@@ -456,7 +380,14 @@ impl Sealing {
             self.sealer.seal(&UNSEALED);
             self.next += 1;
         }
-        self.next += 1;
+        true
+    }
+
+    fn is_sealed(&mut self, seq: u64, chain: &Hash, tag: &[u8; 32]) -> bool {
+        if !self.advance(seq) {
+            return false;
+        }
+        self.next = self.next.saturating_add(1);
         self.sealer.seal(chain) == *tag
     }
 }

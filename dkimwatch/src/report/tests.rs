@@ -180,7 +180,7 @@ fn more_keys_and_readers_than_there_is_room_for_are_counted() {
 #[test]
 fn a_sealed_journal_is_believed_with_its_key_only_and_a_broken_one_never() {
     let folder = tempfile::tempdir().expect("a folder");
-    let key = crate::record::set_up_sealing(folder.path(), false).expect("sealed");
+    let key = crate::record::set_up_sealing(folder.path(), false).expect("sealed").0;
     let mut made = Made::at(folder);
     (0..5).for_each(|at| made.put(MONDAY + at, &story("opendkim-keyfile-as-root-before-setuid")[0]));
     let trust = |keys: Vec<VerificationKey>| {
