@@ -34,6 +34,9 @@ _dkimwatch() {
             dkimwatch,replay)
                 cmd="dkimwatch__subcmd__replay"
                 ;;
+            dkimwatch,report)
+                cmd="dkimwatch__subcmd__report"
+                ;;
             dkimwatch,watch)
                 cmd="dkimwatch__subcmd__watch"
                 ;;
@@ -79,6 +82,9 @@ _dkimwatch() {
             dkimwatch__subcmd__help,replay)
                 cmd="dkimwatch__subcmd__help__subcmd__replay"
                 ;;
+            dkimwatch__subcmd__help,report)
+                cmd="dkimwatch__subcmd__help__subcmd__report"
+                ;;
             dkimwatch__subcmd__help,watch)
                 cmd="dkimwatch__subcmd__help__subcmd__watch"
                 ;;
@@ -95,7 +101,7 @@ _dkimwatch() {
 
     case "${cmd}" in
         dkimwatch)
-            opts="-h -V --help --version watch keys doctor audit config replay help"
+            opts="-h -V --help --version watch keys doctor audit config replay report help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -279,7 +285,7 @@ _dkimwatch() {
             return 0
             ;;
         dkimwatch__subcmd__help)
-            opts="watch keys doctor audit config replay help"
+            opts="watch keys doctor audit config replay report help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -404,6 +410,20 @@ _dkimwatch() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        dkimwatch__subcmd__help__subcmd__report)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         dkimwatch__subcmd__help__subcmd__watch)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -447,6 +467,68 @@ _dkimwatch() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__report)
+            opts="-h --journal --since --until --key --domain --verdict --user --process --container --verification-key-file --format --output --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --journal)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verdict)
+                    COMPREPLY=($(compgen -W "expected maintenance unexpected" -- "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --process)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --container)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verification-key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "text json csv html" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

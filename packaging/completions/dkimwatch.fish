@@ -32,6 +32,7 @@ complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "doctor" -d 'Say
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "audit" -d 'Look for keys where none should be'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "config" -d 'Work on the configuration'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
+complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "report" -d 'Say what journals know: was a key exposed, since when, by whom, and what is to be done'
 complete -c dkimwatch -n "__fish_dkimwatch_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l config -d 'Configuration file [default: /etc/dkimwatch/dkimwatch.toml, if there is one]' -r -F
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand watch" -l key -d 'Watch this file, folder or glob as well (may be given several times)' -r -F
@@ -69,12 +70,31 @@ complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_s
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand replay" -l bless -d 'Write what comes out as the new expectation, instead of comparing'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "watch" -d 'Watch the keys and print a line for each access'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "keys" -d 'List the keys of this host, and how each was found'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "doctor" -d 'Say what this kernel allows, which backend works, what stays unseen, and what to change'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "audit" -d 'Look for keys where none should be'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "config" -d 'Work on the configuration'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
-complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l journal -d 'Folder of a journal, or of a copy of one, of this host or another (may be given several times)' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l since -d 'From this time on: 2026-11-28, "2026-11-28 14:00", RFC 3339, or how long ago: 90m, 2h, 7d, 4w' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l until -d 'Until before this time; a day alone is meant with all its hours' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l key -d 'Only accesses to this key, the keys of this folder, or those that fit a glob' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l domain -d 'Only accesses to keys of this domain' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l verdict -d 'Only accesses with this verdict' -r -f -a "expected\t'By expected signers'
+maintenance\t'By declared maintenance'
+unexpected\t'By anybody else'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l user -d 'Only accesses by this user, by name or number: effective, real, or who logged in' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l process -d 'Only accesses by this program, by its path or its name' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l container -d 'Only accesses from this container, by its name or the beginning of its id' -r
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l verification-key-file -d 'File with the key that `journal setup-sealing` printed, which verifies the seals (may be given several times)' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l format -d 'For a terminal, for programs, for spreadsheets, or for a browser and a printer' -r -f -a "text\t'For a terminal or a mail'
+json\t'One document for programs'
+csv\t'A table for spreadsheets'
+html\t'One page for a browser or a printer: no script, nothing that is fetched'"
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -l output -d 'Write to this file, which only its owner may read, and replace it once the report is complete' -r -F
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "watch" -d 'Watch the keys and print a line for each access'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "keys" -d 'List the keys of this host, and how each was found'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "doctor" -d 'Say what this kernel allows, which backend works, what stays unseen, and what to change'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "audit" -d 'Look for keys where none should be'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "config" -d 'Work on the configuration'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "replay" -d 'Run recorded accesses through the program and compare with the expected lines'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "report" -d 'Say what journals know: was a key exposed, since when, by whom, and what is to be done'
+complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and not __fish_seen_subcommand_from watch keys doctor audit config replay report help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "images" -d 'Search container images for private keys, layer by layer'
 complete -c dkimwatch -n "__fish_dkimwatch_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Check the configuration and print in short what it means'
