@@ -32,7 +32,7 @@ use crate::{
     watchlist::{Change, Changes, Standing, WatchList},
 };
 use held::Held;
-pub use window::Window;
+pub use window::Border;
 
 /// How often the hooks' counters are looked at, so that a loss is told soon after.
 const LOSS_CHECK: Duration = Duration::from_secs(1);
@@ -70,9 +70,9 @@ pub struct Pipeline {
     heartbeat: Option<Duration>,
     /// Told each second that the road is travelled.
     pulse: Option<fn()>,
-    /// What is this pipeline's to tell.
-    from_boot_ns: u64,
-    window: Window,
+    /// Where another pipeline ended, and where another one will go on.
+    behind: Option<Border>,
+    before: Border,
     losses: Losses,
     enricher: Enricher,
     /// Where keys are looked for in containers, if they are.
@@ -121,8 +121,8 @@ impl Pipeline {
             told: Counts::default(),
             heartbeat: None,
             pulse: None,
-            from_boot_ns: 0,
-            window: Window::default(),
+            behind: None,
+            before: Border::default(),
             losses: Losses::since(now()),
             scout,
             enricher: Enricher::new(Host::here(), stores),
@@ -148,15 +148,15 @@ impl Pipeline {
 
     /// Ends where another one takes over.
     #[must_use]
-    pub fn within(mut self, window: Window) -> Self {
-        self.window = window;
+    pub fn before(mut self, border: Border) -> Self {
+        self.before = border;
         self
     }
 
-    /// Goes on from another one: with what that told, from the moment at which it ended.
+    /// Goes on from another one: with what that told, from where it ended.
     #[must_use]
-    pub const fn after(mut self, told: Counts, boot_ns: u64) -> Self {
-        (self.told, self.from_boot_ns) = (told, boot_ns);
+    pub fn after(mut self, told: Counts, border: Border) -> Self {
+        (self.told, self.behind) = (told, Some(border));
         self
     }
 
@@ -240,7 +240,7 @@ impl Pipeline {
             }
         }
         self.tell_losses()?;
-        if self.window.until.get() == u64::MAX {
+        if !self.before.is_drawn() {
             self.tell_stopped()?;
         }
         Ok(self.told)
@@ -366,9 +366,12 @@ impl Pipeline {
                 Err(error) => self.tell_undecodable(&error)?,
             }
         }
-        let span = self.from_boot_ns..self.window.until.get();
-        accesses.retain(|access| span.contains(&access.boot_ns));
         accesses.sort_by_key(|access| access.boot_ns);
+        // What code a signer mapped, each must know for itself.
+        accesses.retain(|access| {
+            access.kind == Kind::Library
+                || self.behind.as_ref().is_none_or(|border| border.is_behind(access)) && self.before.is_before(access)
+        });
         Ok(accesses)
     }
 

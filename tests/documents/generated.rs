@@ -112,6 +112,7 @@ fn common(own: &str) -> Roff {
         "dkimwatch-config-check(1)",
         "dkimwatch-audit-images(1)",
         "dkimwatch-replay(1)",
+        "dkimwatch-report(1)",
         "dkimwatch.toml(5)",
         "opendkim(8)",
         "bpf(2)",

@@ -36,12 +36,22 @@ pub(crate) enum Need {
     Mail,
     /// Container engines.
     Containers,
+    /// A browser, for the page of `dkimwatch report`.
+    Browser,
     /// Signers and keys for the demonstration.
     Demonstration,
 }
 
-const ALL: [Need; 7] =
-    [Need::Build, Need::Lint, Need::FileSystems, Need::Guests, Need::Mail, Need::Containers, Need::Demonstration];
+const ALL: [Need; 8] = [
+    Need::Build,
+    Need::Lint,
+    Need::FileSystems,
+    Need::Guests,
+    Need::Mail,
+    Need::Containers,
+    Need::Browser,
+    Need::Demonstration,
+];
 
 /// A program, where it lies, and the Debian packages that may carry it: the first one that the archive knows is taken.
 struct Program {
@@ -51,7 +61,7 @@ struct Program {
     packages: &'static [&'static str],
 }
 
-const PROGRAMS: [Program; 25] = [
+const PROGRAMS: [Program; 26] = [
     Program { need: Need::Build, name: "cc", paths: &[], packages: &["gcc"] },
     Program { need: Need::Lint, name: "git", paths: &[], packages: &["git"] },
     Program { need: Need::Guests, name: "qemu-system-x86_64", paths: &[], packages: &["qemu-system-x86"] },
@@ -76,6 +86,7 @@ const PROGRAMS: [Program; 25] = [
     Program { need: Need::Containers, name: "useradd", paths: &["/usr/sbin/useradd"], packages: &["passwd"] },
     Program { need: Need::Containers, name: "pkill", paths: &[], packages: &["procps"] },
     Program { need: Need::Containers, name: "busybox", paths: &[], packages: &["busybox-static"] },
+    Program { need: Need::Browser, name: "chromium", paths: &[], packages: &["chromium"] },
     Program { need: Need::Demonstration, name: "openssl", paths: &[], packages: &["openssl"] },
 ];
 

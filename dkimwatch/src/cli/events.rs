@@ -12,7 +12,7 @@ use crate::{
     config, escape,
     exit::Outcome,
     judge::Verdict,
-    print::{Colour, told},
+    print::{Colour, harmful, told},
     record::{self, Entry, ReadOut},
     report::when,
 };
@@ -122,10 +122,7 @@ fn show(args: &Args, entry: &Entry, colour: Colour, out: &mut impl Write) -> io:
         return Ok(());
     }
     match args.format {
-        super::watch::Format::Ecs => {
-            out.write_all(&entry.event)?;
-            out.write_all(b"\n")
-        }
+        super::watch::Format::Ecs => writeln!(out, "{}", one_line(&entry.event, &event)),
         super::watch::Format::Pretty => told(&event, entry.unix_ns.into(), colour, out),
     }
 }
@@ -136,6 +133,30 @@ fn since(text: &str) -> Result<i64, when::NoTime> {
 
 fn until(text: &str) -> Result<i64, when::NoTime> {
     when::parse(text, when::End::Until, when::now())
+}
+
+/// An event as it was written, if it is one JSON object on a line of its own, as ours are; else what can be made of it. What somebody
+/// altered neither makes two lines of one, nor reaches a terminal as a command.
+fn one_line(bytes: &[u8], event: &Value) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) if event.is_object() && text.chars().all(is_plain) => text.to_owned(),
+        _ if event.is_object() => event.to_string().chars().fold(String::new(), |mut line, char| {
+            // Outside of strings JSON has none of these.
+            let mut units = [0; 2];
+            if is_plain(char) {
+                line.push(char);
+            } else {
+                char.encode_utf16(&mut units).iter().for_each(|unit| line.push_str(&format!("\\u{unit:04x}")));
+            }
+            line
+        }),
+        _ => serde_json::json!({"error": {"message": "this entry of the journal is no event", "code": escape::text(bytes)}}).to_string(),
+    }
+}
+
+/// Whether a terminal shows it, and does nothing else.
+fn is_plain(char: char) -> bool {
+    !harmful(char)
 }
 
 /// Whether an event is of a key.
@@ -165,5 +186,24 @@ mod tests {
             assert!(!is_of(other, &event), "{other}");
         }
         assert!(!is_of("example.org", &Value::Null));
+    }
+
+    #[test]
+    fn what_was_altered_stays_one_line() {
+        for bytes in [
+            b"{\"a\":\"\xc2\x9b2J\xe2\x80\xae\x7f\"}".as_slice(),
+            b"{\"a\":\n1}\n{}",
+            b"{\n}",
+            b"\x1b]0;x\x07",
+            b"[1]",
+            b"",
+        ] {
+            let event: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let line = one_line(bytes, &event);
+            assert!(!line.contains(harmful), "{line:?}");
+            assert!(serde_json::from_str::<Value>(&line).expect("JSON").is_object(), "{line}");
+        }
+        let ours = br#"{"event":{"reason":"a \\x1b"}}"#;
+        assert_eq!(one_line(ours, &serde_json::from_slice(ours).expect("JSON")).as_bytes(), ours);
     }
 }

@@ -1,7 +1,7 @@
 //! `dkimwatch run`: the service. Watches as `watch` does, and writes every event into the journal before it tells anybody.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io::IsTerminal as _,
     rc::Rc,
     time::{Duration, SystemTime},
@@ -21,7 +21,7 @@ use crate::{
     exit::Outcome,
     judge::JudgedAccess,
     kernel::BackendChoice,
-    pipeline::{Pipeline, Window, boot_ns},
+    pipeline::{Border, Pipeline, boot_ns},
     print::{Colour, Ecs, HostFacts, JournalNoted, Pretty, Printer, State},
     record::{Journal, JournalError, Recorder},
 };
@@ -75,8 +75,8 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
     };
     say(&[NotifyState::Ready, NotifyState::Status("watching")]);
     loop {
-        let until = Rc::new(Cell::new(u64::MAX));
-        pipeline = pipeline.within(Window { until: Rc::clone(&until) });
+        let border = Border::default();
+        pipeline = pipeline.before(border.clone());
         let mut next = None;
         let end = async {
             loop {
@@ -86,7 +86,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
                         next = reload(args, &journal, recorder).await;
                         if next.is_some() {
                             // What happens from now on is the next one's, which sees already.
-                            until.set(boot_ns());
+                            border.draw(boot_ns());
                             break;
                         }
                     }
@@ -95,7 +95,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
         };
         let counts = pipeline.run(end).await?;
         match next {
-            Some(next) => pipeline = next.after(counts, until.get()),
+            Some(next) => pipeline = next.after(counts, border),
             None => {
                 say(&[NotifyState::Stopping]);
                 return Ok(if counts.unexpected == 0 { Outcome::Quiet } else { Outcome::Findings });

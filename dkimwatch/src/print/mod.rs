@@ -22,7 +22,7 @@ pub use host::HostFacts;
 pub use pretty::{Colour, Pretty};
 pub use state::{Counts, EventsLost, Heartbeat, JournalNoted, Loss, State, WatchStarted, WatchStopped};
 pub use time::rfc3339;
-pub use told::told;
+pub use told::{harmful, told};
 
 use crate::judge::JudgedAccess;
 

@@ -96,13 +96,22 @@ impl<'a> Event<'a> {
     }
 }
 
+/// Whether a character does something else than stand there: control characters, and those that change the direction or the place of
+/// others. Ours are escaped as they are written.
+#[must_use]
+pub fn harmful(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{61c}' | '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        )
+}
+
 /// What we wrote holds no control character: it was escaped. What somebody else wrote may.
 fn harmless(text: &str) -> String {
     let mut harmless = String::with_capacity(text.len());
     for char in text.chars() {
-        if char.is_control()
-            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        {
+        if harmful(char) {
             harmless.extend(char.escape_unicode());
         } else {
             harmless.push(char);

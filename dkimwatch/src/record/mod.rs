@@ -20,8 +20,11 @@ mod seal;
 mod sealstate;
 mod segment;
 mod setup;
+mod teller;
 mod verify;
 
+#[cfg(test)]
+mod intruder_tests;
 #[cfg(test)]
 mod tests;
 

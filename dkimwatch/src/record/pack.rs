@@ -1,7 +1,7 @@
 //! Closed segments are packed with zstd, and the oldest are removed for their age or their size.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::{BufReader, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{EntryKind, Journal, JournalError, New, Notice, pack};
+use super::{EntryKind, Journal, JournalError, New, Notice, pack, teller::Teller};
 use crate::{
     judge::{JudgedAccess, Verdict},
     print::{Ecs, HostFacts, JournalNoted, Printer, State},
@@ -84,7 +84,7 @@ impl Recorder {
             journal,
             policy,
             ecs: Ecs::new(Vec::new(), host.clone()),
-            out: Some(out),
+            teller: Teller::start(out)?,
             gap: None,
             due: None,
             packer: None,
@@ -176,8 +176,7 @@ struct Work {
     journal: Journal,
     policy: SyncPolicy,
     ecs: Ecs<Vec<u8>>,
-    /// `None`: nobody reads any more; recording goes on.
-    out: Option<Box<dyn Write + Send>>,
+    teller: Teller,
     /// What could not be written, up to now.
     gap: Option<Gap>,
     /// When what was written must be on the disk.
@@ -207,6 +206,10 @@ impl Work {
                     let mut batch = vec![first];
                     batch.extend(receive.try_iter().take(BATCH - 1));
                     self.take(batch);
+                    // Under a load there is always something to take.
+                    if self.due.is_some_and(|due| due <= Instant::now()) {
+                        self.sync();
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => self.sync(),
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -214,6 +217,7 @@ impl Work {
         }
         self.take(Vec::new());
         self.sync();
+        self.teller.end();
         if let Some(packer) = self.packer.take() {
             let _ = packer.join();
         }
@@ -226,8 +230,8 @@ impl Work {
             // They are told all the same.
             tracing::error!(%error, "an event is not in the journal");
         }
-        for line in lines.iter().filter(|line| !line.is_empty()) {
-            self.tell(line);
+        for line in lines.into_iter().filter(|line| !line.is_empty()) {
+            self.teller.tell(line);
         }
     }
 
@@ -268,15 +272,15 @@ impl Work {
         for new in news {
             match self.journal.append(new.clone()) {
                 Ok(_) => {}
-                // One that is too long is no reason to lose the others.
+                // One that is too long is no reason to lose the others. (None that a record of ours makes is.)
                 Err(error) => tracing::error!(%error, "an event is not in the journal"),
             }
         }
+        self.journal.flush()?;
         if self.policy.alerts && news.iter().any(is_alert) {
-            self.journal.sync()?;
-            self.due = None;
+            // What it fails at is in the journal all the same, and perhaps on the disk: no gap.
+            self.sync();
         } else {
-            self.journal.flush()?;
             self.due.get_or_insert(Instant::now() + self.policy.within);
         }
         self.rotate();
@@ -287,6 +291,7 @@ impl Work {
         self.due = None;
         if let Err(error) = self.journal.sync() {
             tracing::error!(%error, "the journal is not on the disk");
+            self.due = Some(Instant::now() + self.policy.within);
         }
     }
 
@@ -304,7 +309,6 @@ impl Work {
 
     /// Removes what is old enough, once it is written that it is removed.
     fn trim(&mut self) {
-        let Journal { .. } = &self.journal;
         let (number, alert) = (self.journal.number(), self.journal.last_alert());
         let trimmed =
             pack::overdue(&self.folder, self.journal.limits(), number, alert, SystemTime::now()).and_then(|numbers| {
@@ -349,14 +353,6 @@ impl Work {
         event.pop();
         let new = New { unix_ns, kind: EntryKind::State, verdict: None, event, record: Vec::new() };
         self.journal.append(new).map(|_| ())
-    }
-
-    fn tell(&mut self, line: &[u8]) {
-        let Some(out) = &mut self.out else { return };
-        if let Err(error) = out.write_all(line).and_then(|()| out.flush()) {
-            tracing::error!(%error, "nobody reads what is told any more; recording goes on");
-            self.out = None;
-        }
     }
 }
 

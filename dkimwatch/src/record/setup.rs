@@ -5,9 +5,11 @@ use std::path::Path;
 use super::{
     JournalError, Notice, VerificationKey,
     journal::{lock, make_folder},
+    reader::SegmentReader,
     recover::{self, random},
     seal::{Key, Sealer},
     sealstate::{SealFile, SealState},
+    segment,
 };
 
 /// Sets sealing up. The journal is sealed from its next segment on, which the next `dkimwatch run` begins.
@@ -27,8 +29,9 @@ pub fn set_up_sealing(folder: &Path, renew: bool) -> Result<(VerificationKey, Ve
         Err(error) => return Err(error),
     };
     let recovered = recover::recover(folder, before.as_ref())?;
-    let was_sealed = recovered.notices.iter().any(|notice| matches!(notice, Notice::SealGone { .. }));
-    if was_sealed && !renew {
+    // Whoever removes the seal's state is not to have the next one begun as if there had been none.
+    let is_sealed = |segment| matches!(SegmentReader::open(segment), Ok((Some(header), _)) if header.is_sealed());
+    if before.is_none() && !renew && segment::list(folder)?.iter().any(is_sealed) {
         return Err(JournalError::SealedAlready(folder.to_owned()));
     }
     // What comes from there on is of the new key, in a segment of its own.

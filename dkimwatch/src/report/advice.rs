@@ -83,7 +83,7 @@ fn for_domain(domain: Option<Shown>, mut keys: Vec<Concerned>) -> Advice {
             "{names}: was tried and refused; the key need not be rotated for that. Find out how that process came to try, and what else it could read."
         ));
     }
-    Advice { domain, bearing, steps: steps.iter().map(|step| Shown::of(step)).collect(), keys }
+    Advice { domain, bearing, steps: steps.iter().map(|step| Shown::sentence(step)).collect(), keys }
 }
 
 /// The order matters: who withdraws the record first has mail that nobody can verify, and who only rotates leaves the thief a key that

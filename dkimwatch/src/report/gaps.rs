@@ -144,7 +144,7 @@ impl Watched {
             from,
             until,
             count,
-            text: Shown::of(text),
+            text: Shown::sentence(text),
         };
         match action {
             "watch-started" => {
@@ -195,7 +195,7 @@ impl Watched {
                 if text(&event.event.kind) == "alert" {
                     self.put(gap(GapKind::Journal, from.or(Some(unix_ns)), until.or(Some(unix_ns)), 0, reason), filter);
                 } else if filter.spans(unix_ns) && self.notes.len() < MOST {
-                    self.notes.push(Shown::of(&format!("{name}, {}: {reason}", plain(unix_ns))));
+                    self.notes.push(Shown::sentence(&format!("{name}, {}: {reason}", plain(unix_ns))));
                 }
             }
             _ => {}
@@ -219,7 +219,7 @@ impl Watched {
                 from: Some(since),
                 until: Some(unix_ns),
                 count: 0,
-                text: Shown::of(text),
+                text: Shown::sentence(text),
             };
             self.put(gap, filter);
         }
@@ -267,7 +267,7 @@ impl Watched {
                         from: Some(stopped),
                         until: None,
                         count: 0,
-                        text: Shown::of(text),
+                        text: Shown::sentence(text),
                     };
                     self.put(gap, filter);
                 }
@@ -276,7 +276,7 @@ impl Watched {
                         "{name}: the last entry is of {}; what came after it, these journals do not know.",
                         plain(last)
                     );
-                    self.notes.push(Shown::of(&text));
+                    self.notes.push(Shown::sentence(&text));
                 }
             }
         }
@@ -288,7 +288,7 @@ impl Watched {
                 from: filter.since,
                 until: filter.until,
                 count: 0,
-                text: Shown::of(text),
+                text: Shown::sentence(text),
             };
             self.gaps.push(gap);
         }

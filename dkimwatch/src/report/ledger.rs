@@ -7,15 +7,15 @@ use std::{
 
 use super::{
     bearing::{Bearing, Counts},
-    event::{Event, Key, text},
+    event::{Event, Key, Known, text},
     hours::Hours,
     shown::Shown,
 };
 use crate::judge::{Action, Verdict};
 
-/// Keys, and readers of all keys together. Whoever makes keys or programs by the thousand gets one line for the rest of them.
-const MOST_KEYS: usize = 2_000;
-const MOST_READERS: usize = 10_000;
+/// Bytes for keys and readers: some thirty thousand keys with their signer. Whoever makes keys or programs without end, or with names as
+/// long as they can be, gets one number for the rest of them.
+const ROOM: usize = 48 << 20;
 
 /// The first time and the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +121,51 @@ impl Reader {
     }
 }
 
+impl KeyFacts {
+    fn new(host: &str, key: &Key<'_>) -> Self {
+        Self {
+            host: Shown::of(host),
+            path: Shown::of(text(&key.path)),
+            domain: shown(&key.domain),
+            selector: shown(&key.selector),
+            signer: shown(&key.signer),
+            counts: Counts::default(),
+            expected: None,
+            exposed: None,
+            unexpected: None,
+            usual: Hours::default(),
+            others: Hours::default(),
+            readers: Vec::new(),
+        }
+    }
+
+    /// What it takes, with its place in the table of those that are known.
+    fn bytes(&self) -> usize {
+        let texts =
+            [Some(&self.host), Some(&self.path), self.domain.as_ref(), self.selector.as_ref(), self.signer.as_ref()];
+        size_of::<Self>() + TABLE + length(&texts)
+    }
+}
+
+impl Reader {
+    fn bytes(&self) -> usize {
+        let Self { executable, uid, user, container, container_name, unit, rule, .. } = self;
+        let texts = [uid, user, container, container_name, unit].map(Option::as_ref);
+        size_of::<Self>() + TABLE + length(&[Some(executable), Some(rule)]) + length(&texts)
+    }
+}
+
+/// An entry of a hash table, with the room that such a table keeps free.
+const TABLE: usize = 64;
+
+fn length(texts: &[Option<&Shown>]) -> usize {
+    texts.iter().flatten().map(|text| text.as_str().len()).sum()
+}
+
+fn shown(word: &Known<'_>) -> Option<Shown> {
+    word.as_ref().map(|word| Shown::of(&word.0))
+}
+
 /// An access as the ledger takes it.
 pub(super) struct Line<'a, 'e> {
     pub(super) unix_ns: i64,
@@ -134,15 +179,30 @@ pub(super) struct Line<'a, 'e> {
 pub(super) type Place = (usize, usize);
 
 /// Numbers by key and reader.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ledger {
     keys: Vec<KeyFacts>,
+    /// Bytes that are left.
+    room: usize,
     /// Keys and readers by the hash of what makes them one. The hash has a secret of this process: nobody can make two of them meet.
     hash: RandomState,
     known_keys: HashMap<u64, usize>,
     known_readers: HashMap<u64, Place>,
     /// Accesses to keys, or by readers, that there was no more room for.
     pub(super) crowded_out: Counts,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            room: ROOM,
+            hash: RandomState::default(),
+            known_keys: HashMap::new(),
+            known_readers: HashMap::new(),
+            crowded_out: Counts::default(),
+        }
+    }
 }
 
 impl Ledger {
@@ -154,7 +214,6 @@ impl Ledger {
             return None;
         };
         let identity = self.identity(at, event);
-        let room = self.known_readers.len() < MOST_READERS;
         let key = self.keys.get_mut(at)?;
         key.counts.add(*verdict, *bearing);
         if *bearing == Bearing::Expected {
@@ -169,12 +228,14 @@ impl Ledger {
         }
         let place = match self.known_readers.get(&identity) {
             Some(place) => *place,
-            None if !room => {
-                self.crowded_out.add(*verdict, *bearing);
-                return Some((at, usize::MAX));
-            }
             None => {
-                key.readers.push(reader(event, *unix_ns));
+                let reader = reader(event, *unix_ns);
+                let Some(room) = self.room.checked_sub(reader.bytes()) else {
+                    self.crowded_out.add(*verdict, *bearing);
+                    return Some((at, usize::MAX));
+                };
+                self.room = room;
+                key.readers.push(reader);
                 let place = (at, key.readers.len() - 1);
                 self.known_readers.insert(identity, place);
                 place
@@ -206,25 +267,12 @@ impl Ledger {
     /// A key's place; a key that comes for the first time gets one, where there is room.
     pub(super) fn key(&mut self, host: &str, key: &Key<'_>) -> Option<usize> {
         let identity = self.key_identity(host, key);
-        let shown = |word: &Option<super::event::Word<'_>>| word.as_ref().map(|word| Shown::of(&word.0));
         let at = match self.known_keys.get(&identity) {
             Some(at) => *at,
-            None if self.keys.len() >= MOST_KEYS => return None,
             None => {
-                self.keys.push(KeyFacts {
-                    host: Shown::of(host),
-                    path: Shown::of(text(&key.path)),
-                    domain: None,
-                    selector: None,
-                    signer: None,
-                    counts: Counts::default(),
-                    expected: None,
-                    exposed: None,
-                    unexpected: None,
-                    usual: Hours::default(),
-                    others: Hours::default(),
-                    readers: Vec::new(),
-                });
+                let facts = KeyFacts::new(host, key);
+                self.room = self.room.checked_sub(facts.bytes())?;
+                self.keys.push(facts);
                 let at = self.keys.len() - 1;
                 self.known_keys.insert(identity, at);
                 at
@@ -292,7 +340,6 @@ fn executable<'e>(event: &'e Event<'_>) -> &'e str {
 }
 
 fn reader(event: &Event<'_>, unix_ns: i64) -> Reader {
-    let shown = |word: &Option<super::event::Word<'_>>| word.as_ref().map(|word| Shown::of(&word.0));
     Reader {
         executable: Shown::of(executable(event)),
         uid: shown(&event.process.real_user.id),
@@ -305,5 +352,33 @@ fn reader(event: &Event<'_>, unix_ns: i64) -> Reader {
         deeds: [0; Action::ALL.len() + 1],
         span: Span { first: unix_ns, last: unix_ns },
         hours: Hours::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let mut ledger = Ledger { room: 200_000, ..Ledger::default() };
+        let take = |ledger: &mut Ledger, path: &str, executable: &str| {
+            let json =
+                format!(r#"{{"process":{{"executable":"{executable}"}},"dkimwatch":{{"key":{{"path":"{path}"}}}}}}"#);
+            let event: Event<'_> = serde_json::from_str(&json).expect("an event");
+            let (verdict, bearing) = (Verdict::Unexpected, Bearing::Exposed);
+            ledger.take(&Line { unix_ns: 0, verdict, bearing, action: None, event: &event })
+        };
+        assert_eq!(take(&mut ledger, "/k", "/bin/cat"), Some((0, 0)));
+        for at in 0..500 {
+            // Names of all lengths, so that in the end there is no room for the shortest.
+            take(&mut ledger, "/k", &format!("/{at}{}", "x".repeat(1_000 - 2 * at)));
+        }
+        assert_eq!(take(&mut ledger, "/k", "/another"), Some((0, usize::MAX)), "its key is known all the same");
+        assert_eq!(take(&mut ledger, "/another", "/bin/cat"), None);
+        assert_eq!(take(&mut ledger, "/k", "/bin/cat"), Some((0, 0)), "who was there before is counted on");
+        let kept: u64 = ledger.keys[0].readers.iter().map(|reader| reader.counts.exposed).sum();
+        assert_eq!(kept + ledger.crowded_out.exposed, 504);
+        assert!((50..250).contains(&ledger.keys[0].readers.len()), "{}", ledger.keys[0].readers.len());
     }
 }

@@ -115,7 +115,10 @@ pub(crate) fn report_on(journals: &[&Made], filter: Filter) -> Report {
 /// while.
 pub(crate) fn night() -> Made {
     let mut made = Made::new();
-    let key = |domain: &str, selector: &str| json!({"path": format!("/etc/dkimkeys/{domain}.{selector}.private"), "domain": domain, "selector": selector, "signer": "opendkim"});
+    let key = |domain: &str, selector: &str| {
+        let path = format!("/etc/dkimkeys/{selector}.private");
+        json!({"path": path, "domain": domain, "selector": selector, "signer": "opendkim"})
+    };
     let (org, net) = (key("example.org", "sel1"), key("example.net", "mail"));
     let keys = [("/dkimwatch/keys", json!([org, net])), ("/dkimwatch/backend", json!("lsm"))];
     made.put(MONDAY, &state("watch-started", &keys));
@@ -131,8 +134,9 @@ pub(crate) fn night() -> Made {
         day + 2 * HOUR,
         &event("a-declared-backup", &[("/dkimwatch/key", org.clone()), ("/event/id", json!("backup"))]),
     );
-    let refused = [("/dkimwatch/key", net.clone()), ("/event/id", json!("refused"))];
-    made.put(day + 3 * HOUR + 11 * 60 * SECOND, &event("an-open-refused-by-permission-bits", &refused));
+    let refused = event("an-open-refused-by-permission-bits", &[("/event/id", json!("refused"))]).to_string();
+    let refused = refused.replace("example.org", "example.net").replace("sel1", "mail");
+    made.put(day + 3 * HOUR + 11 * 60 * SECOND, &serde_json::from_str(&refused).expect("an event"));
     let taken = [("/dkimwatch/key", org.clone()), ("/event/id", json!("taken"))];
     made.put(day + 3 * HOUR + 12 * 60 * SECOND, &event("nobody-cats-the-key", &taken));
     let contained = [("/dkimwatch/key", org.clone()), ("/event/id", json!("contained"))];
@@ -166,7 +170,8 @@ pub(crate) fn many(folder: &Path, entries: i64) {
     let (mut journal, _) = Journal::open(folder, limits, MONDAY).expect("a journal");
     let signs: Vec<String> = (0..50)
         .map(|at| {
-            let key = json!({"path": format!("/etc/dkimkeys/{at}.private"), "domain": format!("d{at}.example"), "selector": "sel1"});
+            let (path, domain) = (format!("/etc/dkimkeys/{at}.private"), format!("d{at}.example"));
+            let key = json!({"path": path, "domain": domain, "selector": "sel1"});
             event("opendkim-keyfile-as-root-before-setuid", &[("/dkimwatch/key", key)]).to_string()
         })
         .collect();
@@ -193,4 +198,22 @@ pub(crate) fn many(folder: &Path, entries: i64) {
         }
     }
     journal.sync().expect("written");
+}
+
+/// Whoever wants a report to fill the memory: each access is by another program, in another container, at another key, with names as long
+/// as they can be, of what grows most as it is escaped.
+pub(crate) fn flood() -> Made {
+    let mut made = Made::new();
+    let mut taken = event("a-reader-in-a-container", &[]);
+    let long = "&".repeat(4_000);
+    for at in 0..20_000 {
+        for field in ["/process/executable", "/container/name", "/container/id", "/dkimwatch/unit"] {
+            set(&mut taken, field, json!(format!("{at}{long}")));
+        }
+        if at % 10 == 0 {
+            set(&mut taken, "/dkimwatch/key/path", json!(format!("/{at}{long}")));
+        }
+        made.put(MONDAY + at * SECOND, &taken);
+    }
+    made
 }

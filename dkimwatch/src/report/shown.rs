@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use crate::escape;
 
-/// Bytes of a text that are kept. Paths and command lines of people are shorter; a flood of long ones must not fill the memory.
-const LONGEST: usize = 2_048;
+/// Bytes of a text that are kept. Paths and arguments of people are shorter; a flood of long ones must not fill the memory.
+const LONGEST: usize = 1_024;
+/// And of a sentence, which holds several of them.
+const LONGEST_SENTENCE: usize = 6 * LONGEST;
 
 /// Text without control characters, without what turns a line around, and of a bounded length.
 ///
@@ -21,7 +23,17 @@ impl Shown {
     /// Of a text of whatever origin. What an event escaped stays as it is.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let mut end = text.len().min(LONGEST);
+        Self::cut(text, LONGEST)
+    }
+
+    /// Of a sentence, an event's or one of ours.
+    #[must_use]
+    pub fn sentence(text: &str) -> Self {
+        Self::cut(text, LONGEST_SENTENCE)
+    }
+
+    fn cut(text: &str, longest: usize) -> Self {
+        let mut end = text.len().min(longest);
         while !text.is_char_boundary(end) {
             end -= 1;
         }

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Accesses that are kept of each bearing: whoever fills the journal with refused attempts crowds out refused attempts only.
-const MOST: u64 = 250;
+const MOST: u64 = 150;
 /// And of one reader of a key.
 const MOST_OF_ONE: u32 = 25;
 /// Whose container's name is awaited, where only some containers are asked for.
@@ -163,7 +163,7 @@ impl Stranger {
             errno: shown(&own.errno),
             severity: event.event.severity,
             rule: Shown::of(text(&event.rule.id)),
-            reason: Shown::of(text(&event.event.reason)),
+            reason: Shown::sentence(text(&event.event.reason)),
             pid: process.pid,
             executable: shown(&event.process.executable),
             name: shown(&event.process.name),
@@ -246,7 +246,7 @@ impl Strangers {
         stranger.image = image(&details).or(stranger.image.take());
         stranger.runtime = shown(&details.container.runtime).or(stranger.runtime.take());
         // The look at the disk can have changed the sentence as well: by its name, a container may be known.
-        stranger.reason = Shown::of(text(&event.event.reason));
+        stranger.reason = Shown::sentence(text(&event.event.reason));
     }
 
     /// In the order of time, and how many more there are.

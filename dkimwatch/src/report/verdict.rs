@@ -96,7 +96,7 @@ pub(super) fn headline(report: &Report) -> Headline {
             format!("Not exposed: {accesses} to {}, all expected", counted(report.keys.len(), "key", "keys")),
         )
     };
-    Headline { level, title: Shown::of(&title), sentences: sentences.iter().map(|one| Shown::of(one)).collect() }
+    Headline { level, title: Shown::of(&title), sentences: sentences.iter().map(|one| Shown::sentence(one)).collect() }
 }
 
 /// Why the answer may not be the whole one.

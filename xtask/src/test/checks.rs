@@ -68,6 +68,9 @@ const JOURNAL: &str = "journal";
 /// The test program of the containers.
 const CONTAINERS: &str = "containers";
 
+/// The test program of the report's page.
+const BROWSER: &str = "browser";
+
 /// How long one program may take here.
 const LIMIT_HERE: Duration = Duration::from_secs(1_500);
 
@@ -82,6 +85,7 @@ pub(super) fn all() -> Vec<Check> {
         check("clippy-kernel-side", How::ClippyKernelSide),
         check("unit", cargo(&["test", "--no-fail-fast"], true)),
         check("build", How::Build),
+        check("browser", How::Here { target: BROWSER, backend: "auto", needs: &[Need::Browser] }),
         Check {
             column: Some("here tracepoint".to_owned()),
             ..check(

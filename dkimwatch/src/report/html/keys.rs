@@ -10,9 +10,13 @@ use crate::report::{
 
 /// Keys whose readers are shown at once; the others' open by a key press.
 const OPEN: usize = 12;
+/// Keys, keys with their readers, and readers of a key that the page shows: a browser has to lay them out. The other formats have all.
+const MOST_KEYS: usize = 1_000;
+const MOST_DETAILS: usize = 200;
+const MOST_READERS: usize = 20;
 
 pub(super) fn keys(report: &Report) -> Markup {
-    let rows = html! { @for key in &report.keys { (row(key)) } };
+    let rows = html! { @for key in report.keys.iter().take(MOST_KEYS) { (row(key)) } };
     html! {
         section #keys aria-labelledby="keys-title" {
             h2 #keys-title { "Keys and their readers" }
@@ -24,7 +28,10 @@ pub(super) fn keys(report: &Report) -> Markup {
                     &["Domain", "Selector", "File", "Host", "State", "As expected", "Unexpected", "Usual hours"],
                     &rows,
                 ))
-                @for (at, key) in report.keys.iter().enumerate() { (readers(key, at < OPEN && key.counts.exposed > 0)) }
+                @for (at, key) in report.keys.iter().take(MOST_DETAILS).enumerate() { (readers(key, at < OPEN && key.counts.exposed > 0)) }
+            }
+            @if report.keys.len() > MOST_DETAILS {
+                p { "There are " (report.keys.len()) " keys; the first " (MOST_KEYS) " are listed, the first " (MOST_DETAILS) " with their readers. The other formats have all." }
             }
             @if report.crowded_out.all() > 0 {
                 p { (counted_u64(report.crowded_out.all(), "access", "accesses")) " of further keys and readers are counted, and not listed." }
@@ -53,12 +60,15 @@ fn readers(key: &KeyFacts, open: bool) -> Markup {
         return html! {};
     }
     let name = key_words(key);
-    let rows = html! { @for reader in &key.readers { (reader_row(reader)) } };
+    let rows = html! { @for reader in key.readers.iter().take(MOST_READERS) { (reader_row(reader)) } };
     html! {
         details open[open] {
             summary { (badge(key.counts.gravest())) " " (name) ": " (counted_u64(key.readers.len() as u64, "reader", "readers")) }
             (drawing::hours(key))
             (table(&format!("Readers of {name}"), &["Reader", "User", "Where", "State", "What", "First and last", "Rule"], &rows))
+            @if let Some(more) = key.readers.len().checked_sub(MOST_READERS).filter(|more| *more > 0) {
+                p { "And " (more) " more, in the other formats." }
+            }
         }
     }
 }
