@@ -91,7 +91,10 @@ pub(crate) fn stop(lab: &Lab) -> Result<()> {
     lab.host.end("/run/opendkim.pid")
 }
 
-/// Makes it read its configuration again: it does so when the next message comes.
+/// Makes it read its configuration again: it does so when the next message comes, if its thread for signals has noted the signal by then,
+/// which this waits for: that it was taken, and that nobody runs any more.
 pub(crate) fn reload(lab: &Lab) -> Result<()> {
-    lab.host.run("sh", &["-c", "kill -USR1 $(cat /run/opendkim.pid)"]).map(drop)
+    const RELOAD: &str = r"pid=$(cat /run/opendkim.pid) && kill -USR1 $pid || exit
+while grep -q '^ShdPnd:.*[2367abef]..$' /proc/$pid/status || grep -q ') [RD] ' /proc/$pid/task/*/stat; do sleep 0.02; done";
+    lab.host.run("sh", &["-c", RELOAD]).map(drop)
 }
