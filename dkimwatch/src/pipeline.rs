@@ -369,8 +369,9 @@ impl Pipeline {
         accesses.sort_by_key(|access| access.boot_ns);
         // What code a signer mapped, each must know for itself.
         accesses.retain(|access| {
-            access.kind == Kind::Library
-                || self.behind.as_ref().is_none_or(|border| border.is_behind(access)) && self.before.is_before(access)
+            let at = access.boot_ns;
+            let is_ours = self.behind.as_ref().is_none_or(|border| border.is_behind(at)) && self.before.is_before(at);
+            access.kind == Kind::Library || is_ours
         });
         Ok(accesses)
     }

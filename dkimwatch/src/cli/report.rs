@@ -9,7 +9,7 @@ use crate::{
     escape,
     exit::Outcome,
     judge::Verdict,
-    record::{JournalError, VerificationKey},
+    record::{JournalError, VerificationKey, mark_reported},
     report::{Filter, Format, KeyPattern, Question, report, when},
 };
 
@@ -102,6 +102,12 @@ fn run_at(args: &Args, now: i64, out: &mut impl Write, err: &mut impl Write) -> 
             out.flush()?;
         }
         Some(path) => output::write(path, |file| report.write(args.format, file))?,
+    }
+    if !report.selective && args.since.is_none() && args.until.is_none() {
+        // Retention waits for this.
+        for (folder, seal) in question.journals.iter().zip(&report.journals) {
+            seal.span.iter().for_each(|(_, last)| mark_reported(folder, last.seq));
+        }
     }
     Ok(match (report.is_blind(), report.has_findings()) {
         (true, _) => Outcome::Blind,
