@@ -19,7 +19,7 @@ use super::{
 const CHUNK: usize = 256 * 1024;
 /// Whoever writes beginnings of entries without end must not have us look for their ends as often: behind so many bytes in vain, the rest
 /// of the segment counts as damage.
-const MOST_WASTED: usize = 64 * LONGEST;
+const MOST_WASTED: usize = 64 << 20;
 /// No segment is that long, whatever it was packed from.
 const LONGEST_SEGMENT: u64 = 1 << 40;
 

@@ -272,8 +272,12 @@ impl Work {
         for new in news {
             match self.journal.append(new.clone()) {
                 Ok(_) => {}
-                // One that is too long is no reason to lose the others. (None that a record of ours makes is.)
-                Err(error) => tracing::error!(%error, "an event is not in the journal"),
+                // One that is too long is no reason to lose the others.
+                Err(error) => {
+                    tracing::error!(%error, "an event is not in the journal");
+                    let (alerts, unix_ns, why) = (u64::from(is_alert(new)), new.unix_ns, error.to_string());
+                    self.note(Notice::Gap { count: 1, alerts, since_unix_ns: unix_ns, until_unix_ns: unix_ns, why })?;
+                }
             }
         }
         self.journal.flush()?;

@@ -72,6 +72,22 @@ fn a_journal_goes_on_where_it_ended() {
     }
 }
 
+/// A host of ten thousand keys, each of which the start of the watch names.
+#[test]
+fn a_long_entry_is_one_like_any_other_and_one_that_is_too_long_costs_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = Journal::open(folder.path(), LIMITS, 0).expect("opened");
+    let long = |bytes| New { event: vec![b' '; bytes], ..event(1) };
+    assert_eq!(journal.append(long(4 << 20)).expect("appended"), 1);
+    assert!(matches!(journal.append(long(64 << 20)), Err(JournalError::TooLong(_))));
+    assert_eq!(journal.append(event(2)).expect("appended"), 2);
+    journal.sync().expect("synced");
+    drop(journal);
+    whole(folder.path(), None, 2);
+    let read: Vec<_> = entries(folder.path(), None).expect("a journal").collect::<Result<_, _>>().expect("readable");
+    assert!(matches!(&read[..], [ReadOut::Entry(one), ReadOut::Entry(_)] if one.event.len() == 4 << 20));
+}
+
 #[test]
 fn a_write_that_is_torn_at_any_byte_costs_that_entry_and_is_told() {
     for sealed in [false, true] {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+
+use crate::print;
 
 /// Nanoseconds of an hour.
 pub(super) const HOUR: i64 = 3_600_000_000_000;
@@ -92,7 +94,7 @@ pub fn short(unix_ns: i64) -> String {
 /// For programs: RFC 3339 with nanoseconds.
 #[must_use]
 pub fn rfc3339(unix_ns: i64) -> String {
-    DateTime::from_timestamp_nanos(unix_ns).to_rfc3339_opts(SecondsFormat::Nanos, true)
+    print::rfc3339(unix_ns.into())
 }
 
 /// How long something took, for people: its two greatest units.
