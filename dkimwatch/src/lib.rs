@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md has the map.
 
 pub mod attribute;
+pub mod away;
 pub mod cli;
 pub mod config;
 pub mod containers;

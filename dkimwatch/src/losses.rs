@@ -3,6 +3,7 @@
 use dkimwatch_common::tally::Hook;
 
 use crate::{
+    away,
     kernel::{Backend, Counts, KernelError, Session},
     print::{EventsLost, Loss},
 };
@@ -59,6 +60,12 @@ impl Losses {
         Ok(events)
     }
 
+    /// What was lost by each hook and CPU, as far as it was told.
+    pub fn told(&self) -> impl Iterator<Item = (Hook, &[u64])> {
+        let lost = |counts: &Counts| counts.lost.iter().any(|lost| *lost > 0);
+        self.counts.iter().filter(move |(_, counts)| lost(counts)).map(|(hook, counts)| (*hook, counts.lost.as_slice()))
+    }
+
     /// A record came that could not be decoded.
     #[must_use]
     pub const fn undecodable(&self, now: i128) -> EventsLost {
@@ -72,6 +79,27 @@ impl Losses {
             until_unix_ns: now,
         }
     }
+}
+
+/// What another watch lost and did not come to tell: by its counters, and by what it told.
+#[must_use]
+pub fn untold(told: &[away::Losses], counts: &[(Hook, Counts)], since: i128, now: i128) -> Vec<EventsLost> {
+    let of_hook = |hook: Hook| told.iter().find(|told| told.hook == hook as u32).map(|told| told.lost.clone());
+    let before: Vec<(Hook, Counts)> = counts
+        .iter()
+        .map(|(hook, _)| (*hook, Counts { lost: of_hook(*hook).unwrap_or_default(), ..Counts::default() }))
+        .collect();
+    let lost = news(&before, counts).lost.into_iter();
+    lost.map(|(hook, cpu, count)| EventsLost {
+        unix_ns: now,
+        why: Loss::RingFull,
+        hook: Some(hook),
+        cpu: Some(cpu),
+        count,
+        since_unix_ns: since,
+        until_unix_ns: now,
+    })
+    .collect()
 }
 
 /// What went wrong between two looks at the counters.

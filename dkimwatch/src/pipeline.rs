@@ -1,7 +1,11 @@
 //! The one road through the program: ring → decode → attribute → judge → print.
 
+mod adopting;
 mod asked;
+mod ending;
 mod held;
+mod making;
+mod settling;
 mod telling;
 mod window;
 
@@ -12,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use dkimwatch_common::{
     deed::Deed,
     record::Kind,
@@ -21,8 +26,9 @@ use dkimwatch_common::{
 
 use crate::{
     attribute::{AttributedAccess, Attributor},
+    away::{Heritage, MemoFile},
     containers::{Enricher, Keyed, Name, Scout, Stores, Within},
-    decode::{self, Access},
+    decode::{self, Access, Ring},
     host::Host,
     judge::{self, JudgedAccess, Verdict},
     kernel::{Batch, Live, Rings, Session, dumps_through_pipe},
@@ -31,7 +37,9 @@ use crate::{
     refused::Resolver,
     watchlist::{Change, Changes, Standing, WatchList},
 };
+use adopting::Inheritance;
 use held::Held;
+use settling::Settling;
 pub use window::Border;
 
 /// How often the hooks' counters are looked at, so that a loss is told soon after.
@@ -43,9 +51,6 @@ const SAFETY_NET: Duration = Duration::from_secs(30);
 /// How long the watch list rests after it was made true: somebody who changes a watched folder without end must not keep
 /// the watch from watching.
 const REST: Duration = Duration::from_millis(200);
-
-/// How long the end of the watch waits for details that are still looked for.
-const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Accesses that wait at once. Under a flood the rest is told as it stands.
 const HELD: usize = 1_024;
@@ -73,6 +78,14 @@ pub struct Pipeline {
     /// Where another pipeline ended, and where another one will go on.
     behind: Option<Border>,
     before: Border,
+    /// What is read and not given back.
+    settling: Settling,
+    /// What the next watch must know, where there may be one.
+    memo: Option<MemoFile>,
+    /// What is to be taken over first.
+    heritage: Vec<Heritage>,
+    /// It is being taken over.
+    inheritance: Option<Inheritance>,
     losses: Losses,
     enricher: Enricher,
     /// Where keys are looked for in containers, if they are.
@@ -123,6 +136,10 @@ impl Pipeline {
             pulse: None,
             behind: None,
             before: Border::default(),
+            settling: Settling::default(),
+            memo: None,
+            heritage: Vec::new(),
+            inheritance: None,
             losses: Losses::since(now()),
             scout,
             enricher: Enricher::new(Host::here(), stores),
@@ -132,39 +149,12 @@ impl Pipeline {
         })
     }
 
-    /// Says now and then that it goes on.
-    #[must_use]
-    pub fn with_heartbeat(mut self, every: Duration) -> Self {
-        self.heartbeat = Some(every);
-        self
-    }
-
-    /// Has somebody called each second, as long as the loop goes round.
-    #[must_use]
-    pub fn with_pulse(mut self, pulse: fn()) -> Self {
-        self.pulse = Some(pulse);
-        self
-    }
-
-    /// Ends where another one takes over.
-    #[must_use]
-    pub fn before(mut self, border: Border) -> Self {
-        self.before = border;
-        self
-    }
-
-    /// Goes on from another one: with what that told, from where it ended.
-    #[must_use]
-    pub fn after(mut self, told: Counts, border: Border) -> Self {
-        (self.told, self.behind) = (told, Some(border));
-        self
-    }
-
     /// Runs until `shutdown` is done, drains, and says what it told. The end of the watch is told, unless another one goes on.
     ///
     /// # Errors
     /// When the output is closed or the kernel can no longer be asked.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Counts> {
+        self.adopt().await?;
         self.tell_started()?;
         let mut loss_check = ticks(LOSS_CHECK);
         let mut safety_net = ticks(SAFETY_NET);
@@ -175,7 +165,9 @@ impl Pipeline {
             let release = self.held.iter().map(|held| held.until).min();
             tokio::select! {
                 () = &mut shutdown => break,
-                batch = self.rings.next() => self.take(batch?)?,
+                batch = self.rings.next() => {
+                    self.take(batch?)?;
+                }
                 change = self.changes.next() => match change {
                     Change::Folder => self.stale = true,
                     // Elsewhere on the host, mounts come and go with each container.
@@ -208,47 +200,16 @@ impl Pipeline {
                 _ = heartbeat.tick(), if self.heartbeat.is_some() => self.tell_heartbeat()?,
             }
         }
-        // Nothing comes after this, so that what is in the rings has an end and is told to the end, however slowly.
-        self.session.detach(self.live.backend);
-        loop {
-            let batch = self.rings.drain();
-            if batch.is_empty() && self.refused.is_idle() {
-                break;
-            }
-            self.take(batch)?;
-            while !self.refused.is_idle() {
-                let (access, answer) = self.refused.next().await;
-                self.take_refused(access, &answer)?;
-            }
-        }
-        while let Some(last) = self.held.iter().map(|held| held.until).max() {
-            tokio::select! {
-                answer = self.list.answer() => {
-                    self.list.learn(answer);
-                    self.tell_held(None)?;
-                }
-                name = self.enricher.next() => self.take_details(&name)?,
-                () = tokio::time::sleep_until(last) => self.tell_held(Some(last))?,
-            }
-        }
-        // What was told without its container's details has a moment more.
-        let last = tokio::time::Instant::now() + LAST_LOOK;
-        while !self.followed.is_empty() {
-            match tokio::time::timeout_at(last, self.enricher.next()).await {
-                Ok(name) => self.take_details(&name)?,
-                Err(_) => break,
-            }
-        }
-        self.tell_losses()?;
-        if !self.before.is_drawn() {
-            self.tell_stopped()?;
-        }
-        Ok(self.told)
+        self.end().await
     }
 
     /// The road itself.
-    fn take(&mut self, batch: Batch) -> Result<()> {
-        for access in self.decoded(batch)? {
+    /// When the youngest of the batch happened, nanoseconds since boot.
+    fn take(&mut self, Batch { records, end }: Batch) -> Result<Option<u64>> {
+        let accesses = self.decoded(records)?;
+        let youngest = accesses.last().map(|access| access.boot_ns);
+        self.settling.read(end, youngest.unwrap_or(0));
+        for access in accesses {
             match access.kind {
                 Kind::Library => self.learn_code(access),
                 Kind::Refused => self.refused.ask(access),
@@ -263,7 +224,8 @@ impl Pipeline {
             }
         }
         self.rings.hold_attempts(self.refused.is_full());
-        Ok(())
+        self.settle();
+        Ok(youngest)
     }
 
     /// A signer mapped code. What is the system's is not told of again; the rest is kept for the verdict.
@@ -355,9 +317,9 @@ impl Pipeline {
 
     /// The accesses of a batch, in the order in which they happened: the rings are two, and a ring's order is that of
     /// the reservations.
-    fn decoded(&mut self, batch: Batch) -> Result<Vec<Access>> {
-        let mut accesses = Vec::with_capacity(batch.len());
-        for (_, record) in batch {
+    fn decoded(&mut self, records: Vec<(Ring, Bytes)>) -> Result<Vec<Access>> {
+        let mut accesses = Vec::with_capacity(records.len());
+        for (_, record) in records {
             if decode::is_canary(&record) {
                 continue;
             }
@@ -373,6 +335,7 @@ impl Pipeline {
             let is_ours = self.behind.as_ref().is_none_or(|border| border.is_behind(at)) && self.before.is_before(at);
             access.kind == Kind::Library || is_ours
         });
+        accesses.retain_mut(|access| self.inherited(access));
         Ok(accesses)
     }
 
@@ -431,6 +394,7 @@ impl Pipeline {
             tracing::error!(%error, "the watch list is incomplete");
         }
         self.changes.watch(self.list.concerned());
+        self.remember();
         self.refreshed = Instant::now();
     }
 }

@@ -1,9 +1,11 @@
-//! `dkimwatch run` and its journal: killed, starved of disk, read a new configuration, and asked by systemd.
+//! `dkimwatch run` and its journal: killed, away, starved of disk, read a new configuration, and asked by systemd.
+
+mod away;
 
 use std::{
     collections::BTreeSet,
     env, fs,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -25,8 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One at a time: each watches the whole host.
 static HOST: Mutex<()> = Mutex::new(());
 
-/// A folder with a key, a configuration that names it, and a sealed journal.
+/// A folder with a key, a configuration that names it, a sealed journal, and a BPF file system for what outlives the watch.
 struct Lab {
+    /// Unmounted before the folder goes.
+    bpf: Mounted,
     folder: tempfile::TempDir,
     key: PathBuf,
     journal: PathBuf,
@@ -38,9 +42,13 @@ impl Lab {
         let folder = tempfile::tempdir()?;
         let key = folder.path().join("a.private");
         fs::write(&key, "a private key\n")?;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+        // Whoever is refused the key gets as far as that.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         let journal = journal.map_or_else(|| folder.path().join("journal"), Path::to_owned);
         let (seal, _) = set_up_sealing(&journal, false)?;
-        Ok(Self { folder, key, journal, seal })
+        let bpf = Mounted::new("bpf", "mode=700")?;
+        Ok(Self { bpf, folder, key, journal, seal })
     }
 
     fn config(&self) -> String {
@@ -48,7 +56,12 @@ impl Lab {
     }
 
     fn command(&self) -> WatchCommand {
-        WatchCommand::new().service().config(self.config())
+        WatchCommand::new().service().config(self.config()).argument("--pins").argument(self.pins())
+    }
+
+    /// What outlives the watch.
+    fn pins(&self) -> PathBuf {
+        self.bpf.0.path().join("pins")
     }
 
     /// What the journal holds, once it is seen that nobody altered it.
@@ -115,6 +128,7 @@ fn killed_at_any_moment_nothing_that_was_told_is_lost() -> Result<()> {
     let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
     let lab = Lab::new(None)?;
     let mut told = BTreeSet::new();
+    let mut opened = 0;
     // Other moments each time, the same ones again with the same seed.
     let mut seed = u64::from(std::process::id());
     println!("seed {seed}");
@@ -127,7 +141,8 @@ fn killed_at_any_moment_nothing_that_was_told_is_lost() -> Result<()> {
         let count = usize::try_from(seed >> 56)?;
         watch.wait_for_count("alerts", count, PATIENCE, Event::is_alert)?;
         let events = watch.kill()?;
-        load.end();
+        // And some behind it, while nobody runs.
+        opened += load.end();
         told.extend(events.iter().filter_map(|event| event.text("event.id").map(str::to_owned)));
     }
     // The last one may be torn: the next start cuts it off, and says so.
@@ -137,7 +152,10 @@ fn killed_at_any_moment_nothing_that_was_told_is_lost() -> Result<()> {
         events.iter().filter_map(|event| event.text("event.id").map(str::to_owned)).collect();
     let lost: Vec<_> = told.difference(&recorded).collect();
     let cuts = events.iter().filter(|event| event.action() == "journal-cut").count();
-    println!("{kills} kills: {} told, {} recorded, {cuts} torn entries cut off", told.len(), recorded.len());
+    let opens = events.iter().filter(|event| event.action() == "key-opened").count() as u64;
+    println!("{kills} kills: {opened} opens, {opens} recorded, {} told, {cuts} torn entries cut off", told.len());
+    // Where one watch takes over from another, both may tell of what happens in that very moment.
+    ensure!((opened..=opened + 2 * kills).contains(&opens), "{opened} opens, {opens} recorded");
     ensure!(told.len() > 100, "there was a load");
     ensure!(lost.is_empty(), "told and not recorded: {lost:?}");
     let others = events.iter().find(|event| event.action().starts_with("journal-") && event.action() != "journal-cut");
@@ -171,7 +189,7 @@ fn an_entry_has_the_kernels_record_and_expected_accesses_are_recorded_but_not_to
 #[test]
 fn on_a_full_disk_alerts_are_told_and_the_gap_is_recorded() -> Result<()> {
     let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
-    let disk = Disk::new()?;
+    let disk = Mounted::new("tmpfs", "size=2m,mode=700")?;
     let journal = disk.0.path().join("journal");
     let lab = Lab::new(Some(&journal))?;
     let watch = lab.command().start()?;
@@ -263,20 +281,20 @@ fn systemd_is_told_once_the_canary_was_seen() -> Result<()> {
     Ok(())
 }
 
-/// A disk that is soon full.
-struct Disk(tempfile::TempDir);
+/// A file system of its own.
+struct Mounted(tempfile::TempDir);
 
-impl Disk {
-    fn new() -> Result<Self> {
+impl Mounted {
+    fn new(kind: &str, options: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs"]).arg(folder.path());
+        mount.args(["-t", kind, "-o", options, kind]).arg(folder.path());
         ensure!(mount.status()?.success(), "{mount:?}");
         Ok(Self(folder))
     }
 }
 
-impl Drop for Disk {
+impl Drop for Mounted {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
     }

@@ -11,6 +11,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod selection;
+pub mod unload;
 pub mod watch;
 mod watching;
 
@@ -44,10 +45,19 @@ pub enum Command {
     ///
     /// Ready, for systemd, once the hooks have reported a canary. SIGHUP reads the configuration again: a wrong one is told, and the old
     /// one goes on; between the two nothing goes unseen. SIGINT and SIGTERM end the watch, and what is under way is recorded.
+    /// The kernel goes on watching, and holds what it sees until `run` is started again: the records of that time come first then.
+    /// `--no-pin` leaves nothing behind, and `dkimwatch unload` takes away what was left.
     ///
     /// Exits with 0 if every reader was expected, 1 if one was not, 2 if the command line or the configuration is wrong, 3
     /// if the kernel cannot be watched or the journal cannot be written.
     Run(run::Args),
+    /// Take away what `run` left in the kernel.
+    ///
+    /// The hooks of `dkimwatch run` go on seeing when it has ended, and hold what they see until it is started again. This detaches them
+    /// and lets go of what they hold. Not while `dkimwatch run` runs.
+    ///
+    /// Exits with 0, also where nothing was left, and with 3 if something cannot be removed.
+    Unload(unload::Args),
     /// List the keys of this host, and how each was found.
     ///
     /// Asks the signers' own configuration; no key is opened. Exits with 0, also where there is no key, and with 2 if the
@@ -99,6 +109,7 @@ impl Cli {
         match self.command {
             Command::Watch(args) => watch::run(&args),
             Command::Run(args) => run::run(&args),
+            Command::Unload(args) => unload::run(&args),
             Command::Keys(args) => keys::run(&args),
             Command::Audit(args) => audit::run(&args),
             Command::Events(args) => events::run(&args),

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     io::IsTerminal as _,
+    path::{Path, PathBuf},
     rc::Rc,
     time::{Duration, SystemTime},
 };
@@ -12,6 +13,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    away::Heritage,
     cli::{
         selection::Selection,
         watch::Format,
@@ -20,9 +22,9 @@ use crate::{
     config::JournalSettings,
     exit::Outcome,
     judge::JudgedAccess,
-    kernel::BackendChoice,
+    kernel::{BackendChoice, PIN_FOLDER, PinFolder},
     pipeline::{Border, Pipeline, boot_ns},
-    print::{Colour, Ecs, HostFacts, JournalNoted, Pretty, Printer, State},
+    print::{Colour, Ecs, HostFacts, JournalNoted, Pretty, Printer, Progress, State},
     record::{Journal, JournalError, Recorder},
 };
 
@@ -41,6 +43,12 @@ pub struct Args {
     /// The way into the kernel: the first that works, or only this one
     #[arg(long, value_enum, default_value_t = BackendChoice::Auto)]
     pub backend: BackendChoice,
+    /// Where the kernel keeps hooks and rings while no dkimwatch runs, on a BPF file system
+    #[arg(long, value_name = "DIR", default_value = PIN_FOLDER, value_hint = clap::ValueHint::DirPath)]
+    pub pins: PathBuf,
+    /// End the hooks with the service: what happens until it is started again is not seen
+    #[arg(long, conflicts_with = "pins")]
+    pub no_pin: bool,
 }
 
 /// Runs the command.
@@ -52,6 +60,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         Ok(wanted) => wanted,
         Err(outcome) => return Ok(outcome),
     };
+    let began = unix_ns();
     // Before anything is watched: what cannot be recorded is no evidence.
     let recorder = match open(&wanted.settings.journal, args.format) {
         Ok(recorder) => Shared(Rc::new(RefCell::new(recorder))),
@@ -59,12 +68,40 @@ pub fn run(args: &Args) -> Result<Outcome> {
         Err(Refused::Other(error)) => return Err(error),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let outcome = runtime.block_on(serve(args, wanted, &recorder))?;
+    let outcome = runtime.block_on(async {
+        let kept = Kept::open(args, &wanted.settings.journal.folder, began);
+        serve(args, wanted, &recorder, kept).await
+    })?;
     recorder.0.borrow_mut().finish().context("write the journal to its end")?;
     Ok(outcome)
 }
 
-async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome> {
+/// Where hooks and rings are kept, and what another watch has left there.
+struct Kept {
+    folder: Option<PinFolder>,
+    heritage: Vec<Heritage>,
+}
+
+impl Kept {
+    /// What cannot be kept is said, and is a blind spot: it is no reason not to watch.
+    fn open(args: &Args, journal: &Path, since_unix_ns: i64) -> Self {
+        let none = Self { folder: None, heritage: Vec::new() };
+        if args.no_pin {
+            return none;
+        }
+        let opened = PinFolder::open(&args.pins)
+            .and_then(|folder| Ok((Heritage::all(&folder, journal, since_unix_ns)?, folder)));
+        match opened {
+            Ok((heritage, folder)) => Self { folder: Some(folder), heritage },
+            Err(error) => {
+                tracing::error!("{error}");
+                none
+            }
+        }
+    }
+}
+
+async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -> Result<Outcome> {
     let mut hangup = signal(SignalKind::hangup()).context("catch SIGHUP")?;
     let stop = shutdown(None)?;
     tokio::pin!(stop);
@@ -73,6 +110,13 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
         Ok(pipeline) => pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse),
         Err(outcome) => return Ok(outcome),
     };
+    pipeline.pin(kept.folder.as_ref(), &journal.folder);
+    if !kept.heritage.is_empty() {
+        // This watch's hooks see by now; what the former one's saw until now is told first.
+        let border = Border::default();
+        border.draw(boot_ns());
+        pipeline = pipeline.adopting(std::mem::take(&mut kept.heritage), border);
+    }
     say(&[NotifyState::Ready, NotifyState::Status("watching")]);
     loop {
         let border = Border::default();
@@ -83,7 +127,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
                 tokio::select! {
                     () = &mut stop => break,
                     _ = hangup.recv() => {
-                        next = reload(args, &journal, recorder).await;
+                        next = reload(args, &journal, recorder, &kept).await;
                         if next.is_some() {
                             // What happens from now on is the next one's, which sees already.
                             border.draw(boot_ns());
@@ -105,7 +149,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
 }
 
 /// A pipeline by the configuration as it is now. `None`: it is wrong, which was said, and the old one goes on.
-async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared) -> Option<Pipeline> {
+async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared, kept: &Kept) -> Option<Pipeline> {
     say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Status("reloading"))]);
     let next = async {
         let wanted = wanted(&args.selection)?;
@@ -114,7 +158,10 @@ async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared) -> Op
             tracing::warn!("the table [journal] has changed: it counts from the next start on");
         }
         match see(wanted, args.backend, Box::new(recorder.clone())).await? {
-            Ok(next) => Ok(next.with_heartbeat(HEARTBEAT).with_pulse(pulse)),
+            Ok(mut next) => {
+                next.pin(kept.folder.as_ref(), &journal.folder);
+                Ok(next.with_heartbeat(HEARTBEAT).with_pulse(pulse))
+            }
             Err(_) => anyhow::bail!("see above"),
         }
     };
@@ -130,8 +177,7 @@ enum Refused {
 }
 
 fn open(settings: &JournalSettings, format: Format) -> Result<Recorder, Refused> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let unix_ns = i64::try_from(since.as_nanos()).unwrap_or(i64::MAX);
+    let unix_ns = unix_ns();
     let (journal, notices) = Journal::open(&settings.folder, settings.limits, unix_ns).map_err(Refused::Journal)?;
     if !journal.is_sealed() {
         tracing::warn!(
@@ -162,6 +208,12 @@ fn open(settings: &JournalSettings, format: Format) -> Result<Recorder, Refused>
     Ok(recorder)
 }
 
+/// Wall-clock time, nanoseconds since the Unix epoch.
+fn unix_ns() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
 /// systemd's watchdog: it is fed by the loop that reads the rings.
 fn pulse() {
     say(&[NotifyState::Watchdog]);
@@ -189,5 +241,9 @@ impl Printer for Shared {
 
     fn state(&mut self, state: &State) -> std::io::Result<()> {
         self.0.borrow_mut().state(state)
+    }
+
+    fn progress(&self) -> Progress {
+        self.0.borrow().progress()
     }
 }

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     KernelError,
+    links::{LinkId, Links},
     parts::{self, Attach, Part},
     session::PROCESS_TABLE,
     symbols, tracefs,
@@ -115,10 +116,15 @@ pub(super) struct Attached {
 ///
 /// # Errors
 /// When one is refused; everything is detached again then.
-pub(super) fn attach_essential(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+pub(super) fn attach_essential(
+    backend: Backend,
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    links: &mut Links,
+) -> Result<(), KernelError> {
     for part in parts::of(backend).filter(|part| part.essential) {
-        if let Err(error) = attach_part(part, ebpf, btf) {
-            detach(backend, ebpf);
+        if let Err(error) = attach_part(part, ebpf, btf, links) {
+            detach(backend, ebpf, links);
             return Err(error);
         }
     }
@@ -126,7 +132,7 @@ pub(super) fn attach_essential(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> 
 }
 
 /// Loads and attaches the others.
-pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Attached {
+pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf, links: &mut Links) -> Attached {
     let mut hooks: Vec<Hook> = Vec::new();
     for part in parts::of(backend).filter(|part| part.essential) {
         if !hooks.contains(&part.hook) {
@@ -144,7 +150,7 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Att
             waiting.push(part);
             continue;
         }
-        match attach_part(part, ebpf, btf) {
+        match attach_part(part, ebpf, btf, links) {
             Ok(()) => {
                 attached.push(part.name);
                 if !hooks.contains(&part.hook) {
@@ -169,8 +175,13 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf) -> Att
 ///
 /// # Errors
 /// When the kernel refuses one.
-pub(super) fn attach_waiting(waiting: &mut Vec<&'static Part>, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
-    std::mem::take(waiting).into_iter().try_for_each(|part| attach_part(part, ebpf, btf))
+pub(super) fn attach_waiting(
+    waiting: &mut Vec<&'static Part>,
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    links: &mut Links,
+) -> Result<(), KernelError> {
+    std::mem::take(waiting).into_iter().try_for_each(|part| attach_part(part, ebpf, btf, links))
 }
 
 /// See [`super::Session::passed_by`].
@@ -193,7 +204,8 @@ pub(super) fn passed_by(backend: Backend, ebpf: &Ebpf) -> Vec<(Hook, u64)> {
 
 /// Detaches and unloads a backend's programs, the last attached first: data that is reached by an open which nobody saw any more
 /// would be told as that of whose descriptor had the same address before.
-pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
+pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf, links: &mut Links) {
+    links.forget(|program| parts::of(backend).any(|part| part.name == program));
     let parts: Vec<_> = parts::of(backend).collect();
     for part in parts.into_iter().rev() {
         if let Some(program) = ebpf.program_mut(part.name) {
@@ -211,27 +223,36 @@ pub(super) fn detach(backend: Backend, ebpf: &mut Ebpf) {
     }
 }
 
-fn attach_part(part: &Part, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+fn attach_part(part: &Part, ebpf: &mut Ebpf, btf: &Btf, links: &mut Links) -> Result<(), KernelError> {
     if let Attach::Fexit(function) | Attach::Fentry(function) = part.attach
         && part.where_whole
         && symbols::is_split(function)
     {
         return Err(KernelError::Split { program: part.name, function });
     }
-    attach_named(ebpf, part.name, &part.attach, btf)
+    attach_named(ebpf, part.name, &part.attach, btf, links)
 }
 
 /// Attaches a program of an object.
 ///
 /// # Errors
 /// When the object does not hold it, or the kernel refuses it.
-pub(super) fn attach_named(ebpf: &mut Ebpf, name: &'static str, attach: &Attach, btf: &Btf) -> Result<(), KernelError> {
+pub(super) fn attach_named(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    attach: &Attach,
+    btf: &Btf,
+    links: &mut Links,
+) -> Result<(), KernelError> {
     let program = program(ebpf, name)?;
     let done = match attach {
         Attach::Tracepoints(..) => tracefs::within(|| attach_program(program, attach, btf))?,
         _ => attach_program(program, attach, btf),
     };
-    done.map_err(|error| refused(name, error))
+    for id in done.map_err(|error| refused(name, error))? {
+        links.add(name, id);
+    }
+    Ok(())
 }
 
 /// A program of the object.
@@ -242,51 +263,52 @@ pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a 
     ebpf.program_mut(name).ok_or(KernelError::Contract { kind: "program", name })
 }
 
-fn attach_program(program: &mut Program, attach: &Attach, btf: &Btf) -> Result<(), ProgramError> {
-    match attach {
+fn attach_program(program: &mut Program, attach: &Attach, btf: &Btf) -> Result<Vec<LinkId>, ProgramError> {
+    let id = match attach {
         Attach::Lsm(hook) => {
             let program: &mut Lsm = program.try_into()?;
             program.load(hook, btf)?;
-            program.attach()?;
+            LinkId::Lsm(program.attach()?)
         }
         Attach::Fexit(function) => {
             let program: &mut FExit = program.try_into()?;
             program.load(function, btf)?;
-            program.attach()?;
+            LinkId::Fexit(program.attach()?)
         }
         Attach::Fentry(function) => {
             let program: &mut FEntry = program.try_into()?;
             program.load(function, btf)?;
-            program.attach()?;
+            LinkId::Fentry(program.attach()?)
         }
         Attach::BtfTracepoint(tracepoint) => {
             let program: &mut BtfTracePoint = program.try_into()?;
             program.load(tracepoint, btf)?;
-            program.attach()?;
+            LinkId::BtfTracepoint(program.attach()?)
         }
         Attach::RawTracepoint(tracepoint) => {
             let program: &mut RawTracePoint = program.try_into()?;
             program.load()?;
-            program.attach(tracepoint)?;
+            LinkId::RawTracepoint(program.attach(tracepoint)?)
         }
         Attach::Tracepoints(category, names) => {
             let program: &mut TracePoint = program.try_into()?;
             program.load()?;
-            let mut attached = 0;
+            let mut attached = Vec::new();
             let mut last = None;
             for name in *names {
                 match program.attach(category, name) {
-                    Ok(_) => attached += 1,
+                    Ok(id) => attached.push(LinkId::Tracepoint(id)),
                     // An architecture without open(2) has no such tracepoint.
                     Err(error) => last = Some(error),
                 }
             }
-            if let (0, Some(error)) = (attached, last) {
-                return Err(error);
-            }
+            return match last {
+                Some(error) if attached.is_empty() => Err(error),
+                _ => Ok(attached),
+            };
         }
-    }
-    Ok(())
+    };
+    Ok(vec![id])
 }
 
 /// Attaches one of the process table's tracepoints.
@@ -295,8 +317,9 @@ pub(super) fn attach_btf_tracepoint(
     name: &'static str,
     tracepoint: &'static str,
     btf: &Btf,
+    links: &mut Links,
 ) -> Result<(), KernelError> {
-    attach_named(ebpf, name, &Attach::BtfTracepoint(tracepoint), btf)
+    attach_named(ebpf, name, &Attach::BtfTracepoint(tracepoint), btf, links)
 }
 
 /// The names of a backend's programs.

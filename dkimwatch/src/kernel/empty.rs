@@ -4,6 +4,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::{
     Backend, KernelError, backend,
+    links::{LinkId, Links},
     object::EMPTY_OBJECT,
     offsets,
     parts::{self, Attach},
@@ -55,8 +56,17 @@ impl Empties {
             Attach::RawTracepoint(_) => "empty_raw_tracepoint",
             Attach::Tracepoints(..) => "empty_tracepoint",
         };
-        backend::attach_named(&mut ebpf, name, attach, btf)?;
+        backend::attach_named(&mut ebpf, name, attach, btf, &mut Links::default())?;
         self.0.push(ebpf);
         Ok(())
     }
+}
+
+/// An empty program at a tracepoint, to see what the kernel makes of it.
+pub(super) fn tracepoint(btf: &Btf) -> Option<(Ebpf, &'static str, LinkId)> {
+    let mut ebpf = EbpfLoader::new().btf(Some(btf)).load(EMPTY_OBJECT).ok()?;
+    let (name, mut links) = ("empty_tracepoint", Links::default());
+    let attach = Attach::Tracepoints("syscalls", &["sys_enter_setdomainname"]);
+    backend::attach_named(&mut ebpf, name, &attach, btf, &mut links).ok()?;
+    Some((ebpf, name, links.pop()?))
 }

@@ -1,6 +1,9 @@
 //! Why the kernel cannot be watched, in words that lead on.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::Backend;
 
@@ -78,6 +81,14 @@ pub enum KernelError {
     /// No backend works.
     #[error("no way into this kernel works:\n{0}")]
     NoBackend(String),
+    /// Something could not be made to outlive the process, or what did cannot be had.
+    #[error("{path}: {reason}")]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Something around the kernel interface failed.
     #[error("{what}: {source}")]
     Io {
@@ -93,6 +104,15 @@ impl KernelError {
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+
+    /// What aya says of a pin, with its reason.
+    pub(super) fn pin(path: &Path, error: &dyn std::error::Error) -> Self {
+        let reason = match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        Self::Pin { path: path.to_owned(), reason }
     }
 
     /// A map error, with the map's name.

@@ -1,10 +1,10 @@
 //! One session with the kernel: the object loaded, the process table kept, then one backend live.
 
-use std::path::Path;
+use std::{os::fd::AsFd as _, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
     programs::Iter,
 };
 use dkimwatch_common::{
@@ -23,8 +23,11 @@ use super::{
     identify::{self, Handle},
     object::KERNEL_OBJECT,
     offsets,
+    links::Links,
     parts::Part,
+    pins::Pinned,
     pod,
+    ring::Mapped,
 };
 
 /// A backend that was tried.
@@ -64,10 +67,15 @@ pub(super) const PROCESS_TABLE: [(&str, &str); 4] = [
 
 /// The loaded kernel side. Dropping it detaches everything.
 pub struct Session {
-    ebpf: Ebpf,
-    btf: Btf,
+    pub(super) ebpf: Ebpf,
+    pub(super) btf: Btf,
+    pub(super) links: Links,
+    /// What outlives the process, once it is pinned.
+    pub(super) pinned: Option<Pinned>,
+    /// The maps that somebody else needs to read what these hooks tell, once more.
+    pub(super) kept: Vec<(&'static str, MapData)>,
     /// Taken by [`Session::rings`].
-    rings: Option<[RingBuf<MapData>; 3]>,
+    rings: Option<[Mapped; 3]>,
     settings: Array<MapData, u32>,
     /// Programs that are not needed yet.
     waiting: Vec<&'static Part>,
@@ -115,14 +123,26 @@ impl Session {
             layers: take(&mut ebpf, maps::LAYERS, HashMap::try_from)?,
             routed_anew: false,
         };
+        let kept = KEPT.iter().map(|name| Ok((*name, again(&ebpf, name)?))).collect::<Result<_, KernelError>>()?;
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
         let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;
         let rings = Some([
-            take(&mut ebpf, maps::STRANGER_RING, RingBuf::try_from)?,
-            take(&mut ebpf, maps::SIGNER_RING, RingBuf::try_from)?,
-            take(&mut ebpf, maps::ATTEMPT_RING, RingBuf::try_from)?,
+            ring(&mut ebpf, maps::STRANGER_RING)?,
+            ring(&mut ebpf, maps::SIGNER_RING)?,
+            ring(&mut ebpf, maps::ATTEMPT_RING)?,
         ]);
-        let mut session = Self { ebpf, btf, rings, settings, waiting: Vec::new(), watch_set, tally };
+        let mut session = Self {
+            ebpf,
+            btf,
+            links: Links::default(),
+            pinned: None,
+            kept,
+            rings,
+            settings,
+            waiting: Vec::new(),
+            watch_set,
+            tally,
+        };
         session.load_iterators()?;
         session.keep_processes()?;
         Ok(session)
@@ -139,7 +159,7 @@ impl Session {
     /// The hooks first, then the processes that were there before them, so that none falls between.
     fn keep_processes(&mut self) -> Result<(), KernelError> {
         for (name, tracepoint) in PROCESS_TABLE {
-            backend::attach_btf_tracepoint(&mut self.ebpf, name, tracepoint, &self.btf)?;
+            backend::attach_btf_tracepoint(&mut self.ebpf, name, tracepoint, &self.btf, &mut self.links)?;
         }
         identify::run(iterator(&mut self.ebpf, programs::ITER_PROCESSES)?, programs::ITER_PROCESSES).map(drop)
     }
@@ -175,7 +195,7 @@ impl Session {
             match self.try_backend(*candidate) {
                 Ok(()) => {
                     let Attached { hooks, unseen, waiting } =
-                        backend::attach_others(*candidate, &mut self.ebpf, &self.btf);
+                        backend::attach_others(*candidate, &mut self.ebpf, &self.btf, &mut self.links);
                     self.waiting = waiting;
                     attempts.push(Attempt { backend: *candidate, refused: None });
                     return Ok(Live { backend: *candidate, attempts, hooks, unseen });
@@ -198,7 +218,7 @@ impl Session {
     /// # Errors
     /// When the kernel refuses it.
     pub fn see_around_page_cache(&mut self) -> Result<(), KernelError> {
-        backend::attach_waiting(&mut self.waiting, &mut self.ebpf, &self.btf)
+        backend::attach_waiting(&mut self.waiting, &mut self.ebpf, &self.btf, &mut self.links)
     }
 
     /// Tries every backend and leaves none attached; of the first that works, what it does not see.
@@ -209,10 +229,10 @@ impl Session {
             let refused = match self.try_backend(candidate) {
                 Ok(()) => {
                     if chosen.is_none() {
-                        let attached = backend::attach_others(candidate, &mut self.ebpf, &self.btf);
+                        let attached = backend::attach_others(candidate, &mut self.ebpf, &self.btf, &mut self.links);
                         chosen = Some((candidate, attached.unseen));
                     }
-                    backend::detach(candidate, &mut self.ebpf);
+                    backend::detach(candidate, &mut self.ebpf, &mut self.links);
                     None
                 }
                 Err(error) => Some(error.to_string()),
@@ -234,13 +254,13 @@ impl Session {
         self.settings.set(limits::SETTING_VIA, via, 0).map_err(KernelError::map(maps::SETTINGS))?;
         let mounts = super::host_mount_namespace();
         self.settings.set(limits::SETTING_MOUNTS, mounts, 0).map_err(KernelError::map(maps::SETTINGS))?;
-        backend::attach_essential(candidate, &mut self.ebpf, &self.btf)?;
+        backend::attach_essential(candidate, &mut self.ebpf, &self.btf, &mut self.links)?;
         let proven = canary.open().map(|()| self.heard_canary());
         self.watch_set.disarm_canary(identity.file)?;
         if proven? {
             return Ok(());
         }
-        backend::detach(candidate, &mut self.ebpf);
+        backend::detach(candidate, &mut self.ebpf, &mut self.links);
         Err(KernelError::Silent(candidate))
     }
 
@@ -250,15 +270,17 @@ impl Session {
         let mut heard = false;
         for ring in rings {
             while let Some(record) = ring.next() {
-                heard |= crate::decode::is_canary(&record);
+                heard |= crate::decode::is_canary(record);
             }
+            ring.give_back(ring.position());
         }
         heard
     }
 
     /// Detaches a backend: its hooks report nothing more.
     pub fn detach(&mut self, backend: Backend) {
-        backend::detach(backend, &mut self.ebpf);
+        self.detach_pinned();
+        backend::detach(backend, &mut self.ebpf, &mut self.links);
     }
 
     /// Calls that a backend's programs were not asked about, by hook: the kernel does not enter a tracing program that another
@@ -288,6 +310,25 @@ impl Session {
 
 fn iterator<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, KernelError> {
     backend::program(ebpf, name)?.try_into().map_err(|error| backend::refused(name, error))
+}
+
+/// The maps that a successor reads, see [`super::Left`].
+pub(super) const KEPT: [&str; 4] = [maps::STRANGER_RING, maps::SIGNER_RING, maps::ATTEMPT_RING, maps::TALLY];
+
+/// A second descriptor of a map.
+fn again(ebpf: &Ebpf, name: &'static str) -> Result<MapData, KernelError> {
+    let (Some(Map::RingBuf(map)) | Some(Map::PerCpuArray(map)) | Some(Map::HashMap(map))) = ebpf.map(name) else {
+        return Err(KernelError::Contract { kind: "map", name });
+    };
+    let fd = map.fd().as_fd().try_clone_to_owned().map_err(KernelError::io("a second descriptor of a map"))?;
+    MapData::from_fd(fd).map_err(KernelError::map(name))
+}
+
+fn ring(ebpf: &mut Ebpf, name: &'static str) -> Result<Mapped, KernelError> {
+    match ebpf.take_map(name) {
+        Some(Map::RingBuf(map)) => Mapped::new(map, name),
+        _ => Err(KernelError::Contract { kind: "map", name }),
+    }
 }
 
 fn take<T>(

@@ -37,6 +37,12 @@ impl WatchSet {
         self.files.insert(pod::File(file), pod::FileWatch(watch), 0).map_err(KernelError::map(maps::FILES))
     }
 
+    /// The entry that a file is watched for, if it is.
+    #[must_use]
+    pub fn tag(&self, file: FileId) -> Option<Tag> {
+        self.files.get(&pod::File(file), 0).ok().map(|watch| watch.0.tag)
+    }
+
     /// Stops watching a file: its inode number was reused.
     ///
     /// # Errors

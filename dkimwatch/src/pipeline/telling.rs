@@ -24,7 +24,7 @@ impl Pipeline {
         self.printer.access(judged).context("write the event")
     }
 
-    fn tell(&mut self, state: State) -> Result<()> {
+    pub(super) fn tell(&mut self, state: State) -> Result<()> {
         self.printer.state(&state).context("write the event")
     }
 
@@ -53,6 +53,7 @@ impl Pipeline {
         for lost in self.losses.look(now(), &self.session, self.live.backend)? {
             self.tell_lost(lost)?;
         }
+        self.remember();
         Ok(())
     }
 
@@ -65,7 +66,8 @@ impl Pipeline {
 
     pub(super) fn tell_stopped(&mut self) -> Result<()> {
         let (unix_ns, ran) = (now(), self.started.elapsed());
-        self.tell(State::Stopped(WatchStopped { unix_ns, ran, counts: self.told }))
+        let goes_on = self.session.pin_name().is_some();
+        self.tell(State::Stopped(WatchStopped { unix_ns, ran, counts: self.told, goes_on }))
     }
 
     pub(super) fn tell_heartbeat(&mut self) -> Result<()> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Counts, EventsLost, Heartbeat, HostFacts, Loss, State, WatchStarted, WatchStopped, document::Document, ecs::base,
+    Counts, EventsLost, Heartbeat, HostFacts, Loss, State, WatchResumed, WatchStarted, WatchStopped, document::Document, ecs::base,
     time,
 };
 use crate::{
@@ -24,13 +24,14 @@ pub(super) fn document(state: &State, host: &HostFacts) -> Document {
         State::Lost(lost) => losses(&mut document, lost),
         State::Heartbeat(heartbeat) => goes_on(&mut document, heartbeat),
         State::Journal(noted) => journal(&mut document, &noted.notice),
+        State::Resumed(resumed) => taken_over(&mut document, resumed),
         State::Stopped(stopped) => ended(&mut document, stopped),
     }
     let what = match state {
         // Two CPUs can lose accesses in the same interval.
         State::Lost(lost) => format!("{}/{:?}/{:?}/{}", lost.why.name(), lost.hook, lost.cpu, lost.since_unix_ns),
         State::Journal(noted) => format!("{:?}", noted.notice),
-        State::Started(_) | State::Heartbeat(_) | State::Stopped(_) => String::new(),
+        State::Started(_) | State::Heartbeat(_) | State::Resumed(_) | State::Stopped(_) => String::new(),
     };
     document.set("event.id", host.id(&format!("{}/{}/{what}", state.action(), state.unix_ns())));
     document
@@ -80,6 +81,15 @@ fn ended(document: &mut Document, stopped: &WatchStopped) {
     kind(document, "state", "end", "success", severity::NOTICE);
     document.set("event.duration", u64::try_from(stopped.ran.as_nanos()).unwrap_or(u64::MAX));
     summary(document, stopped.counts);
+    document.set("dkimwatch.goes_on", stopped.goes_on);
+}
+
+fn taken_over(document: &mut Document, resumed: &WatchResumed) {
+    kind(document, "state", "info", "success", severity::NOTICE);
+    document.set("event.start", time::rfc3339(resumed.since_unix_ns));
+    document.set("event.end", time::rfc3339(resumed.unix_ns));
+    document.set("dkimwatch.resumed.count", resumed.count);
+    document.set("dkimwatch.resumed.known", resumed.known);
 }
 
 fn goes_on(document: &mut Document, heartbeat: &Heartbeat) {

@@ -20,7 +20,7 @@ pub use ecs::Ecs;
 pub use fields::{ECS_VERSION, FIELDS, FieldType, check_schema};
 pub use host::HostFacts;
 pub use pretty::{Colour, Pretty};
-pub use state::{Counts, EventsLost, Heartbeat, JournalNoted, Loss, State, WatchStarted, WatchStopped};
+pub use state::{Counts, EventsLost, Heartbeat, JournalNoted, Loss, State, WatchResumed, WatchStarted, WatchStopped};
 pub use time::rfc3339;
 pub use told::{harmful, told};
 
@@ -45,4 +45,18 @@ pub trait Printer {
     /// # Errors
     /// The output's own.
     fn state(&mut self, state: &State) -> std::io::Result<()>;
+
+    /// How far it has come. One that keeps nothing is always done.
+    fn progress(&self) -> Progress {
+        Progress::default()
+    }
+}
+
+/// How far a [`Printer`] has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Events that it was given.
+    pub given: u64,
+    /// Those that are where they outlive this process, or never will be.
+    pub kept: u64,
 }

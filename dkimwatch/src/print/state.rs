@@ -17,6 +17,8 @@ pub enum State {
     Heartbeat(Heartbeat),
     /// The journal says something of itself.
     Journal(JournalNoted),
+    /// The watch goes on from another one.
+    Resumed(WatchResumed),
     /// The watch has ended.
     Stopped(WatchStopped),
 }
@@ -117,6 +119,19 @@ pub struct JournalNoted {
     pub notice: Notice,
 }
 
+/// `watch-resumed`: the kernel went on watching while no dkimwatch ran, and what it saw was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchResumed {
+    /// Wall-clock time, nanoseconds since the Unix epoch.
+    pub unix_ns: i128,
+    /// When the former watch wrote its last word, nanoseconds since the Unix epoch.
+    pub since_unix_ns: i128,
+    /// Records that the kernel held and that were told now.
+    pub count: u64,
+    /// Records that it held and that the journal had already.
+    pub known: u64,
+}
+
 /// `watch-stopped`: the summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WatchStopped {
@@ -126,6 +141,8 @@ pub struct WatchStopped {
     pub ran: Duration,
     /// What it has told of.
     pub counts: Counts,
+    /// The kernel goes on watching, and holds what it sees.
+    pub goes_on: bool,
 }
 
 impl State {
@@ -137,6 +154,7 @@ impl State {
             Self::Lost(lost) => lost.unix_ns,
             Self::Heartbeat(heartbeat) => heartbeat.unix_ns,
             Self::Journal(noted) => noted.unix_ns,
+            Self::Resumed(resumed) => resumed.unix_ns,
             Self::Stopped(stopped) => stopped.unix_ns,
         }
     }
@@ -149,6 +167,7 @@ impl State {
             Self::Lost(_) => "events-lost",
             Self::Heartbeat(_) => "watch-heartbeat",
             Self::Journal(noted) => noted.notice.action(),
+            Self::Resumed(_) => "watch-resumed",
             Self::Stopped(_) => "watch-stopped",
         }
     }
@@ -198,9 +217,26 @@ impl State {
                 format!("The watch goes on after {} s. {}", heartbeat.ran.as_secs(), heartbeat.counts.sentence())
             }
             Self::Journal(noted) => noted.notice.reason(),
+            Self::Resumed(resumed) => {
+                let known = match resumed.known {
+                    0 => String::new(),
+                    known => format!(" {} in the journal already.", plural(known, "record was", "records were")),
+                };
+                format!(
+                    "The kernel went on watching since {}: {} that it held {} read, and what came of them stands before this.{known}",
+                    super::time::rfc3339(resumed.since_unix_ns),
+                    plural(resumed.count, "record", "records"),
+                    if resumed.count == 1 { "was" } else { "were" },
+                )
+            }
             Self::Stopped(stopped) => format!(
-                "The watch has ended after {} s; nobody sees the keys now. {}",
+                "The watch has ended after {} s; {}. {}",
                 stopped.ran.as_secs(),
+                if stopped.goes_on {
+                    "the kernel goes on watching, and holds what it sees until dkimwatch run is started again"
+                } else {
+                    "nobody sees the keys now"
+                },
                 stopped.counts.sentence()
             ),
         }

@@ -45,7 +45,10 @@ fn journal_states() -> Vec<State> {
     let counts = Counts { expected: 1_000, ..Counts::default() };
     let heartbeat = State::Heartbeat(Heartbeat { unix_ns, ran: Duration::from_secs(60), counts });
     let noted = notices.into_iter().map(|notice| State::Journal(JournalNoted { unix_ns, notice }));
-    std::iter::once(heartbeat).chain(noted).collect()
+    let resumed = WatchResumed { unix_ns, since_unix_ns: 5, count: 14, known: 1 };
+    let stopped = WatchStopped { unix_ns, ran: Duration::from_secs(9), counts, goes_on: true };
+    let rest = [State::Resumed(resumed), State::Stopped(stopped)];
+    std::iter::once(heartbeat).chain(noted).chain(rest).collect()
 }
 
 fn states() -> [State; 3] {
@@ -78,6 +81,7 @@ fn states() -> [State; 3] {
             unix_ns: 20 * second,
             ran: Duration::from_secs(19),
             counts: Counts { expected: 1_000, maintenance: 0, unexpected: 1, lost: 12, passed_by: 3 },
+            goes_on: false,
         }),
     ]
 }
@@ -97,9 +101,9 @@ fn the_watchs_own_events_are_one_json_object_a_line() {
     }
     let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
     let documents: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(documents.len(), 11);
+    assert_eq!(documents.len(), 13);
     let ids: BTreeSet<String> = documents.iter().map(|one| one["event"]["id"].to_string()).collect();
-    assert_eq!(ids.len(), 11, "ids are unique");
+    assert_eq!(ids.len(), 13, "ids are unique");
     assert_eq!(documents[0]["event"]["action"], "watch-started");
     assert_eq!(documents[0]["dkimwatch"]["keys"][0]["path"], r"/etc/dkimkeys/a\x0ab");
     assert_eq!(documents[1]["event"]["kind"], "alert");
@@ -145,6 +149,8 @@ fn the_journals_lines_are_golden() {
         "1970-01-01 00:00:01.000Z !! journal-seal-gone  The journal was sealed up to segment 3, and the seal's state is gone: somebody removed it. It goes on unsealed until `dkimwatch journal setup-sealing --renew`. See dkimwatch journal verify.\n",
         "1970-01-01 00:00:01.000Z !! journal-gap  12 events, 1 of them alerts, are not in the journal, as it could not be written: the disk is full. They were told all the same.\n",
         "1970-01-01 00:00:01.000Z    journal-trimmed  Segments 1 to 2 were removed, as journal.keep_size and journal.keep_age want it.\n",
+        "1970-01-01 00:00:01.000Z    watch-resumed  The kernel went on watching since 1970-01-01T00:00:00.000000005Z: 14 records that it held were read, and what came of them stands before this. 1 record was in the journal already.\n",
+        "1970-01-01 00:00:01.000Z    watch-stopped  The watch has ended after 9 s; the kernel goes on watching, and holds what it sees until dkimwatch run is started again. It saw 1000 accesses by expected signers, 0 by maintenance, 0 by others, and lost 0.\n",
     );
     assert_eq!(text, expected);
 }

@@ -6,7 +6,11 @@ use std::{
     io::Write,
     path::PathBuf,
     rc::Rc,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
 };
@@ -14,7 +18,7 @@ use std::{
 use super::{EntryKind, Journal, JournalError, New, Notice, pack, teller::Teller};
 use crate::{
     judge::{JudgedAccess, Verdict},
-    print::{Ecs, HostFacts, JournalNoted, Printer, State},
+    print::{Ecs, HostFacts, JournalNoted, Printer, Progress, State},
 };
 
 /// Events that wait for the disk. Behind them the rings fill, and what they lose is counted.
@@ -49,6 +53,10 @@ pub struct Recorder {
     ecs: Ecs<Vec<u8>>,
     teller: Box<dyn Printer>,
     lines: Lines,
+    /// Events that it was given.
+    given: u64,
+    /// Those that the thread is done with.
+    kept: Arc<AtomicU64>,
 }
 
 /// What a recorder writes its lines with: into this memory.
@@ -79,6 +87,7 @@ impl Recorder {
         out: Box<dyn Write + Send>,
     ) -> std::io::Result<Self> {
         let (send, receive) = sync_channel(WAITING);
+        let kept = Arc::new(AtomicU64::new(0));
         let work = Work {
             folder: journal.folder().to_owned(),
             journal,
@@ -88,11 +97,13 @@ impl Recorder {
             gap: None,
             due: None,
             packer: None,
+            kept: Arc::clone(&kept),
         };
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || work.run(&receive))?;
         let lines = Lines::default();
         let teller = teller(LineBuffer(Rc::clone(&lines)));
-        Ok(Self { send: Some(send), thread: Some(thread), ecs: Ecs::new(Vec::new(), host), teller, lines })
+        let ecs = Ecs::new(Vec::new(), host);
+        Ok(Self { send: Some(send), thread: Some(thread), ecs, teller, lines, given: 0, kept })
     }
 
     /// Writes what waits, to the disk, and ends.
@@ -125,6 +136,7 @@ impl Recorder {
         let item = Item { new, line: if tell { line } else { Vec::new() } };
         let gone = || std::io::Error::other("the journal's thread has ended before its time");
         let send = self.send.as_ref().ok_or_else(gone)?;
+        self.given += 1;
         match send.try_send(item) {
             Ok(()) => Ok(()),
             // The disk is slow: wait for it. The rings fill meanwhile, and count what they lose.
@@ -160,6 +172,10 @@ impl Printer for Recorder {
         }
         self.record(EntryKind::State, state.unix_ns(), None, &[], tell)
     }
+
+    fn progress(&self) -> Progress {
+        Progress { given: self.given, kept: self.kept.load(Ordering::Acquire) }
+    }
 }
 
 impl Drop for Recorder {
@@ -182,6 +198,8 @@ struct Work {
     /// When what was written must be on the disk.
     due: Option<Instant>,
     packer: Option<JoinHandle<()>>,
+    /// Events that are in the journal, as far as they ever will be.
+    kept: Arc<AtomicU64>,
 }
 
 /// Entries that could not be written.
@@ -225,11 +243,13 @@ impl Work {
 
     /// Records a batch, and then tells of it.
     fn take(&mut self, batch: Vec<Item>) {
+        let count = batch.len() as u64;
         let (lines, news): (Vec<_>, Vec<_>) = batch.into_iter().map(|Item { new, line }| (line, new)).unzip();
         if let Err(error) = self.write(&news) {
             // They are told all the same.
             tracing::error!(%error, "an event is not in the journal");
         }
+        self.kept.fetch_add(count, Ordering::Release);
         for line in lines.into_iter().filter(|line| !line.is_empty()) {
             self.teller.tell(line);
         }

@@ -77,6 +77,12 @@ impl Resolver {
         self.waiting.is_empty()
     }
 
+    /// When the oldest access that waits happened, nanoseconds since boot.
+    #[must_use]
+    pub fn oldest(&self) -> Option<u64> {
+        self.waiting.iter().map(|(access, _)| access.boot_ns).min()
+    }
+
     /// As many are waiting as may.
     #[must_use]
     pub fn is_full(&self) -> bool {

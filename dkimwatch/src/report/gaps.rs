@@ -100,6 +100,8 @@ enum Watch {
     Unknown,
     Running,
     Stopped(i64),
+    /// The kernel watched until this one began, and what it saw was told.
+    Resumed,
 }
 
 /// What is known of a host's watch so far.
@@ -155,7 +157,7 @@ impl Watched {
                 boot.clone_into(&mut host.boot);
                 let booted = if restarted { " The host was restarted in between." } else { "" };
                 match was {
-                    Watch::Unknown => {}
+                    Watch::Unknown | Watch::Resumed => {}
                     Watch::Stopped(stopped) => {
                         let text =
                             format!("The watch was ended and begun again; in between nobody saw the keys.{booted}");
@@ -171,6 +173,13 @@ impl Watched {
                 return;
             }
             "watch-stopped" => host.watch = Watch::Stopped(unix_ns),
+            "watch-resumed" => {
+                (host.watch, host.has_heartbeat) = (Watch::Resumed, false);
+                // What the kernel saw meanwhile stands before this, and there was no heartbeat between.
+                let since = time(&event.event.start).unwrap_or(before);
+                self.gaps.retain(|gap| gap.kind != GapKind::Silent || gap.host != name || gap.from < Some(since));
+                return;
+            }
             "watch-heartbeat" => {}
             _ => {}
         }
@@ -271,7 +280,7 @@ impl Watched {
                     };
                     self.put(gap, filter);
                 }
-                Watch::Running | Watch::Unknown => {
+                Watch::Running | Watch::Unknown | Watch::Resumed => {
                     let text = format!(
                         "{name}: the last entry is of {}; what came after it, these journals do not know.",
                         plain(last)
@@ -343,6 +352,22 @@ mod tests {
         let silent = [(1, "watch-started"), (2, "watch-heartbeat"), (6, "key-opened"), (12, "watch-heartbeat")];
         assert_eq!(told(&silent, &all), ["silent 6 12 0"]);
         assert_eq!(told(&[], &all), ["no-entry - - 0"]);
+    }
+
+    #[test]
+    fn what_the_kernel_watched_is_no_gap() {
+        let all = Filter::default();
+        let killed = [
+            (1, "watch-started"),
+            (2, "watch-heartbeat"),
+            (30, "key-opened"),
+            (40, "watch-resumed"),
+            (40, "watch-started"),
+            (50, "watch-stopped"),
+            (60, "watch-resumed"),
+            (60, "watch-started"),
+        ];
+        assert_eq!(told(&killed, &all), [""; 0]);
     }
 
     #[test]

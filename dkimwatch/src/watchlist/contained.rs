@@ -60,6 +60,11 @@ impl ContainedKeys {
         Self { keys: contained.map(entry).collect(), places: BTreeMap::new() }
     }
 
+    /// One more, whose root is not known.
+    pub(super) fn add(&mut self, tag: Tag) {
+        self.keys.entry(tag).or_default();
+    }
+
     pub(super) fn has(&self, tag: Tag) -> bool {
         self.keys.contains_key(&tag)
     }

@@ -9,6 +9,7 @@ mod contained;
 mod devices;
 mod dpkg;
 mod folders;
+mod inherited;
 mod infs;
 mod layers;
 mod mountinfo;
@@ -81,6 +82,8 @@ pub struct WatchList {
     routed: usize,
     /// The keys of containers.
     contained: contained::ContainedKeys,
+    /// Keys of another watch that nobody knows any more.
+    retired: usize,
 }
 
 /// A path to arm, and what for.
@@ -144,6 +147,7 @@ impl WatchList {
             looks: contained::Looks::default(),
             routed: 0,
             contained,
+            retired: 0,
         }
     }
 

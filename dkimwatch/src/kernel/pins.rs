@@ -1,0 +1,248 @@
+//! What outlives the process: hooks, rings and counters, pinned below a folder of a BPF file system (`bpffs`), one folder for each
+//! session. Whoever comes next reads what the rings hold, and detaches the hooks once its own see.
+//!
+//! Nothing but that is taken over: the next process loads programs and tables of its own, so that it may be of another version. What it
+//! reads are records, and a record says its version.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    maps::{Map, MapData, PerCpuArray},
+    programs::links::PinnedLink,
+};
+use dkimwatch_common::names::maps;
+use rustix::fs::FlockOperation;
+
+use super::{KernelError, Rings, Session, Tally, ring::Mapped};
+use crate::pipeline::boot_ns;
+
+/// Where pins are, unless somebody says otherwise.
+pub const FOLDER: &str = "/sys/fs/bpf/dkimwatch";
+
+/// `BPF_FS_MAGIC` (`include/uapi/linux/magic.h`).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+
+/// What a session has pinned.
+pub(super) struct Pinned {
+    folder: PathBuf,
+    /// In the order in which they were attached.
+    links: Vec<PinnedLink>,
+}
+
+/// The folder with the sessions' folders, held by one process at a time.
+#[derive(Debug)]
+pub struct PinFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl PinFolder {
+    /// Makes the folder if it is not there, and takes hold of it.
+    ///
+    /// # Errors
+    /// It is on no BPF file system, it is somebody else's, or another process holds it.
+    pub fn open(path: &Path) -> Result<Self, KernelError> {
+        let wrong = |reason: String| KernelError::Pin { path: path.to_owned(), reason };
+        let io = |error: std::io::Error| wrong(error.to_string());
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                let mount = "is the BPF file system mounted? mount -t bpf bpf /sys/fs/bpf";
+                return Err(wrong(format!("{error}; {mount}")));
+            }
+            _ => {}
+        }
+        let folder = File::open(path).map_err(io)?;
+        let kind = rustix::fs::fstatfs(&folder).map_err(|errno| io(errno.into()))?.f_type;
+        if u64::try_from(kind) != Ok(BPF_FS_MAGIC) {
+            // It was just made, perhaps, and is of no use here.
+            let _ = fs::remove_dir(path);
+            return Err(wrong("no BPF file system is mounted there: mount -t bpf bpf /sys/fs/bpf".to_owned()));
+        }
+        let meta = folder.metadata().map_err(io)?;
+        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            return Err(wrong("others than root can change it: remove it, or say `chmod 700` and `chown root`".to_owned()));
+        }
+        match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: folder }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(wrong("another dkimwatch that runs holds it: end that first, or name another folder with --pins".to_owned()))
+            }
+            Err(errno) => Err(io(errno.into())),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What others have left there, the oldest first.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn left(&self) -> Result<Vec<PathBuf>, KernelError> {
+        let failed = |error: std::io::Error| KernelError::Pin { path: self.path.clone(), reason: error.to_string() };
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            folders.push(entry.map_err(failed)?.path());
+        }
+        // They are named by their time.
+        folders.sort();
+        Ok(folders)
+    }
+}
+
+impl Session {
+    /// Pins all that is attached, and what a successor needs to read it. Of what cannot be pinned, the programs' names.
+    ///
+    /// # Errors
+    /// When the kernel refuses something.
+    pub fn pin(&mut self, folder: &PinFolder) -> Result<Vec<&'static str>, KernelError> {
+        let path = folder.path.join(format!("{:016x}", boot_ns()));
+        let failed = |error: std::io::Error| KernelError::Pin { path: path.clone(), reason: error.to_string() };
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+        self.pinned = Some(Pinned { folder: path.clone(), links: Vec::new() });
+        // The rings first: hooks without them would be of no use to anybody.
+        for (name, map) in &self.kept {
+            let pin = path.join(name);
+            map.pin(&pin).map_err(|error| KernelError::pin(&pin, &error))?;
+        }
+        let pinned = self.links.pin(&mut self.ebpf, &self.btf, &path)?;
+        self.pinned = Some(Pinned { folder: path, links: pinned.links });
+        Ok(pinned.fleeting)
+    }
+
+    /// The name of what is pinned, if it is.
+    #[must_use]
+    pub fn pin_name(&self) -> Option<&str> {
+        self.pinned.as_ref()?.folder.file_name()?.to_str()
+    }
+
+    /// Removes the hooks' pins, the last attached one's first, which detaches them. The rings' stay.
+    pub(super) fn detach_pinned(&mut self) {
+        let Some(pinned) = &mut self.pinned else { return };
+        while let Some(link) = pinned.links.pop() {
+            if let Err(error) = link.unpin() {
+                tracing::debug!(%error, "a pin was gone already");
+            }
+        }
+    }
+
+    /// Removes what is left of the pins: what was in the rings is written down.
+    pub fn remove_pins(&mut self) {
+        let Some(pinned) = self.pinned.take() else { return };
+        if let Err(error) = remove(&pinned.folder) {
+            tracing::error!(%error, "what was pinned is not removed");
+        }
+    }
+}
+
+/// What another process has left: hooks that still see, and rings that hold what they saw.
+pub struct Left {
+    folder: PathBuf,
+    /// What they saw.
+    pub rings: Rings,
+    /// What they could not hand over.
+    pub tally: Tally,
+}
+
+impl Left {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When the rings or counters are not there any more, or are another kernel object's.
+    pub fn open(folder: &Path) -> Result<Self, KernelError> {
+        let map = |name: &'static str| {
+            let path = folder.join(name);
+            MapData::from_pin(&path).map_err(|error| KernelError::pin(&path, &error))
+        };
+        let ring = |name| Mapped::new(map(name)?, name);
+        let rings = Rings::new([ring(maps::STRANGER_RING)?, ring(maps::SIGNER_RING)?, ring(maps::ATTEMPT_RING)?])?;
+        let tally = PerCpuArray::try_from(Map::PerCpuArray(map(maps::TALLY)?)).map_err(KernelError::map(maps::TALLY))?;
+        Ok(Self { folder: folder.to_owned(), rings, tally: Tally(tally) })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Detaches the hooks, the last attached first. What the rings hold stays.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn detach(&self) -> Result<(), KernelError> {
+        detach(&self.folder).map(drop)
+    }
+
+    /// Lets go of the rest.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn remove(self) -> Result<(), KernelError> {
+        remove(&self.folder)
+    }
+}
+
+/// Removes the pins of hooks. How many there were.
+fn detach(folder: &Path) -> Result<usize, KernelError> {
+    let mut links = pins(folder)?;
+    // They are numbered as they were attached.
+    links.retain(|link| link.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)));
+    for link in links.iter().rev() {
+        fs::remove_file(link).map_err(|error| KernelError::Pin { path: link.clone(), reason: error.to_string() })?;
+    }
+    Ok(links.len())
+}
+
+/// Removes what another process has left and nobody can read.
+///
+/// # Errors
+/// When a pin cannot be removed.
+pub fn discard(folder: &Path) -> Result<(), KernelError> {
+    remove(folder)
+}
+
+/// Removes a session's pins and its folder.
+fn remove(folder: &Path) -> Result<(), KernelError> {
+    for pin in pins(folder)? {
+        fs::remove_file(&pin).map_err(|error| KernelError::Pin { path: pin.clone(), reason: error.to_string() })?;
+    }
+    fs::remove_dir(folder).map_err(|error| KernelError::Pin { path: folder.to_owned(), reason: error.to_string() })
+}
+
+/// What is pinned in a folder, in the order of the names; nothing, where there is none.
+fn pins(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let failed = |error: std::io::Error| KernelError::Pin { path: folder.to_owned(), reason: error.to_string() };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut pins = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    pins.sort();
+    Ok(pins)
+}
+
+/// Removes everything that was left: no hook sees anything any more, and what the rings hold is gone. How many hooks there were.
+///
+/// # Errors
+/// As [`PinFolder::open`], and when a pin cannot be removed.
+pub fn unload(path: &Path) -> Result<usize, KernelError> {
+    if !path.exists() {
+        return Ok(0);
+    }
+    let folder = PinFolder::open(path)?;
+    let mut hooks = 0;
+    for left in folder.left()? {
+        hooks += detach(&left)?;
+        remove(&left)?;
+    }
+    fs::remove_dir(path).map_err(|error| KernelError::Pin { path: path.to_owned(), reason: error.to_string() })?;
+    Ok(hooks)
+}

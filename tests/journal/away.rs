@@ -1,0 +1,225 @@
+//! While nobody runs: the kernel goes on watching, and whoever is started next tells what it saw.
+
+use std::{
+    env, fs,
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::CommandExt as _,
+    },
+    path::Path,
+    process::{Command, Stdio},
+    sync::PoisonError,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dkimwatch_tests::support::{Event, program};
+
+use super::{HOST, Lab, PATIENCE};
+
+/// `DKIMWATCH_AWAY`, seconds: 60 as the long pass has it.
+fn away() -> Duration {
+    Duration::from_secs(env::var("DKIMWATCH_AWAY").ok().and_then(|away| away.parse().ok()).unwrap_or(2))
+}
+
+/// Runs a command to its end and says which process it was.
+fn ran(command: &mut Command) -> Result<u32> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let pid = child.id();
+    child.wait()?;
+    Ok(pid)
+}
+
+fn pinned(pins: &Path) -> usize {
+    fs::read_dir(pins).map_or(0, |sessions| {
+        sessions.flatten().map(|session| fs::read_dir(session.path()).map_or(0, Iterator::count)).sum()
+    })
+}
+
+#[test]
+fn what_strangers_do_while_nobody_runs_is_in_the_journal_afterwards() -> Result<()> {
+    const NOBODY: u32 = 65_534;
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    let rotated = lab.folder.path().join("rotated");
+    lab.command().start()?.stop()?;
+
+    let (began, away) = (Instant::now(), away());
+    let mut opened = Vec::new();
+    let mut refused = Vec::new();
+    while opened.len() < 4 || began.elapsed() < away {
+        opened.push(("/usr/bin/head", ran(Command::new("/usr/bin/head").arg(&lab.key))?));
+        refused.push(ran(Command::new("/usr/bin/cat").arg(&lab.key).uid(NOBODY).gid(NOBODY))?);
+        thread::park_timeout(away / 20);
+    }
+    // The key that was there is rotated away, and read; another one is in its place.
+    let renamed = ran(Command::new("/usr/bin/mv").arg(&lab.key).arg(&rotated))?;
+    opened.push(("/usr/bin/cat", ran(Command::new("/usr/bin/cat").arg(&rotated))?));
+    fs::remove_file(&rotated)?;
+    fs::write(&lab.key, "another private key\n")?;
+    opened.push(("/usr/bin/tail", ran(Command::new("/usr/bin/tail").arg(&lab.key))?));
+    println!("{} strangers while nobody ran for {:?}", opened.len() + refused.len() + 1, began.elapsed());
+
+    let told = lab.command().start()?.stop()?.events;
+    let events = lab.events()?;
+    for (executable, pid) in &opened {
+        let of: Vec<&Event> =
+            events.iter().filter(|event| event.action() == "key-opened" && event.pid() == Some(*pid)).collect();
+        let [event] = of.as_slice() else { anyhow::bail!("{executable} {pid}: {of:?}") };
+        ensure!(event.is_alert() && event.is_about(&lab.key), "{event}");
+        ensure!(event.text("process.executable") == Some(executable), "{event}");
+        ensure!(event.text("user.id") == Some("0"), "{event}");
+    }
+    for pid in &refused {
+        let of: Vec<&Event> = events.iter().filter(|event| event.pid() == Some(*pid)).collect();
+        let [event] = of.as_slice() else { anyhow::bail!("refused {pid}: {of:?}") };
+        ensure!(event.action() == "key-open-denied" && event.text("user.id") == Some("65534"), "{event}");
+    }
+    let rename = events.iter().find(|event| event.action() == "key-renamed").context("the rename")?;
+    ensure!(rename.pid() == Some(renamed), "{rename}");
+    told.only(|event| event.action() == "watch-resumed").exactly(1, "it says that it goes on")?;
+    told.only(|event| event.action() == "events-lost").exactly(0, "nothing is lost")?;
+    ensure!(pinned(&lab.pins()) > 10, "one session's pins are there");
+    ensure!(fs::read_dir(lab.pins())?.count() == 1, "and of no other");
+    // For an investigator it is one watch.
+    let report = Command::new(program()?).args(["report", "--format", "json", "--journal"]).arg(&lab.journal).output()?;
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout)?;
+    let gaps = report.pointer("/gaps").and_then(serde_json::Value::as_array).context("gaps")?;
+    ensure!(gaps.iter().all(|gap| gap.pointer("/kind").and_then(|kind| kind.as_str()) == Some("not-watched")) && gaps.len() <= 1, "{gaps:?}");
+    Ok(())
+}
+
+#[test]
+fn a_signer_that_was_upgraded_meanwhile_is_no_stranger() -> Result<()> {
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    let signer = lab.folder.path().join("signer");
+    fs::copy("/usr/bin/head", &signer)?;
+    fs::set_permissions(&signer, fs::Permissions::from_mode(0o755))?;
+    let config = format!("{}[[signer]]\nname = \"signer\"\nexecutable = {signer:?}\n", lab.config());
+    lab.command().config(&config).start()?.stop()?;
+    let before = ran(Command::new(&signer).arg(&lab.key))?;
+    let new = lab.folder.path().join("signer.new");
+    fs::copy("/usr/bin/tail", &new)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&new, &signer)?;
+    let stranger = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
+    let told = lab.command().config(&config).start()?.stop()?.events;
+    let alerts: Vec<Option<u32>> = told.only(Event::is_alert).iter().map(Event::pid).collect();
+    ensure!(alerts == [Some(stranger)], "{alerts:?}");
+    let recorded = lab.events()?;
+    ensure!(recorded.iter().any(|event| event.pid() == Some(before) && !event.is_alert()), "the old program's access");
+    Ok(())
+}
+
+#[test]
+fn without_a_memo_accesses_are_told_all_the_same() -> Result<()> {
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    let folder = lab.folder.path().join("keys");
+    fs::create_dir(&folder)?;
+    fs::write(folder.join("b.private"), "another private key\n")?;
+    // Tags are others than the next watch will give them.
+    let config = lab.config().replace("paths = [", &format!("paths = [\"/etc/hostname\", {:?}, ", folder.join("b.private")));
+    for wrong in [None, Some("[1, 2"), Some("{\"version\":9}")] {
+        lab.command().config(&config).start()?.stop()?;
+        let pid = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
+        for memo in fs::read_dir(&lab.journal)?.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"away-")) {
+            match wrong {
+                None => fs::remove_file(memo.path())?,
+                Some(wrong) => fs::write(memo.path(), wrong)?,
+            }
+        }
+        let told = lab.command().start()?.stop()?.events;
+        let of = told.only(|event| event.pid() == Some(pid));
+        ensure!(of.iter().all(|event| event.is_about(&lab.key)), "{of:?}");
+        of.exactly(1, "the stranger")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_the_rings_could_not_hold_is_told_as_lost() -> Result<()> {
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    lab.command().start()?.stop()?;
+    let opens: u64 = 6_000;
+    for _ in 0..opens {
+        fs::File::open(&lab.key)?;
+    }
+    let told = lab.command().start()?.stop()?.events;
+    let opened = told.only(|event| event.action() == "key-opened").len() as u64;
+    let lost = told.only(|event| event.action() == "events-lost");
+    let sum: u64 = lost.iter().filter_map(|event| event.number("dkimwatch.lost.count")).sum();
+    println!("of {opens} opens while nobody ran the ring held {opened}, and {sum} were told as lost");
+    ensure!(opened + sum == opens && opened > 3_000, "{opened} told, {sum} lost");
+    ensure!(lost.iter().all(|event| event.text("dkimwatch.lost.hook").is_some() && event.number("dkimwatch.lost.cpu").is_some()), "{lost:?}");
+    ensure!(lost.iter().all(|event| event.text("event.start") < event.text("event.end")), "{lost:?}");
+    // It is told once.
+    let again = lab.command().start()?.stop()?.events;
+    again.only(|event| event.action() == "events-lost").exactly(0, "once")
+}
+
+#[test]
+fn nothing_is_left_where_it_is_not_to_be() -> Result<()> {
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    let unload = || -> Result<std::process::Output> {
+        Ok(Command::new(program()?).args(["unload", "--pins"]).arg(lab.pins()).output()?)
+    };
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let first = unload()?;
+    ensure!(first.status.success() && said(&first).contains("nothing was left"), "{first:?}");
+    // Not while it runs.
+    let watch = lab.command().start()?;
+    let refused = unload()?;
+    ensure!(refused.status.code() == Some(3), "{refused:?}");
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("another dkimwatch that runs holds it"), "{refused:?}");
+    // What removes its pins does not end it.
+    for session in fs::read_dir(lab.pins())? {
+        for pin in fs::read_dir(session?.path())? {
+            fs::remove_file(pin?.path())?;
+        }
+    }
+    let pid = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
+    watch.wait_for("the stranger", PATIENCE, |event| event.pid() == Some(pid))?;
+    watch.stop()?;
+    // What was left goes, with what it held.
+    lab.command().start()?.stop()?;
+    let held = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
+    let done = unload()?;
+    ensure!(done.status.success() && said(&done).contains("the keys are not watched any more"), "{done:?}");
+    ensure!(!lab.pins().exists(), "nothing is left");
+    let told = lab.command().start()?.stop()?.events;
+    told.only(|event| event.pid() == Some(held)).exactly(0, "it went with the rings")?;
+    // And nothing is left at all where that is asked for.
+    unload()?;
+    let plain = dkimwatch_tests::support::WatchCommand::new().service().config(lab.config()).argument("--no-pin");
+    let said = plain.start()?.stop()?.events;
+    ensure!(!lab.pins().exists(), "nothing is left");
+    let started = said.only(|event| event.action() == "watch-started");
+    ensure!(started.iter().any(|event| event.to_string().contains("away: while dkimwatch run does not run, nothing is seen")), "{started:?}");
+    Ok(())
+}
+
+#[test]
+fn pins_of_others_are_not_taken() -> Result<()> {
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    // A folder that others can write, one that is on no BPF file system, and a link: the watch begins, and says what it cannot.
+    let open = lab.pins();
+    fs::create_dir(&open)?;
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777))?;
+    let plain = lab.folder.path().join("plain");
+    let link = lab.folder.path().join("link");
+    symlink(&plain, &link)?;
+    for pins in [&open, &plain, &link] {
+        let command = dkimwatch_tests::support::WatchCommand::new().service().config(lab.config());
+        let told = command.argument("--pins").argument(pins).start()?.stop()?.events;
+        let started = told.only(|event| event.action() == "watch-started");
+        ensure!(started.iter().any(|event| event.to_string().contains("away: ")), "{started:?}");
+    }
+    ensure!(!plain.exists(), "nothing is made where it is of no use");
+    Ok(())
+}
