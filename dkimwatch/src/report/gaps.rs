@@ -321,8 +321,10 @@ mod tests {
         for (minute, action) in entries {
             let (action, rest) = action.split_once(' ').unwrap_or((action, ""));
             let kind = if rest == "grave" { "alert" } else { "state" };
+            let since = rest.parse::<i64>().ok().and_then(|minute| DateTime::from_timestamp(minute * 60, 0));
+            let start = since.map_or(String::new(), |since| format!(r#","start":"{}""#, since.to_rfc3339()));
             let json = format!(
-                r#"{{"event":{{"action":"{action}","reason":"because","kind":"{kind}"}},"host":{{"name":"mx1","boot":{{"id":"{rest}"}}}},"dkimwatch":{{"lost":{{"count":3,"why":"{rest}"}}}}}}"#
+                r#"{{"event":{{"action":"{action}","reason":"because","kind":"{kind}"{start}}},"host":{{"name":"mx1","boot":{{"id":"{rest}"}}}},"dkimwatch":{{"lost":{{"count":3,"why":"{rest}"}}}}}}"#
             );
             let event: Event<'_> = serde_json::from_str(&json).expect("an event");
             watched.take(minute * MINUTE, &event, action != "key-opened", filter);
@@ -361,10 +363,10 @@ mod tests {
             (1, "watch-started"),
             (2, "watch-heartbeat"),
             (30, "key-opened"),
-            (40, "watch-resumed"),
+            (40, "watch-resumed 2"),
             (40, "watch-started"),
             (50, "watch-stopped"),
-            (60, "watch-resumed"),
+            (60, "watch-resumed 50"),
             (60, "watch-started"),
         ];
         assert_eq!(told(&killed, &all), [""; 0]);
