@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use dkimwatch_common::{
     deed::Deed,
+    identity::FileId,
     watch::{Tag, is_own},
 };
 
@@ -113,6 +114,14 @@ pub fn forget_deleted(deed: Deed, object: &Object) {
     let is_last = u32_at(object.found.inode, offset!(inode_i_nlink)) == 1;
     if deed as u32 == Deed::Unlink as u32 && is_last && !object.is_folder {
         let _ = FILES.remove(object.found.file);
+    }
+}
+
+/// As [`forget_deleted`], of one that is deleted already.
+#[inline(always)]
+pub fn forget_gone(file: FileId, inode: Ptr) {
+    if u32_at(inode, offset!(inode_i_nlink)) == 0 {
+        let _ = FILES.remove(file);
     }
 }
 

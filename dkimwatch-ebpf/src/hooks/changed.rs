@@ -84,7 +84,11 @@ fn watched(inode: Ptr) -> Option<Changed> {
     // SAFETY: a value is only copied out.
     if let Some(watch) = unsafe { FILES.get(file) } {
         // What changes in a layer is for the most part what is done by the overlay, which is told of its own file.
-        return if matches!(watch.kind, file_watch::CANARY | file_watch::LAYER) || itself::does_to_its_own(watch.tag) {
+        if itself::does_to_its_own(watch.tag) {
+            itself::forget_gone(file, inode);
+            return None;
+        }
+        return if matches!(watch.kind, file_watch::CANARY | file_watch::LAYER) {
             None
         } else {
             Some(Changed { inode, file, watch: *watch, folder: false })

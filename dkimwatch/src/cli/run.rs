@@ -19,7 +19,7 @@ use crate::{
     },
     config::JournalSettings,
     exit::Outcome,
-    judge::JudgedAccess,
+    judge::{Guarded, JudgedAccess, Part},
     kernel::BackendChoice,
     pipeline::{Border, Pipeline, boot_ns},
     print::{Colour, Ecs, HostFacts, JournalNoted, Pretty, Printer, State},
@@ -69,7 +69,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
     let stop = shutdown(None)?;
     tokio::pin!(stop);
     let journal = wanted.settings.journal.clone();
-    let mut pipeline = match see(wanted, args.backend, Box::new(recorder.clone())).await? {
+    let mut pipeline = match see(wanted, own(&journal), args.backend, Box::new(recorder.clone())).await? {
         Ok(pipeline) => pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse),
         Err(outcome) => return Ok(outcome),
     };
@@ -104,6 +104,11 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
     }
 }
 
+/// What is the service's own beside its configuration.
+fn own(journal: &JournalSettings) -> Vec<Guarded> {
+    vec![Guarded { part: Part::Journal, path: journal.folder.clone() }]
+}
+
 /// A pipeline by the configuration as it is now. `None`: it is wrong, which was said, and the old one goes on.
 async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared) -> Option<Pipeline> {
     say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Status("reloading"))]);
@@ -113,7 +118,7 @@ async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared) -> Op
         if wanted.settings.journal != *journal {
             tracing::warn!("the table [journal] has changed: it counts from the next start on");
         }
-        match see(wanted, args.backend, Box::new(recorder.clone())).await? {
+        match see(wanted, own(journal), args.backend, Box::new(recorder.clone())).await? {
             Ok(next) => Ok(next.with_heartbeat(HEARTBEAT).with_pulse(pulse)),
             Err(_) => anyhow::bail!("see above"),
         }

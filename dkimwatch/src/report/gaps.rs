@@ -13,6 +13,7 @@ use super::{
     shown::Shown,
     when::{Long, plain},
 };
+use crate::judge::Verdict;
 
 /// Gaps that are kept.
 const MOST: usize = 500;
@@ -40,6 +41,8 @@ pub enum GapKind {
     Before,
     /// The journal says that entries of it are missing, damaged or could not be written.
     Journal,
+    /// Somebody laid hands on the watch itself: what it said from then on may not be all that there was.
+    Tampered,
     /// There is no entry at all.
     Nothing,
 }
@@ -56,6 +59,7 @@ impl GapKind {
             Self::Silent => "silent",
             Self::Before => "before-the-journal",
             Self::Journal => "journal",
+            Self::Tampered => "monitor-tampered",
             Self::Nothing => "no-entry",
         }
     }
@@ -202,6 +206,24 @@ impl Watched {
         }
     }
 
+    /// Takes a deed to the watch itself. What was as it should be, and what was refused, is a note and no gap.
+    pub(super) fn tampered(&mut self, unix_ns: i64, verdict: Verdict, event: &Event<'_>, filter: &Filter) {
+        let (host, reason) = (event.host_name(), text(&event.event.reason));
+        if verdict == Verdict::Unexpected && !event.is_refused() {
+            let gap = Gap {
+                host: Shown::of(host),
+                kind: GapKind::Tampered,
+                from: Some(unix_ns),
+                until: Some(unix_ns),
+                count: 0,
+                text: Shown::sentence(reason),
+            };
+            self.put(gap, filter);
+        } else if filter.spans(unix_ns) && self.notes.len() < MOST {
+            self.notes.push(Shown::sentence(&format!("{host}, {}: {reason}", plain(unix_ns))));
+        }
+    }
+
     fn host(&mut self, event: &Event<'_>, unix_ns: i64, action: &str, filter: &Filter) -> Option<usize> {
         let identity = self.hash.hash_one((text(&event.host.id), text(&event.host.name)));
         if let Some(at) = self.known.get(&identity) {
@@ -245,6 +267,14 @@ impl Watched {
             last.count = last.count.saturating_add(gap.count);
             last.until = last.until.max(gap.until);
             last.from = last.from.min(gap.from);
+            return;
+        }
+        // Whoever does the same thing over and over crowds out nothing else.
+        if gap.kind == GapKind::Tampered
+            && let Some(last) = self.gaps.iter_mut().rev().take(8).find(|last| last.kind == gap.kind && last.host == gap.host)
+            && last.text == gap.text
+        {
+            last.until = last.until.max(gap.until);
             return;
         }
         if self.gaps.len() < MOST {

@@ -12,6 +12,7 @@ mod folders;
 mod infs;
 mod layers;
 mod mountinfo;
+mod own;
 mod pagecache;
 mod places;
 mod provenance;
@@ -35,13 +36,13 @@ use dkimwatch_common::{
     deed::Deed,
     identity::{FileId, Identified},
     record::Kind,
-    watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch},
+    watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch, is_own},
 };
 
 use crate::{
     config::Settings,
     decode::{Access, Fact},
-    judge::{JudgedKey, Policy, PublicNames, Watched},
+    judge::{Guarded, JudgedKey, Policy, PublicNames, Watched},
     kernel::{Handle, KernelError, Session, host_mount_namespace},
     keys::Inventory,
     refused::{Place, Places},
@@ -130,6 +131,8 @@ impl WatchList {
             public: PublicNames::new(&settings.keys.public),
             host_mnt_ns: host_mount_namespace(),
             systemd: systemd::names_cgroups(Path::new("/")),
+            guarded: Vec::new(),
+            own_session: own::session(),
         };
         let executables = readers::Executables::of_this_host();
         Self {
@@ -145,6 +148,12 @@ impl WatchList {
             routed: 0,
             contained,
         }
+    }
+
+    /// Guards what is the watcher's own from now on, from the next refresh: a configuration's file and folders, each with what is
+    /// in it. What others do to it is told.
+    pub fn guard(&mut self, own: impl IntoIterator<Item = Guarded>) {
+        self.policy.guarded.extend(own);
     }
 
     /// The policy, as of the last refresh.
@@ -207,11 +216,13 @@ impl WatchList {
                     if let Ok(stat) = rustix::fs::fstat(&handle) {
                         place(&mut places, target, &stat);
                     }
-                    is_around_page_cache |=
-                        !matches!(target.purpose, Purpose::Way(_)) && !pagecache::is_read_through(&handle);
+                    // What is the watcher's own may be read by whoever can.
+                    is_around_page_cache |= !matches!(target.purpose, Purpose::Way(_))
+                        && !is_own(target.purpose.tag())
+                        && !pagecache::is_read_through(&handle);
                     let layers = match target.purpose {
-                        Purpose::Key(_) | Purpose::Member(_) => overlays.below(&handle),
-                        Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Vec::new(),
+                        Purpose::Key(tag) | Purpose::Member(tag) if !is_own(tag) => overlays.below(&handle),
+                        _ => Vec::new(),
                     };
                     handles.push(handle);
                     opened.push((target, layers));
@@ -228,7 +239,9 @@ impl WatchList {
                         failed.get_or_insert(error);
                         continue;
                     }
-                    if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose {
+                    if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose
+                        && !is_own(tag)
+                    {
                         let first = systems.entry(identified.file.dev).or_insert(tag);
                         *first = tag.min(*first);
                         armed.insert(identified.file);
@@ -254,6 +267,8 @@ impl WatchList {
         self.concerned = targets
             .into_iter()
             .filter(|target| matches!(target.purpose, Purpose::Folder(_) | Purpose::Nest(..)))
+            // The journal's changes all the time, and the hooks know what is born in it.
+            .filter(|target| !is_own(target.purpose.tag()))
             .map(|target| target.path)
             .chain(self.policy.readers.iter().filter_map(|reader| reader.executable.parent().map(Path::to_owned)))
             .collect();
@@ -265,6 +280,12 @@ impl WatchList {
 
     /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
     fn add_paths(&self, places: &mut Places) {
+        for (tag, path, is_folder) in own::paths(&self.policy) {
+            let resolved = std::fs::canonicalize(path).ok();
+            for path in std::iter::once(path).chain(resolved.as_deref()) {
+                places.add_path(path.as_os_str().as_bytes().to_vec(), tag, is_folder);
+            }
+        }
         let watched = (0..).zip(&self.policy.watched).filter(|(tag, _)| !self.contained.has(*tag));
         for (tag, entry) in watched {
             let (path, is_folder) = match entry {
@@ -378,7 +399,9 @@ impl WatchList {
             (matches!(target.purpose, Purpose::Key(_)), !self.contained.has(target.purpose.tag()))
         });
         nests.sort_by_key(|target| !self.contained.has(target.purpose.tag()));
-        nests.into_iter().chain(folders).chain(files).collect()
+        // The watcher's own folders before those of keys, which matter more; its own files last, as they are no keys.
+        let own = own::targets(&self.policy);
+        own.folders.into_iter().chain(nests).chain(folders).chain(files).chain(own.files).collect()
     }
 
     /// What the host has at a path now, `None` where there is nothing.
@@ -423,6 +446,9 @@ impl WatchList {
             })
         };
         let opened = file.path.known().map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
+        if is_own(file.tag) {
+            return Ok(if own::is_at(&self.policy, file.tag, opened) { Standing::Enrolled } else { Standing::Another });
+        }
         let enrolled = match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
             Some(Watched::Key(key)) => match at(&key.path)? {
                 // One that had no name then has become the key since.

@@ -5,6 +5,7 @@ mod changed;
 mod code;
 mod data;
 mod device;
+mod itself;
 mod memory;
 mod mounted;
 mod open;
@@ -105,7 +106,7 @@ impl Part {
 
 /// A backend's programs, in the order in which they are attached.
 pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
-    let subjects: [fn(Backend) -> &'static [Part]; 11] = [
+    let subjects: [fn(Backend) -> &'static [Part]; 12] = [
         open::parts,
         placed::parts,
         data::parts,
@@ -117,13 +118,14 @@ pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
         device::parts,
         tamper::parts,
         tamper::mounts,
+        itself::parts,
     ];
     subjects.into_iter().flat_map(move |parts| parts(backend))
 }
 
 /// What a backend never sees, on whatever kernel.
 pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
-    let subjects: [fn(Backend) -> &'static [Limit]; 9] = [
+    let subjects: [fn(Backend) -> &'static [Limit]; 10] = [
         open::unseen,
         placed::unseen,
         data::unseen,
@@ -133,6 +135,7 @@ pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
         memory::unseen,
         device::unseen,
         tamper::unseen,
+        itself::unseen,
     ];
     subjects.into_iter().flat_map(move |unseen| unseen(backend)).copied()
 }
