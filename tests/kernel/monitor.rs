@@ -59,7 +59,7 @@ impl Service {
         fs::write(&key, BYTES)?;
         let journal = folder.path().join("journal");
         let config =
-            format!("[keys]\ndiscover = false\npaths = [{key:?}]\n[journal]\npath = {journal:?}\nsegment_size = \"1M\"\n");
+            format!("[keys]\ndiscover = false\npaths = [{key:?}]\n[journal]\npath = {journal:?}\nsegment_size = \"1MiB\"\n");
         let mut command = WatchCommand::new().service().config(config);
         if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {
             command = command.backend(&backend);

@@ -393,3 +393,22 @@ pub struct Ancestor {
     /// Executable as recorded at exec, where known.
     pub exe: Option<FileId>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Signal;
+
+    #[test]
+    fn a_signal_has_its_name_or_its_number() {
+        let named = |number| Signal { number, code: 0 }.name();
+        assert_eq!([1, 9, 15, 19, 31].map(named), ["SIGHUP", "SIGKILL", "SIGTERM", "SIGSTOP", "SIGSYS"]);
+        assert_eq!([0, 32, 64].map(named), ["signal 0", "signal 32", "signal 64"]);
+    }
+
+    #[test]
+    fn who_made_a_signal_is_in_its_code() {
+        // SI_USER, SI_TKILL, SI_QUEUE; SI_KERNEL, SEGV_MAPERR.
+        assert!([0, -6, -1].iter().all(|code| !Signal { number: 15, code: *code }.is_the_kernels()));
+        assert!([0x80, 1].iter().all(|code| Signal { number: 9, code: *code }.is_the_kernels()));
+    }
+}

@@ -129,7 +129,7 @@ fn alters(access: &Access) -> bool {
 fn path(access: &Access, guarded: Option<&Guarded>) -> PathBuf {
     let Some(guarded) = guarded else { return PathBuf::from("dkimwatch") };
     let whole = access.file.path.known().filter(|path| !access.file.path_in_fs && !path.cut);
-    match whole.filter(|_| guarded.part != Part::Configuration && !access.file.is_folder) {
+    match whole.filter(|_| guarded.part != Part::Configuration || access.file.is_folder) {
         Some(path) => PathBuf::from(OsString::from_vec(path.bytes.clone())),
         None => guarded.path.clone(),
     }
@@ -230,16 +230,18 @@ fn sentence(attributed: &AttributedAccess, part: Part, path: &std::path::Path) -
                 _ => ("ran a program".to_owned(), "run a program".to_owned()),
             };
             // Where the hook is before the deed.
-            let unsure = if access.outcome.known().is_none() { ", or tried to" } else { "" };
+            let unsure = if access.outcome.known().is_none() { " (or tried to)" } else { "" };
             format!("{} of dkimwatch's in the kernel{unsure}", done(&did, &to))
         }
         (Part::Configuration | Part::Journal | Part::Pins, _) => {
             let did = Action::of(access).map(|action| deed::did(attributed, action)).unwrap_or_default();
-            let folder = if access.file.is_folder { "the folder of " } else { "" };
+            let folder = if access.file.is_folder { "the folder, or one on the way to it, of " } else { "" };
             let object = match part {
                 Part::Configuration => "dkimwatch's configuration",
-                Part::Journal => "dkimwatch's journal",
-                _ => "dkimwatch's pins in the kernel",
+                Part::Journal if access.file.is_folder => "dkimwatch's journal",
+                Part::Pins if access.file.is_folder => "dkimwatch's pins in the kernel",
+                Part::Journal => "a file of dkimwatch's journal",
+                _ => "a pin of dkimwatch's",
             };
             format!("{did} {folder}{object} {}{}", reason::shown(path), deed::details(access))
         }

@@ -393,6 +393,35 @@ mod tests {
     }
 
     #[test]
+    fn hands_on_the_watch_are_a_gap_and_who_may_end_it_is_none() {
+        let mut watched = Watched::default();
+        let mut take = |minute: i64, verdict, outcome: &str, reason: &str| {
+            let json = format!(
+                r#"{{"event":{{"action":"monitor-tampered","reason":"{reason}","outcome":"{outcome}"}},"host":{{"name":"mx1"}}}}"#
+            );
+            let event: Event<'_> = serde_json::from_str(&json).expect("an event");
+            watched.tampered(minute * MINUTE, verdict, &event, &Filter::default());
+        };
+        take(1, Verdict::Maintenance, "success", "the service manager");
+        take(2, Verdict::Unexpected, "failure", "in vain");
+        take(3, Verdict::Unexpected, "success", "a map");
+        take(4, Verdict::Unexpected, "success", "a map");
+        take(5, Verdict::Unexpected, "unknown", "a link");
+        watched.any = true;
+        let (gaps, _, notes) = watched.close(&Filter::default());
+        let told: Vec<_> = gaps.iter().map(|gap| (gap.kind.name(), gap.text.to_string(), gap.from, gap.until)).collect();
+        let at = |minute: i64| Some(minute * MINUTE);
+        assert_eq!(
+            told,
+            [
+                ("monitor-tampered", "a map".to_owned(), at(3), at(4)),
+                ("monitor-tampered", "a link".to_owned(), at(5), at(5))
+            ]
+        );
+        assert_eq!(notes.len(), 2);
+    }
+
+    #[test]
     fn gaps_outside_of_the_range_are_none_of_its() {
         let range = |since: i64, until: i64| Filter {
             since: Some(since * MINUTE),

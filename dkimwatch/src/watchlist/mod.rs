@@ -42,7 +42,7 @@ use dkimwatch_common::{
 use crate::{
     config::Settings,
     decode::{Access, Fact},
-    judge::{Guarded, JudgedKey, Policy, PublicNames, Watched},
+    judge::{JudgedKey, Policy, PublicNames, Watched},
     kernel::{Handle, KernelError, Session, host_mount_namespace},
     keys::Inventory,
     refused::{Place, Places},
@@ -148,12 +148,6 @@ impl WatchList {
             routed: 0,
             contained,
         }
-    }
-
-    /// Guards what is the watcher's own from now on, from the next refresh: a configuration's file and folders, each with what is
-    /// in it. What others do to it is told.
-    pub fn guard(&mut self, own: impl IntoIterator<Item = Guarded>) {
-        self.policy.guarded.extend(own);
     }
 
     /// The policy, as of the last refresh.
@@ -280,12 +274,7 @@ impl WatchList {
 
     /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
     fn add_paths(&self, places: &mut Places) {
-        for (tag, path, is_folder) in own::paths(&self.policy) {
-            let resolved = std::fs::canonicalize(path).ok();
-            for path in std::iter::once(path).chain(resolved.as_deref()) {
-                places.add_path(path.as_os_str().as_bytes().to_vec(), tag, is_folder);
-            }
-        }
+        own::add_paths(&self.policy, places);
         let watched = (0..).zip(&self.policy.watched).filter(|(tag, _)| !self.contained.has(*tag));
         for (tag, entry) in watched {
             let (path, is_folder) = match entry {

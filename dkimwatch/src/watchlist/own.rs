@@ -9,8 +9,11 @@ use std::{
 
 use dkimwatch_common::watch::{Tag, own_entry, own_tag};
 
-use super::{Purpose, Target, folders};
-use crate::judge::{Guarded, Part, Policy};
+use super::{Purpose, Target, WatchList, folders};
+use crate::{
+    judge::{Guarded, Part, Policy},
+    refused::Places,
+};
 
 /// What there is to arm.
 #[derive(Debug, Default)]
@@ -26,9 +29,22 @@ fn each(policy: &Policy) -> impl Iterator<Item = (Tag, &Guarded)> {
     (0..).zip(&policy.guarded).map(|(entry, guarded)| (own_tag(entry), guarded))
 }
 
-/// Paths, and whether each is a folder's.
-pub(super) fn paths(policy: &Policy) -> impl Iterator<Item = (Tag, &Path, bool)> {
-    each(policy).map(|(tag, one)| (tag, one.path.as_path(), one.part != Part::Configuration))
+impl WatchList {
+    /// Guards what is the watcher's own, from the next refresh on: the configuration's file, and folders with what is in them (the
+    /// journal, pins on a bpffs). What others do to it is told.
+    pub fn guard(&mut self, own: impl IntoIterator<Item = Guarded>) {
+        self.policy.guarded.extend(own);
+    }
+}
+
+/// Where it is, without links: what is mounted there, or above, lies over it.
+pub(super) fn add_paths(policy: &Policy, places: &mut Places) {
+    for (tag, Guarded { part, path }) in each(policy) {
+        let resolved = std::fs::canonicalize(path).ok();
+        for path in std::iter::once(path).chain(resolved.as_ref()) {
+            places.add_path(path.as_os_str().as_bytes().to_vec(), tag, *part != Part::Configuration);
+        }
+    }
 }
 
 /// What to arm for it.

@@ -108,6 +108,8 @@ impl Part {
 pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
     let subjects: [fn(Backend) -> &'static [Part]; 12] = [
         open::parts,
+        // Early: from now on somebody may want it ended.
+        itself::parts,
         placed::parts,
         data::parts,
         refused::parts,
@@ -118,7 +120,6 @@ pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
         device::parts,
         tamper::parts,
         tamper::mounts,
-        itself::parts,
     ];
     subjects.into_iter().flat_map(move |parts| parts(backend))
 }
