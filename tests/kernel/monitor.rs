@@ -347,7 +347,7 @@ fn reading(scene: &Scene) -> Result<()> {
             on(&config, "cat", &[])?,
             on(&journal, "ls", &["-lR"])?,
             on(&journal, "tar", &["-cf", "/dev/null"])?,
-            run(Command::new(program).args(["events", "--config"]).arg(&config))?,
+            run(Command::new(&program).args(["events", "--journal"]).arg(&journal))?,
         ];
         silent(service, &pids)
     })
