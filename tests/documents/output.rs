@@ -101,7 +101,9 @@ fn events() -> Result<()> {
 fn rules() -> Result<()> {
     let mut real: BTreeSet<String> = ["signer/NAME", "maintenance/NAME"].map(str::to_owned).into();
     let literal = |name: &String| {
-        name.starts_with("monitor/") || name.starts_with("stranger/") || name.starts_with("signer-mismatch/") && !name.contains('{')
+        name.starts_with("monitor/")
+            || name.starts_with("stranger/")
+            || name.starts_with("signer-mismatch/") && !name.contains('{')
     };
     for file in ["decide", "stranger", "itself"] {
         real.extend(literals(&format!("dkimwatch/src/judge/{file}.rs"))?.into_iter().filter(literal));

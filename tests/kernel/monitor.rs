@@ -58,8 +58,9 @@ impl Service {
         let key = folder.path().join("key.private");
         fs::write(&key, BYTES)?;
         let journal = folder.path().join("journal");
-        let config =
-            format!("[keys]\ndiscover = false\npaths = [{key:?}]\n[journal]\npath = {journal:?}\nsegment_size = \"1MiB\"\n");
+        let config = format!(
+            "[keys]\ndiscover = false\npaths = [{key:?}]\n[journal]\npath = {journal:?}\nsegment_size = \"1MiB\"\n"
+        );
         let mut command = WatchCommand::new().service().config(config);
         if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {
             command = command.backend(&backend);
@@ -115,7 +116,14 @@ impl Scene {
     }
 
     /// What the service says of a process's deed to the watch. Where the watch had named a limit, it need not say anything.
-    fn tampered(&self, name: &'static str, pid: u32, part: &str, deed: &str, limit: Option<&'static str>) -> Result<()> {
+    fn tampered(
+        &self,
+        name: &'static str,
+        pid: u32,
+        part: &str,
+        deed: &str,
+        limit: Option<&'static str>,
+    ) -> Result<()> {
         let service = self.service()?;
         let service = service.as_ref().context("a service")?;
         let limit = limit.filter(|limit| self.unseen(limit));
@@ -171,7 +179,9 @@ fn ended(_: &Scene) -> Result<()> {
             recorded.push(Event::parse(str::from_utf8(&entry.event)?)?.action().to_owned());
         }
     }
-    let at = |action: &str| recorded.iter().position(|one| one == action).with_context(|| format!("{action} in {recorded:?}"));
+    let at = |action: &str| {
+        recorded.iter().position(|one| one == action).with_context(|| format!("{action} in {recorded:?}"))
+    };
     ensure!(at("monitor-tampered")? < at("watch-stopped")?, "{recorded:?}");
     Ok(())
 }
@@ -332,9 +342,8 @@ fn journal_placed(scene: &Scene) -> Result<()> {
 /// Nobody of these is told of, once all that happened before is.
 fn silent(service: &Service, pids: &[u32]) -> Result<()> {
     service.settled()?;
-    let told = service.watch.events_where(|event| {
-        is_tampering(event) && event.pid().is_some_and(|pid| pids.contains(&pid))
-    });
+    let told =
+        service.watch.events_where(|event| is_tampering(event) && event.pid().is_some_and(|pid| pids.contains(&pid)));
     ensure!(told.is_empty(), "{told}");
     Ok(())
 }

@@ -217,7 +217,10 @@ fn sentence(attributed: &AttributedAccess, part: Part, path: &std::path::Path) -
                 Deed::TakeDescriptor => " (pidfd_getfd)",
                 _ => "",
             };
-            format!("{}{how}", done(&format!("reached the memory of {}", itself()), &format!("reach the memory of {}", itself())))
+            format!(
+                "{}{how}",
+                done(&format!("reached the memory of {}", itself()), &format!("reach the memory of {}", itself()))
+            )
         }
         (Part::KernelSide, _) => {
             let map = access.second.known().map(|name| format!(" {}", escape::word(&name.bytes))).unwrap_or_default();

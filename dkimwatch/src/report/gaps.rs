@@ -271,7 +271,8 @@ impl Watched {
         }
         // Whoever does the same thing over and over crowds out nothing else.
         if gap.kind == GapKind::Tampered
-            && let Some(last) = self.gaps.iter_mut().rev().take(8).find(|last| last.kind == gap.kind && last.host == gap.host)
+            && let Some(last) =
+                self.gaps.iter_mut().rev().take(8).find(|last| last.kind == gap.kind && last.host == gap.host)
             && last.text == gap.text
         {
             last.until = last.until.max(gap.until);
@@ -409,7 +410,8 @@ mod tests {
         take(5, Verdict::Unexpected, "unknown", "a link");
         watched.any = true;
         let (gaps, _, notes) = watched.close(&Filter::default());
-        let told: Vec<_> = gaps.iter().map(|gap| (gap.kind.name(), gap.text.to_string(), gap.from, gap.until)).collect();
+        let told: Vec<_> =
+            gaps.iter().map(|gap| (gap.kind.name(), gap.text.to_string(), gap.from, gap.until)).collect();
         let at = |minute: i64| Some(minute * MINUTE);
         assert_eq!(
             told,

@@ -6,10 +6,8 @@ use dkimwatch_common::{names::programs, tally::Hook};
 use super::{Attach, Limit, Part};
 use crate::kernel::Backend;
 
-const SIGNALS: Limit = (
-    "monitor-signal",
-    "a signal that ends or stops the watch itself: the tracepoint signal_generate did not attach",
-);
+const SIGNALS: Limit =
+    ("monitor-signal", "a signal that ends or stops the watch itself: the tracepoint signal_generate did not attach");
 const OBJECTS: Limit = (
     "monitor-kernel-side",
     "a map, program or link of the watch's own that somebody else alters (bpf(2)): the hook for it did not attach",
