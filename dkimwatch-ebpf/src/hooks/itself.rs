@@ -2,7 +2,6 @@
 //! (Who reaches its memory is seen by the hooks on memory, what is done to its files by those on files.)
 
 use aya_ebpf::{
-    EbpfContext,
     macros::{btf_tracepoint, fentry, tracepoint},
     programs::{BtfTracePointContext, FEntryContext, TracePointContext},
 };
@@ -21,7 +20,7 @@ use super::{
 };
 use crate::{
     call, emit, itself,
-    memory::{Memory, Ptr, Typed, copy_str, number, offset, pointer, present, u32_at, word},
+    memory::{Memory, Ptr, Typed, copy_str, number, offset, pointer, present, u32_at},
     recent,
     subject::Subject,
     syscall, tally,
@@ -217,9 +216,9 @@ const fn alters(prot: u64, flags: u64) -> bool {
 /// how far it was read (`ringbuf_map_mmap_kern()`); whoever writes that takes records from it. `file` is null for a mapping of none.
 #[fentry(function = "security_mmap_file")]
 fn fentry_own_mapped(ctx: FEntryContext) -> i32 {
-    let (file, prot, flags) = (word!(ctx, 0), word!(ctx, 1), word!(ctx, 2));
-    if file != 0 && alters(prot, flags) {
-        tally::count(&ctx, Hook::OwnMapped, mapped(number(file as Ptr) as Ptr, None));
+    let (file, prot, flags): (Ptr, u64, u64) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if !file.is_null() && alters(prot, flags) {
+        tally::count(&ctx, Hook::OwnMapped, mapped(number(file) as Ptr, None));
     }
     0
 }
