@@ -97,12 +97,24 @@ fn there_are_stories_of_every_verdict_action_and_rule() -> Result<()> {
             "key-read",
             "key-renamed",
             "key-replaced",
+            "monitor-tampered",
             "signer-memory-accessed",
         ]
     );
     for rule in [
         "maintenance-mismatch/user",
         "maintenance/nightly backup",
+        "monitor/configuration",
+        "monitor/journal",
+        "monitor/kernel",
+        "monitor/kernel-side",
+        "monitor/killed-by-kernel",
+        "monitor/memory",
+        "monitor/parent",
+        "monitor/pins",
+        "monitor/service-manager",
+        "monitor/signal",
+        "monitor/terminal",
         "signer-mismatch/container",
         "signer-mismatch/executable-changed",
         "signer-mismatch/executable-deleted",
@@ -179,7 +191,15 @@ fn every_alert_says_who_what_and_what_to_do() -> Result<()> {
             let reason = text(&document, "/event/reason")?;
             let pid = document.pointer("/process/pid").and_then(Value::as_u64).context("a pid")?;
             assert!(reason.contains(&format!("(pid {pid}")), "{reason}");
-            assert!(reason.contains(text(&document, "/dkimwatch/key/path")?), "{reason}");
+            let object = if text(&document, "/event/action")? == "monitor-tampered" {
+                match text(&document, "/dkimwatch/monitor/part")? {
+                    "process" | "kernel-side" => "dkimwatch",
+                    _ => text(&document, "/dkimwatch/monitor/path")?,
+                }
+            } else {
+                text(&document, "/dkimwatch/key/path")?
+            };
+            assert!(reason.contains(object), "{reason}");
             assert!(reason.matches(". ").count() >= 1 && reason.ends_with('.'), "{reason}");
             assert_eq!(text(&document, "/dkimwatch/verdict")?, "unexpected");
         }

@@ -67,10 +67,25 @@ pub enum Deed {
     CoreSignal = 55,
     /// The process dumped its memory (core(5)).
     CoreDump = 56,
+
+    /// A signal was sent that ends or stops the watcher.
+    Signal = 60,
+    /// An entry of a map of the watcher's was written or deleted (bpf(2)).
+    MapChange = 61,
+    /// A map of the watcher's was frozen: it can no longer be written.
+    MapFreeze = 62,
+    /// A map of the watcher's was mapped to be written: whoever has a ring so can take records from it.
+    MapMapped = 63,
+    /// A link of the watcher's was detached, or somebody tried to.
+    LinkDetach = 64,
+    /// A link of the watcher's was given another program, or somebody tried to.
+    LinkUpdate = 65,
+    /// A program of the watcher's was run by hand (`BPF_PROG_TEST_RUN`).
+    ProgramRun = 66,
 }
 
 /// All deeds, in order.
-pub const DEEDS: [Deed; 29] = [
+pub const DEEDS: [Deed; 36] = [
     Deed::None,
     Deed::Read,
     Deed::Write,
@@ -100,6 +115,13 @@ pub const DEEDS: [Deed; 29] = [
     Deed::TakeDescriptor,
     Deed::CoreSignal,
     Deed::CoreDump,
+    Deed::Signal,
+    Deed::MapChange,
+    Deed::MapFreeze,
+    Deed::MapMapped,
+    Deed::LinkDetach,
+    Deed::LinkUpdate,
+    Deed::ProgramRun,
 ];
 
 impl Deed {
@@ -136,6 +158,13 @@ impl Deed {
             Self::TakeDescriptor => "pidfd-getfd",
             Self::CoreSignal => "core-signal",
             Self::CoreDump => "core-dump",
+            Self::Signal => "signal",
+            Self::MapChange => "map-change",
+            Self::MapFreeze => "map-freeze",
+            Self::MapMapped => "map-mapped",
+            Self::LinkDetach => "link-detach",
+            Self::LinkUpdate => "link-update",
+            Self::ProgramRun => "program-run",
         }
     }
 

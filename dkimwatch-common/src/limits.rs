@@ -67,6 +67,9 @@ pub const BACKING: u32 = 256;
 /// Files in the layers below keys on overlays: an overlay has several layers.
 pub const LAYERS: u32 = 2 * WATCHED_FILES;
 
+/// Maps, programs and links of the watcher's: of two watches, where one takes over from the other.
+pub const OWN: u32 = 2_048;
+
 /// Bytes of the ring for accesses by anybody who is not running a signer's executable.
 pub const STRANGER_RING: u32 = 16 << 20;
 /// Bytes of the ring for accesses by processes that run a signer's executable, so that they cannot crowd out a stranger.

@@ -52,6 +52,10 @@ pub mod maps {
     pub const BACKING: &str = "BACKING";
     /// Files in the layers below keys on overlays: `FileId` → the overlay's `FileId`.
     pub const LAYERS: &str = "LAYERS";
+    /// Which process the watcher is: one `Itself`.
+    pub const ITSELF: &str = "ITSELF";
+    /// The watcher's maps, programs and links: the kernel's address of each → when it was noted.
+    pub const OWN: &str = "OWN";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -77,6 +81,8 @@ pub mod maps {
         HOLDERS,
         BACKING,
         LAYERS,
+        ITSELF,
+        OWN,
         TALLY,
         SEQUENCE,
         STRANGER_RING,
@@ -164,6 +170,16 @@ pub mod programs {
     pub const FEXIT_TRACEME: &str = "fexit_traceme";
     /// `tp_btf/signal_generate`: a signal that dumps core.
     pub const SIGNAL_GENERATE: &str = "signal_generate";
+    /// `tp_btf/signal_generate`: a signal to the watcher.
+    pub const SIGNAL_TO_ITSELF: &str = "signal_to_itself";
+    /// `fentry/security_bpf`: bpf(2) on what is the watcher's.
+    pub const FENTRY_BPF: &str = "fentry_bpf";
+    /// `tracepoint/syscalls/sys_exit_bpf`: the same.
+    pub const SYS_EXIT_BPF: &str = "sys_exit_bpf";
+    /// `fentry/security_mmap_file`: a map of the watcher's is mapped.
+    pub const FENTRY_OWN_MAPPED: &str = "fentry_own_mapped";
+    /// `tracepoint/syscalls/sys_exit_mmap`: the same.
+    pub const SYS_EXIT_OWN_MAPPED: &str = "sys_exit_own_mapped";
     /// `tracepoint/syscalls/sys_exit_*` of the calls that reach another process's memory.
     pub const SYS_EXIT_MEMORY: &str = "sys_exit_memory";
     /// `fexit/blkdev_open`.
@@ -288,6 +304,11 @@ pub mod programs {
         FEXIT_PTRACE_ACCESS,
         FEXIT_TRACEME,
         SIGNAL_GENERATE,
+        SIGNAL_TO_ITSELF,
+        FENTRY_BPF,
+        SYS_EXIT_BPF,
+        FENTRY_OWN_MAPPED,
+        SYS_EXIT_OWN_MAPPED,
         SYS_EXIT_MEMORY,
         FEXIT_BLKDEV_OPEN,
         FEXIT_OPEN_PORT,

@@ -214,6 +214,8 @@ offsets! {
     sighand_action: Optional ["sighand_struct.action"];
     /// `signal->rlim`.
     signal_rlim: Optional ["signal_struct.rlim"];
+    /// `bpf_map->name`.
+    bpf_map_name: Optional ["bpf_map.name"];
     /// `pid->tasks`.
     pid_tasks: Optional ["pid.tasks"];
     /// `upid->ns`.

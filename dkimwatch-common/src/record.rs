@@ -7,7 +7,7 @@
 use crate::{deed::Deed, exec::ExecImage, identity::FileId, limits};
 
 /// Layout version; decode refuses any other.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// What happened, as the hook knows it.
 #[repr(u16)]
@@ -27,11 +27,13 @@ pub enum Kind {
     Memory = 6,
     /// A signer mapped code: no event, but a fact for the judge.
     Library = 7,
+    /// Something was done to the watcher's process, or to its maps, programs or links.
+    Itself = 8,
 }
 
 /// All kinds, in order.
-pub const KINDS: [Kind; 7] =
-    [Kind::Open, Kind::Data, Kind::Tamper, Kind::Refused, Kind::Device, Kind::Memory, Kind::Library];
+pub const KINDS: [Kind; 8] =
+    [Kind::Open, Kind::Data, Kind::Tamper, Kind::Refused, Kind::Device, Kind::Memory, Kind::Library, Kind::Itself];
 
 impl TryFrom<u16> for Kind {
     type Error = u16;
@@ -146,6 +148,8 @@ pub mod mark {
     pub const FOLDER: u32 = 1 << 14;
     /// `second` is a path as it was asked for, which begins at `path`: what it leads to is not known yet.
     pub const AS_ASKED: u32 = 1 << 16;
+    /// The process is the parent of `other`.
+    pub const PARENT: u32 = 1 << 17;
     /// `other` may dump no core but through a pipe (`RLIMIT_CORE` is zero).
     pub const CORE_LIMITED: u32 = 1 << 15;
 }
@@ -407,6 +411,10 @@ pub struct RawExtended {
     pub second_len: u32,
     /// `inode->i_rdev` of a device that was opened, the kernel's encoding; 0 where it is none.
     pub device: u32,
+    /// The number of a signal that was sent to `other` (signal(7)); 0 where none was.
+    pub signal: u32,
+    /// Its `si_code` (sigaction(2)): who made it.
+    pub signal_code: i32,
     /// A second text: a path, in the form of `path`, where [`Deed::second_is_path`], else as it is (a path as it was
     /// asked for, the name of an extended attribute).
     pub second: [u8; limits::PATH_BYTES],

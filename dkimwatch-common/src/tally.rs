@@ -72,6 +72,12 @@ pub enum Hook {
     DirectRead = 33,
     /// `blkdev_open`, `open_port`, `open_kcore`: a device was opened.
     DeviceOpen = 40,
+    /// `security_bpf`: bpf(2) on what is the watcher's.
+    Bpf = 41,
+    /// `sys_exit_bpf`: the same.
+    SysExitBpf = 42,
+    /// `security_mmap_file`, `sys_exit_mmap`: a map of the watcher's is mapped.
+    OwnMapped = 43,
 }
 
 /// All hooks, in order.
@@ -110,6 +116,9 @@ pub const HOOKS: &[Hook] = &[
     Hook::SysExitRead,
     Hook::DirectRead,
     Hook::DeviceOpen,
+    Hook::Bpf,
+    Hook::SysExitBpf,
+    Hook::OwnMapped,
 ];
 
 impl Hook {
@@ -151,6 +160,9 @@ impl Hook {
             Self::SysExitRead => "tracepoint/sys_exit_read*",
             Self::DirectRead => "tp_btf/iomap_dio_rw_begin",
             Self::DeviceOpen => "blkdev_open",
+            Self::Bpf => "security_bpf",
+            Self::SysExitBpf => "tracepoint/sys_exit_bpf",
+            Self::OwnMapped => "mmap of a map of the watch",
         }
     }
 }

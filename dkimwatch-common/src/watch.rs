@@ -5,6 +5,47 @@ use crate::{identity::FileId, record::RawAncestor};
 /// A tag names an entry of userspace's watch list; the kernel only hands it back.
 pub type Tag = u32;
 
+/// The bit of a tag that names what is the watcher's own (its configuration, its journal, its pins, itself), by an entry of
+/// userspace's list of such. Of that only deeds are told, and only those of others.
+const OWN: Tag = 1 << 30;
+
+/// The tag of the watcher's process, and of its maps, programs and links.
+pub const OWN_PROCESS: Tag = own_tag(0xffff);
+
+/// The tag of the watcher's own entry of this number.
+#[must_use]
+pub const fn own_tag(entry: u16) -> Tag {
+    OWN | entry as Tag
+}
+
+/// Whether a tag names what is the watcher's own. [`Tag::MAX`], which names nothing, does not.
+#[must_use]
+pub const fn is_own(tag: Tag) -> bool {
+    tag >> 30 == 1
+}
+
+/// The number of the watcher's own entry; none for a tag that names no entry of that list.
+#[must_use]
+pub const fn own_entry(tag: Tag) -> Option<u16> {
+    if is_own(tag) && tag != OWN_PROCESS { Some((tag & 0xffff) as u16) } else { None }
+}
+
+/// Which process the watcher is: noted by the kernel side itself, as only that knows its numbers there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Itself {
+    /// `start_boottime` of its first thread, nanoseconds.
+    pub start: u64,
+    /// When its maps, programs and links were noted last, nanoseconds since boot.
+    pub noted: u64,
+    /// `task->tgid`, initial pid namespace; zero until it is known.
+    pub tgid: u32,
+    /// Explicit padding, always zero.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Itself>() == 24);
+
 /// The value of a watched file: why it is watched.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,6 +205,8 @@ pub mod refusal {
     pub const CHANGE: u32 = 5;
     /// A process was refused another one's memory.
     pub const MEMORY: u32 = 4;
+    /// A process did something to the watcher itself.
+    pub const ITSELF: u32 = 6;
 }
 
 const _: () = assert!(size_of::<Refusal>() == 24);

@@ -8,7 +8,7 @@ use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
     record::{self, RawExtended, RawRecord},
-    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy},
+    watch::{DirWatch, FileWatch, Holder, Itself, NestName, Opener, Refusal, SeenBy},
 };
 
 /// An array without elements takes no room and still brings its element's type.
@@ -27,6 +27,7 @@ pub struct Contract {
     holder: [Holder; 0],
     refusal: [Refusal; 0],
     identified: [Identified; 0],
+    itself: [Itself; 0],
 }
 
 const _: () = assert!(size_of::<Contract>() == 8);
@@ -47,4 +48,5 @@ pub static CONTRACT: Contract = Contract {
     holder: [],
     refusal: [],
     identified: [],
+    itself: [],
 };

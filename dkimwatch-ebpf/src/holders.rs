@@ -7,10 +7,11 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use dkimwatch_common::{
     identity::FileId,
-    watch::{Holder, Tag, file_watch},
+    watch::{Holder, OWN_PROCESS, Tag, file_watch},
 };
 
 use crate::{
+    itself,
     maps::HOLDERS,
     memory::{Ptr, offset, pointer, u32_at},
     process,
@@ -71,9 +72,12 @@ pub fn ended(tgid: u32) {
     }
 }
 
-/// What the process of a task has in memory; `None` where that is no key.
+/// What the process of a task has in memory; `None` where that is no key. The watcher has none, and is guarded as if it had.
 #[inline(always)]
 pub fn of(task: Ptr) -> Option<Holder> {
+    if itself::is_task(task) {
+        return Some(Holder { tag: OWN_PROCESS, ..unread(task, process::start(task)) });
+    }
     valid(task, u32_at(task, offset!(task_tgid)))
 }
 

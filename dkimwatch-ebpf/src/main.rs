@@ -25,6 +25,7 @@ mod emit;
 mod environment;
 mod holders;
 mod hooks;
+mod itself;
 mod layer;
 mod maps;
 mod memory;

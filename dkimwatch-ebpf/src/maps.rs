@@ -11,7 +11,7 @@ use dkimwatch_common::{
     limits,
     record::{RawAttributes, RawExtended},
     tally::COUNTERS,
-    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
+    watch::{DirWatch, FileWatch, Holder, Itself, NestName, Opener, Refusal, SeenBy, Tag},
 };
 
 use crate::{
@@ -99,6 +99,14 @@ pub static BACKING: HashMap<FileId, Tag> = HashMap::with_max_entries(limits::BAC
 /// Files in the layers below keys on overlays, with the overlay's own files.
 #[map]
 pub static LAYERS: HashMap<FileId, FileId> = HashMap::with_max_entries(limits::LAYERS, 0);
+
+/// Which process the watcher is.
+#[map]
+pub static ITSELF: Array<Itself> = Array::with_max_entries(1, 0);
+
+/// The watcher's maps, programs and links, by the kernel's address of each: when it was noted.
+#[map]
+pub static OWN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(limits::OWN, 0);
 
 /// Counters per hook and exit.
 #[map]

@@ -18,7 +18,7 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    attributes, emit,
+    attributes, emit, itself,
     maps::PENDING,
     memory::{Ptr, copy_str, offset, pointer, u64_at},
     seen,
@@ -109,6 +109,10 @@ pub fn begin(beginning: &Beginning, object: &Object) -> Exit {
     let (thread, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns()) };
     if is_layered() {
         return Exit::AlreadySeen;
+    }
+    if itself::does_to_its_own(object.found.watch.tag) {
+        itself::forget_deleted(beginning.deed, object);
+        return Exit::FilterMiss;
     }
     if PENDING.insert(thread, &NOTHING, u64::from(BPF_ANY)).is_err() {
         return Exit::TableFull;

@@ -7,11 +7,11 @@ use dkimwatch_common::{
     limits,
     record::RawAncestor,
     tally::Exit,
-    watch::{Holder, Opener, SeenBy, file_watch, seen},
+    watch::{Holder, Opener, SeenBy, file_watch, is_own, seen},
 };
 
 use crate::{
-    emit, holders, layer,
+    emit, holders, itself, layer,
     maps::{OPENERS, SEEN},
     memory::{Ptr, copy, number, offset, pointer, u32_at},
     subject::{self, Subject},
@@ -37,7 +37,10 @@ pub fn opened(file: Ptr, found: &Found, is_told: bool) {
         return;
     }
     let (id, subject) = (found.file, Subject::current());
-    holders::reached(&subject, found);
+    // In what is the watcher's own there is no key.
+    if !is_own(found.watch.tag) {
+        holders::reached(&subject, found);
+    }
     let mode = u32_at(file, offset!(file_f_mode));
     // A table that lost an entry costs one event too many, never one too few.
     if is_told && mode & FMODE_READ != 0 {
@@ -72,6 +75,10 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
         // The canary proves the open hook, and nothing else must answer for it.
         return Exit::FilterMiss;
     }
+    let writes = access.deed as u32 == Deed::Write as u32;
+    if is_own(found.watch.tag) && (!writes || itself::does_to_its_own(found.watch.tag)) {
+        return Exit::FilterMiss;
+    }
     let subject = Subject::current();
     let how = if access.deed as u32 == Deed::Write as u32 { seen::WRITE } else { seen::READ };
     let who = by(subject, found.file, how);
@@ -84,7 +91,9 @@ pub fn data(access: &emit::Access, found: &Found, file: impl FnOnce() -> Ptr) ->
         // By the overlay it is the same key.
         let _ = is_news(&by(subject, user, how));
     }
-    holders::reached(&subject, found);
+    if !is_own(found.watch.tag) {
+        holders::reached(&subject, found);
+    }
     let file = file();
     if subject.is_kernel_thread() && opener(file, found.file).is_some() {
         // It works for whoever opened it (a loop device), who was told.

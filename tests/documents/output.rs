@@ -87,7 +87,7 @@ fn events() -> Result<()> {
     for file in ["judge/action", "print/state", "record/notice"] {
         let names = literals(&format!("dkimwatch/src/{file}.rs"))?;
         let event = |name: &String| {
-            ["key-", "device-", "signer-memory-", "watch-", "events-", "journal-"]
+            ["key-", "device-", "signer-memory-", "monitor-", "watch-", "events-", "journal-"]
                 .iter()
                 .any(|start| name.starts_with(start))
         };
@@ -100,9 +100,12 @@ fn events() -> Result<()> {
 #[test]
 fn rules() -> Result<()> {
     let mut real: BTreeSet<String> = ["signer/NAME", "maintenance/NAME"].map(str::to_owned).into();
-    let literal =
-        |name: &String| name.starts_with("stranger/") || name.starts_with("signer-mismatch/") && !name.contains('{');
-    for file in ["decide", "stranger"] {
+    let literal = |name: &String| {
+        name.starts_with("monitor/")
+            || name.starts_with("stranger/")
+            || name.starts_with("signer-mismatch/") && !name.contains('{')
+    };
+    for file in ["decide", "stranger", "itself"] {
         real.extend(literals(&format!("dkimwatch/src/judge/{file}.rs"))?.into_iter().filter(literal));
     }
     // The words of `Detail::rule` are the only literals of that file.

@@ -22,6 +22,7 @@ mod hijack;
 mod itself;
 mod loot;
 mod memory;
+mod monitor;
 mod refused;
 mod roads;
 mod scene;
@@ -76,6 +77,9 @@ const GROUPS: &[Group] = &[
     seen("Attempts that are refused", refused::SENTENCES),
     seen("A signer's memory", memory::SENTENCES),
     seen("Around the file system", devices::SENTENCES),
+    seen("Hands on the watch", monitor::SENTENCES),
+    silent("What leaves the watch alone", monitor::SILENT),
+    holds("Who may end the watch", monitor::ENDINGS),
     silent("What is no attempt at a key", refused::SILENT),
     seen("Tampering with names", tamper::NAMES),
     seen("Tampering with contents and attributes", tamper::CONTENTS),

@@ -14,7 +14,7 @@ use dkimwatch_common::{
     limits,
     record::Kind,
     tally::{Exit, Hook},
-    watch::{FileWatch, Refusal, file_watch, refusal},
+    watch::{FileWatch, Refusal, file_watch, is_own, refusal},
 };
 
 use super::{asked, refused::is_refusal};
@@ -23,6 +23,7 @@ use crate::{
     change::{
         self, Change, Changed, Place, SLOT_FILE, SLOT_FOLDER, SLOT_NOW, SLOT_OTHER_FILE, SLOT_OTHER_FOLDER, Told,
     },
+    itself,
     maps::{CHANGES, DIRS, FILES, RECENT},
     memory::{Memory, Probed, Ptr, Typed, offset, pointer},
     seen,
@@ -83,6 +84,10 @@ fn watched(inode: Ptr) -> Option<Changed> {
     // SAFETY: a value is only copied out.
     if let Some(watch) = unsafe { FILES.get(file) } {
         // What changes in a layer is for the most part what is done by the overlay, which is told of its own file.
+        if itself::does_to_its_own(watch.tag) {
+            itself::forget_gone(file, inode);
+            return None;
+        }
         return if matches!(watch.kind, file_watch::CANARY | file_watch::LAYER) {
             None
         } else {
@@ -91,6 +96,9 @@ fn watched(inode: Ptr) -> Option<Changed> {
     }
     // SAFETY: as above.
     let folder = *unsafe { DIRS.get(file) }?;
+    if itself::does_to_its_own(folder.tag) {
+        return None;
+    }
     let watch = FileWatch { tag: folder.tag, kind: file_watch::BORN, generation: watch::generation(inode), pad: 0 };
     Some(Changed { inode, file, watch, folder: true })
 }
@@ -102,6 +110,10 @@ fn within_a_call<const BY_TIME: bool>(changed: &Changed) -> Exit {
     }
     let subject = Subject::current();
     let call = Call::current(subject.task);
+    // A worker of the kernel's that writes down what the watcher wrote.
+    if call.unsure && subject.is_kernel_thread() && is_own(changed.watch.tag) {
+        return Exit::FilterMiss;
+    }
     match call.deed {
         Deed::None => return Exit::FilterMiss,
         // What is done to a name is done to the folder that holds it as well, which is not told.

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_seq_write};
 use dkimwatch_common::identity::Identified;
 
 use crate::{
-    change,
+    change, itself,
     memory::{Memory, Probed, Ptr, offset, pointer, present, u32_at, u64_at},
     watch,
 };
@@ -24,6 +24,8 @@ fn iter_identify(ctx: *mut core::ffi::c_void) -> i32 {
     if u64::from(u32_at(task, offset!(task_tgid))) != unsafe { bpf_get_current_pid_tgid() } >> 32 {
         return 0;
     }
+    itself::note();
+    itself::note_file(file);
     let inode = pointer(file, offset!(file_f_inode));
     change::keep(watch::identity(inode), inode);
     let ctime = offset!(inode_i_ctime);

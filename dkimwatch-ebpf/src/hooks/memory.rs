@@ -10,7 +10,7 @@ use dkimwatch_common::{
     deed::Deed,
     record::{Kind, mark},
     tally::{Exit, Hook},
-    watch::{FileWatch, Holder, Refusal, file_watch, refusal, seen as how},
+    watch::{FileWatch, Holder, Refusal, file_watch, is_own, refusal, seen as how},
 };
 
 use super::open;
@@ -145,6 +145,10 @@ fn signalled(target: Ptr, signal: u32) -> Exit {
     /// `RLIMIT_CORE`, and `struct rlimit` (`include/uapi/asm-generic/resource.h`).
     const CORE: usize = 4 * 16;
     let Some(holder) = holders::of(target) else { return Exit::Unrelated };
+    // The watcher: every signal that ends it is told of.
+    if is_own(holder.tag) {
+        return Exit::Unrelated;
+    }
     // A debugger's steps.
     if signal == SIGTRAP && u32_at(target, offset!(task_ptrace)) != 0 {
         return Exit::FilterMiss;
@@ -163,7 +167,7 @@ fn signalled(target: Ptr, signal: u32) -> Exit {
 
 /// Whether the process handles the signal itself.
 #[inline(always)]
-fn is_caught(target: Ptr, signal: u32) -> bool {
+pub(super) fn is_caught(target: Ptr, signal: u32) -> bool {
     /// `struct k_sigaction` of 64-bit machines, which begins with the handler.
     const ACTION: usize = 32;
     let (sighand, action) = (offset!(task_sighand), offset!(sighand_action));

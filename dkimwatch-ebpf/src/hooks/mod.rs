@@ -8,6 +8,7 @@ pub mod descriptor;
 pub mod device;
 pub mod identify;
 pub mod io_uring;
+pub mod itself;
 pub mod memory;
 pub mod mounted;
 pub mod mounts;

@@ -10,12 +10,12 @@ use dkimwatch_common::{
     deed::Deed,
     record::{Kind, Via},
     tally::{Exit, Hook},
-    watch::file_watch,
+    watch::{file_watch, is_own},
 };
 
 use super::device;
 use crate::{
-    emit, layer,
+    emit, itself, layer,
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
     recent, seen,
     subject::Subject,
@@ -103,6 +103,10 @@ pub fn by_descriptor(file: Ptr, hook: Hook, via: Via) -> Exit {
 
 #[inline(always)]
 fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
+    // What is the watcher's own may be read, and the watcher writes it.
+    if is_own(found.watch.tag) && (!may_write(file) || itself::does_to_its_own(found.watch.tag)) {
+        return Exit::FilterMiss;
+    }
     let (kind, deed) = if found.watch.kind == file_watch::BACKING {
         (Kind::Device, Deed::BlockDevice)
     } else {
@@ -118,6 +122,16 @@ fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
         recent::tell(&Subject::current());
     }
     exit
+}
+
+/// Whether an open may change the file, or made it.
+#[inline(always)]
+fn may_write(file: Ptr) -> bool {
+    /// `include/linux/fs.h`, `include/uapi/asm-generic/fcntl.h`.
+    const FMODE_CREATED: u32 = 0x10_0000;
+    const O_TRUNC: u32 = 0o1000;
+    let (mode, flags) = (u32_at(file, offset!(file_f_mode)), u32_at(file, offset!(file_f_flags)));
+    seen::writable(file) || mode & FMODE_CREATED != 0 || flags & O_TRUNC != 0
 }
 
 /// `O_PATH`: a name, no access (`include/linux/fs.h`).

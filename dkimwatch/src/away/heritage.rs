@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dkimwatch_common::watch::Tag;
+use dkimwatch_common::watch::{Tag, is_own};
 
 use super::{Memo, memo};
 use crate::{
@@ -133,8 +133,8 @@ impl Tags {
     /// The new tag of an old one; `None`: nobody knows what that stands for.
     #[must_use]
     pub fn of(&self, tag: Tag) -> Option<Tag> {
-        if tag == Tag::MAX {
-            // The kernel side's own: no entry.
+        if tag == Tag::MAX || is_own(tag) {
+            // No entry of the list, and what is the watch's own, which has the same order in each.
             return Some(tag);
         }
         usize::try_from(tag).ok().and_then(|at| self.0.get(at)).copied()

@@ -21,7 +21,7 @@ use crate::{
     },
     config::JournalSettings,
     exit::Outcome,
-    judge::JudgedAccess,
+    judge::{Guarded, JudgedAccess, Part},
     kernel::{BackendChoice, PIN_FOLDER, PinFolder},
     pipeline::{Border, Pipeline, boot_ns},
     print::{Colour, Ecs, HostFacts, JournalNoted, Pretty, Printer, Progress, State},
@@ -106,7 +106,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -
     let stop = shutdown(None)?;
     tokio::pin!(stop);
     let journal = wanted.settings.journal.clone();
-    let mut pipeline = match see(wanted, args.backend, Box::new(recorder.clone())).await? {
+    let mut pipeline = match see(wanted, own(&journal, &kept), args.backend, Box::new(recorder.clone())).await? {
         Ok(pipeline) => pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse),
         Err(outcome) => return Ok(outcome),
     };
@@ -148,6 +148,13 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -
     }
 }
 
+/// What is the service's own beside its configuration.
+fn own(journal: &JournalSettings, kept: &Kept) -> Vec<Guarded> {
+    let pins = kept.folder.as_ref().map(|folder| Guarded { part: Part::Pins, path: folder.path().to_owned() });
+    // In this order: a former watch's records name them by it.
+    std::iter::once(Guarded { part: Part::Journal, path: journal.folder.clone() }).chain(pins).collect()
+}
+
 /// A pipeline by the configuration as it is now. `None`: it is wrong, which was said, and the old one goes on.
 async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared, kept: &Kept) -> Option<Pipeline> {
     say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Status("reloading"))]);
@@ -157,7 +164,7 @@ async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared, kept:
         if wanted.settings.journal != *journal {
             tracing::warn!("the table [journal] has changed: it counts from the next start on");
         }
-        match see(wanted, args.backend, Box::new(recorder.clone())).await? {
+        match see(wanted, own(journal, kept), args.backend, Box::new(recorder.clone())).await? {
             Ok(mut next) => {
                 next.pin(kept.folder.as_ref(), &journal.folder);
                 Ok(next.with_heartbeat(HEARTBEAT).with_pulse(pulse))

@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     runtime.block_on(async {
         // Before anything is attached: a signal from here on drains and detaches.
         let shutdown = shutdown(args.duration)?;
-        let pipeline = match see(wanted, args.backend, printer(args.format)).await? {
+        let pipeline = match see(wanted, Vec::new(), args.backend, printer(args.format)).await? {
             Ok(pipeline) => pipeline,
             Err(outcome) => return Ok(outcome),
         };

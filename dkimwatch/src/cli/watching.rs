@@ -1,15 +1,20 @@
 //! What `watch` and `run` have in common: from the command line to a pipeline that sees.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::selection::{Selection, discover_all},
-    config::Settings,
+    config::{self, Settings},
     exit::Outcome,
     host::Host,
+    judge::{Guarded, Part},
     kernel::{BackendChoice, KernelError, Session},
     keys::Inventory,
     pipeline::Pipeline,
@@ -20,6 +25,8 @@ use crate::{
 /// What is to be watched.
 pub(super) struct Wanted {
     pub(super) settings: Settings,
+    /// The configuration's file, absolute, whether it is there or not.
+    pub(super) config: PathBuf,
     pub(super) inventory: Inventory,
 }
 
@@ -44,12 +51,15 @@ pub(super) fn wanted(selection: &Selection) -> Result<Result<Wanted, Outcome>> {
         let text = "no DKIM key found on this host: name its keys in keys.paths of the configuration, or with --key";
         return complain(&text, Outcome::Usage).map(Err);
     }
-    Ok(Ok(Wanted { settings: loaded.settings, inventory }))
+    let config = loaded.file.as_deref().unwrap_or(Path::new(config::DEFAULT_PATH));
+    let config = std::path::absolute(config).context("the configuration's path")?;
+    Ok(Ok(Wanted { settings: loaded.settings, config, inventory }))
 }
 
-/// A pipeline that has seen the canary, and whose list is armed.
+/// A pipeline that has seen the canary, and whose list is armed; so are the configuration and what else is the watch's own.
 pub(super) async fn see(
     wanted: Wanted,
+    own: Vec<Guarded>,
     backend: BackendChoice,
     printer: Box<dyn Printer>,
 ) -> Result<Result<Pipeline, Outcome>> {
@@ -63,9 +73,11 @@ pub(super) async fn see(
         Ok(live) => live,
         Err(error) => return complain(&error, Outcome::Blind).map(Err),
     };
-    let Wanted { settings, inventory } = wanted;
+    let Wanted { settings, config, inventory } = wanted;
     let stores = settings.containers.clone();
     let mut list = WatchList::new(settings, &inventory);
+    list.guard([Guarded { part: Part::Configuration, path: config }]);
+    list.guard(own);
     list.refresh(&mut session).context("arm the watch")?;
     list.settle().await;
     Pipeline::new(session, live, list, stores, printer).map(Ok)

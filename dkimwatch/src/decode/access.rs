@@ -85,8 +85,45 @@ pub struct Access {
     pub device: u32,
     /// What changed.
     pub change: Fact<Change>,
+    /// The signal that was sent to `other`.
+    pub signal: Option<Signal>,
+    /// The process is the parent of `other`.
+    pub by_parent: bool,
     /// A second text: the other path of a rename, a link or a mount, the path as it was asked for, an attribute's name.
     pub second: Fact<KernelPath>,
+}
+
+/// A signal, as its receiver sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its number (signal(7)), of x86-64.
+    pub number: u32,
+    /// `si_code` (sigaction(2)).
+    pub code: i32,
+}
+
+impl Signal {
+    /// The kernel made it, and not the process in whose time it did: a terminal, a timer, want of memory (`SI_KERNEL` and all
+    /// that is above zero).
+    #[must_use]
+    pub const fn is_the_kernels(self) -> bool {
+        self.code > 0
+    }
+
+    /// As people call it: `SIGTERM`, or `signal 40`.
+    #[must_use]
+    pub fn name(self) -> String {
+        const NAMES: [&str; 31] = [
+            "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+            "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+            "WINCH", "IO", "PWR", "SYS",
+        ];
+        let at = usize::try_from(self.number).ok().and_then(|number| number.checked_sub(1));
+        match at.and_then(|at| NAMES.get(at)) {
+            Some(name) => format!("SIG{name}"),
+            None => format!("signal {}", self.number),
+        }
+    }
 }
 
 /// A file's attributes, as they were or became.
@@ -355,4 +392,23 @@ pub struct Ancestor {
     pub comm: Vec<u8>,
     /// Executable as recorded at exec, where known.
     pub exe: Option<FileId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Signal;
+
+    #[test]
+    fn a_signal_has_its_name_or_its_number() {
+        let named = |number| Signal { number, code: 0 }.name();
+        assert_eq!([1, 9, 15, 19, 31].map(named), ["SIGHUP", "SIGKILL", "SIGTERM", "SIGSTOP", "SIGSYS"]);
+        assert_eq!([0, 32, 64].map(named), ["signal 0", "signal 32", "signal 64"]);
+    }
+
+    #[test]
+    fn who_made_a_signal_is_in_its_code() {
+        // SI_USER, SI_TKILL, SI_QUEUE; SI_KERNEL, SEGV_MAPERR.
+        assert!([0, -6, -1].iter().all(|code| !Signal { number: 15, code: *code }.is_the_kernels()));
+        assert!([0x80, 1].iter().all(|code| Signal { number: 9, code: *code }.is_the_kernels()));
+    }
 }

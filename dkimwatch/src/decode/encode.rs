@@ -69,9 +69,13 @@ impl RecordBuilder {
         record.put(offset_of!(RawRecord, via), &(access.via as u16).to_le_bytes());
         record.u32(offset_of!(RawRecord, deed), access.deed as u32);
         record.mark(mark::SIGNER_RING, access.ring == Ring::Signer);
+        record.mark(mark::PARENT, access.by_parent);
         record.mark(mark::CORE_LIMITED, access.core_limited);
         if size == EXTENDED {
             record.u32(offset_of!(RawExtended, device), access.device);
+            record.u32(offset_of!(RawExtended, signal), access.signal.map_or(0, |signal| signal.number));
+            let code = access.signal.map_or(0, |signal| signal.code);
+            record.put(offset_of!(RawExtended, signal_code), &code.to_le_bytes());
         }
         record.mark(mark::ATTEMPT_RING, access.ring == Ring::Attempt);
         if let Some(outcome) = record.fact(fact::OUTCOME, &access.outcome) {

@@ -16,7 +16,7 @@ use dkimwatch_common::{
 
 use super::{
     Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, DecodeError, Fact, IdMap, IdMaps, Image,
-    ImageSource, KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring, fields::Fields, texts,
+    ImageSource, KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring, Signal, fields::Fields, texts,
 };
 
 /// One access from the bytes of one record.
@@ -70,9 +70,17 @@ pub fn decode(bytes: &[u8]) -> Result<Access, DecodeError> {
         record: bytes::Bytes::new(),
         core_limited: facts.marked(mark::CORE_LIMITED),
         device: if raw.is_extended() { raw.u32(offset_of!(RawExtended, device)) } else { 0 },
+        signal: if raw.is_extended() { signal(raw) } else { None },
+        by_parent: facts.marked(mark::PARENT),
         change: facts.of(more(fact::CHANGE), || Some(change(raw))),
         second: facts.of(more(fact::SECOND), || second(raw, facts, deed)),
     })
+}
+
+/// None has the number zero.
+fn signal(raw: Fields<'_>) -> Option<Signal> {
+    let number = raw.u32(offset_of!(RawExtended, signal));
+    (number != 0).then(|| Signal { number, code: raw.i32(offset_of!(RawExtended, signal_code)) })
 }
 
 fn change(raw: Fields<'_>) -> Change {

@@ -184,6 +184,9 @@ impl Random {
             record: bytes::Bytes::new(),
             core_limited: self.chance(),
             device: if extended { self.u32() } else { 0 },
+            signal: (extended && self.chance())
+                .then(|| super::Signal { number: self.u32().max(1), code: self.u32().cast_signed() }),
+            by_parent: self.chance(),
             change: if extended {
                 self.fact(|random| Change { before: random.attributes(), after: random.attributes() })
             } else {

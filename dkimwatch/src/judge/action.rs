@@ -22,11 +22,12 @@ pub enum Action {
     KeyMountedOver,
     DeviceOpened,
     SignerMemoryAccessed,
+    MonitorTampered,
 }
 
 impl Action {
     /// All of them, in their order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::KeyOpened,
         Self::KeyRead,
         Self::KeyOpenDenied,
@@ -41,6 +42,7 @@ impl Action {
         Self::KeyMountedOver,
         Self::DeviceOpened,
         Self::SignerMemoryAccessed,
+        Self::MonitorTampered,
     ];
 
     /// The one that events call so.
@@ -67,6 +69,7 @@ impl Action {
             Self::KeyMountedOver => "key-mounted-over",
             Self::DeviceOpened => "device-opened",
             Self::SignerMemoryAccessed => "signer-memory-accessed",
+            Self::MonitorTampered => "monitor-tampered",
         }
     }
 
@@ -112,6 +115,7 @@ impl Action {
             },
             Kind::Device => Self::DeviceOpened,
             Kind::Memory => Self::SignerMemoryAccessed,
+            Kind::Itself => Self::MonitorTampered,
             Kind::Library => return None,
         })
     }

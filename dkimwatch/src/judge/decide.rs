@@ -11,7 +11,7 @@ use dkimwatch_common::{deed::Deed, record::Kind, watch::file_watch};
 use super::{
     Action, JudgedAccess, JudgedKey, Policy, Reader, Role, Verdict, Watched,
     fit::{Detail, Fit, fit},
-    memory, reason, severity, stranger,
+    itself, memory, reason, severity, stranger,
 };
 use crate::{attribute::AttributedAccess, decode::Access};
 
@@ -20,10 +20,14 @@ use crate::{attribute::AttributedAccess, decode::Access};
 /// Rules, by `rule.id`:
 /// - `signer/NAME`, `maintenance/NAME`: a reader of the policy, matched in everything that the policy asks.
 /// - `signer-mismatch/DETAIL`, `maintenance-mismatch/DETAIL`: a reader's program with a detail that is off; the reason names each.
+/// - `monitor/…`: what is the watch's own, see [`itself`](super::itself).
 /// - `stranger/KIND`: any other program. `disguise` is one that has a reader's name, or that changed what
 ///   `/proc/PID/exe` shows.
 #[must_use]
 pub fn judge(attributed: AttributedAccess, policy: &Policy) -> Option<JudgedAccess> {
+    if itself::is_meant(&attributed.access) {
+        return itself::judge(attributed, policy);
+    }
     if is_public(&attributed.access, policy)
         || changes_nothing(&attributed.access)
         || !memory::holds_key(&attributed.access, policy)
@@ -43,6 +47,7 @@ pub fn judge(attributed: AttributedAccess, policy: &Policy) -> Option<JudgedAcce
         rule: finding.rule,
         reason: finding.reason,
         undecided: finding.undecided,
+        part: None,
         severity: if refused { severity::refused(finding.severity) } else { finding.severity },
     })
 }
@@ -148,12 +153,12 @@ const fn detail_severity(detail: Detail) -> u8 {
 }
 
 /// The deed was not done.
-fn is_refused(access: &Access) -> bool {
+pub(super) fn is_refused(access: &Access) -> bool {
     access.outcome.known().is_some_and(|outcome| outcome.is_err())
 }
 
 /// Mode or owner were set to what they were: Debian's opendkim does that to its keys' folder whenever it is installed.
-fn changes_nothing(access: &Access) -> bool {
+pub(super) fn changes_nothing(access: &Access) -> bool {
     matches!(access.deed, Deed::Mode | Deed::Owner)
         && !is_refused(access)
         && access.change.known().is_some_and(|change| change.before == change.after)

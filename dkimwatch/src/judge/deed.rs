@@ -67,7 +67,7 @@ fn verb(access: &Access, action: Action) -> (String, String) {
             "open the memory of the whole machine, in which there may be",
         ),
         Action::DeviceOpened => both("opened a device that holds", "open a device that holds"),
-        Action::SignerMemoryAccessed => {
+        Action::SignerMemoryAccessed | Action::MonitorTampered => {
             let whose = access.other.known().map_or_else(|| "a process".to_owned(), process);
             let how = match access.deed {
                 Deed::Ptrace => " (ptrace)",
@@ -89,7 +89,7 @@ fn verb(access: &Access, action: Action) -> (String, String) {
 }
 
 /// "opendkim (pid 812)".
-fn process(one: &Ancestor) -> String {
+pub(super) fn process(one: &Ancestor) -> String {
     format!("{} (pid {})", escape::word(&one.comm), one.pid)
 }
 

@@ -187,7 +187,7 @@ fn reads(attributed: &AttributedAccess) -> bool {
     match access.kind {
         Kind::Open | Kind::Refused | Kind::Library => true,
         Kind::Data => access.deed != Deed::Write,
-        Kind::Tamper | Kind::Device | Kind::Memory => false,
+        Kind::Tamper | Kind::Device | Kind::Memory | Kind::Itself => false,
     }
 }
 

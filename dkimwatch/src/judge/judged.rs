@@ -1,6 +1,6 @@
 //! The noun of the third stage: an access with its verdict.
 
-use super::Action;
+use super::{Action, Part};
 use crate::attribute::AttributedAccess;
 
 /// Was it the expected signer?
@@ -35,6 +35,8 @@ pub struct JudgedAccess {
     pub action: Action,
     /// The key, as the watch list knows it.
     pub key: JudgedKey,
+    /// Which part of the watch itself it was done to, where it was.
+    pub part: Option<Part>,
     /// The verdict.
     pub verdict: Verdict,
     /// The rule that decided (`rule.id`), for instance `signer/opendkim` or `stranger/executable`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use dkimwatch_common::{identity::FileId, watch::Tag};
 
-use super::{Contained, JudgedKey, PublicNames};
+use super::{Contained, Guarded, JudgedKey, PublicNames};
 
 /// The policy: who may read which key.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,11 @@ pub struct Policy {
     /// systemd runs this host and names the cgroups of the unified hierarchy, so that a service's process is in its unit's
     /// cgroup.
     pub systemd: bool,
+    /// What of the watcher's own is guarded, by the entry of its tag (`dkimwatch_common::watch::own_tag`).
+    pub guarded: Vec<Guarded>,
+    /// The login session that the watcher was started in (`/proc/self/sessionid`); `None` where it was started in none, as a
+    /// service is.
+    pub own_session: Option<u32>,
 }
 
 /// Which kind of reader is expected.

@@ -14,7 +14,6 @@ use crate::{
 
 /// "nobody (uid 65534) opened the DKIM key of example.org, selector sel1 (/etc/…) with /usr/bin/cat (pid 4242), …".
 pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> String {
-    let process = &attributed.access.process;
     let mut sentence = format!("{} {} {}", who(attributed), deed::did(attributed, action), object(attributed, key));
     // Another path to the same file: a hard link, a bind mount, a container's view.
     let opened = opened_path(attributed).filter(|_| !attributed.access.file.path_in_fs);
@@ -22,6 +21,14 @@ pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKe
         let _ = write!(sentence, " by the path {}", escape::word(path));
     }
     sentence.push_str(&deed::details(&attributed.access));
+    sentence.push_str(&by(attributed));
+    sentence
+}
+
+/// " with /usr/bin/cat (pid 4242), started by bash (pid 4000), in session-3.scope, …": by what means, and from where.
+pub(super) fn by(attributed: &AttributedAccess) -> String {
+    let process = &attributed.access.process;
+    let mut sentence = String::new();
     let program = program(attributed);
     let _ = write!(sentence, " with {program} (pid {}", process.pid);
     if process.tid != process.pid {
@@ -201,7 +208,7 @@ fn first(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> Stri
     }
 }
 
-fn who(attributed: &AttributedAccess) -> String {
+pub(super) fn who(attributed: &AttributedAccess) -> String {
     let Some(creds) = attributed.access.process.creds.known() else { return "a process of an unknown user".to_owned() };
     let outer = |name: &Option<String>, uid| named(name.as_deref(), uid);
     if let Some(ids) = attributed.inner_ids() {
@@ -439,7 +446,7 @@ fn or(words: &[String]) -> String {
     }
 }
 
-fn shown(path: &std::path::Path) -> String {
+pub(super) fn shown(path: &std::path::Path) -> String {
     escape::word(path.as_os_str().as_bytes())
 }
 

@@ -25,6 +25,8 @@ plain! {
     DirWatch(watch::DirWatch);
     /// An awaited name, a map key.
     NestName(watch::NestName);
+    /// Which process the watcher is.
+    Itself(watch::Itself);
     /// Field offsets, a global.
     FieldOffsets(Offsets);
 }

@@ -77,6 +77,7 @@ pub struct Session {
     /// Taken by [`Session::rings`].
     rings: Option<[Mapped; 3]>,
     settings: Array<MapData, u32>,
+    itself: Array<MapData, pod::Itself>,
     /// Programs that are not needed yet.
     waiting: Vec<&'static Part>,
     /// What is watched.
@@ -126,6 +127,7 @@ impl Session {
         let kept = KEPT.iter().map(|name| Ok((*name, again(&ebpf, name)?))).collect::<Result<_, KernelError>>()?;
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
         let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;
+        let itself = take(&mut ebpf, maps::ITSELF, Array::try_from)?;
         let rings = Some([
             ring(&mut ebpf, maps::STRANGER_RING)?,
             ring(&mut ebpf, maps::SIGNER_RING)?,
@@ -139,6 +141,7 @@ impl Session {
             kept,
             rings,
             settings,
+            itself,
             waiting: Vec::new(),
             watch_set,
             tally,
@@ -275,6 +278,13 @@ impl Session {
             ring.give_back(ring.position());
         }
         heard
+    }
+
+    /// Whether a process is this one: its id in the initial pid namespace, and its start in nanoseconds since boot, as records have
+    /// them.
+    #[must_use]
+    pub fn is_itself(&self, pid: u32, start_ns: u64) -> bool {
+        self.itself.get(&0, 0).is_ok_and(|itself| itself.0.tgid == pid && itself.0.start == start_ns)
     }
 
     /// Detaches a backend: its hooks report nothing more.

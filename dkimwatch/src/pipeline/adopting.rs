@@ -1,6 +1,7 @@
 //! Taking over from a watch that is no more: what its hooks saw until this one's did goes the same road.
 
 use anyhow::{Context as _, Result};
+use dkimwatch_common::watch::is_own;
 
 use super::{Border, Pipeline, boot_ns, now};
 use crate::{
@@ -34,7 +35,8 @@ impl Pipeline {
         let why = match folder.map(|folder| self.session.pin(folder)) {
             Some(Ok(fleeting)) => {
                 self.memo = self.session.pin_name().map(|name| MemoFile::new(journal, name));
-                self.remember();
+                // The pins themselves are guarded.
+                self.refresh();
                 if fleeting.is_empty() {
                     return;
                 }
@@ -124,6 +126,10 @@ impl Pipeline {
         let Some(inheritance) = &mut self.inheritance else { return true };
         if inheritance.recorded.has(&access.record) {
             inheritance.known += 1;
+            return false;
+        }
+        // The former watch's hooks take this one for anybody: it cuts a torn entry off, and maps their rings.
+        if is_own(access.file.tag) && self.session.is_itself(access.process.pid, access.process.start_ns) {
             return false;
         }
         inheritance.read += 1;

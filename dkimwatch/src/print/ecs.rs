@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use dkimwatch_common::identity::FileId;
+use dkimwatch_common::{deed::Deed, identity::FileId, record::Kind};
 use serde_json::json;
 
 use super::{
@@ -17,7 +17,7 @@ use crate::{
     containers::Details,
     decode::{Access, Ancestor, Fact, Process, Ring},
     escape,
-    judge::{Action, JudgedAccess, Verdict},
+    judge::{Action, JudgedAccess, Part, Verdict},
 };
 
 /// Writes ECS documents.
@@ -94,7 +94,7 @@ fn access(judged: &JudgedAccess, host: &HostFacts) -> Document {
     process(&mut document, &judged.attributed, host);
     users(&mut document, &judged.attributed);
     own(&mut document, judged);
-    if judged.verdict == Verdict::Unexpected {
+    if judged.verdict == Verdict::Unexpected && judged.part.is_none() {
         threat(&mut document);
     }
     document
@@ -104,9 +104,19 @@ fn event(document: &mut Document, judged: &JudgedAccess, host: &HostFacts) {
     let access = &judged.attributed.access;
     let kind = if judged.verdict == Verdict::Unexpected { "alert" } else { "event" };
     document.set("event.kind", kind);
-    let category = if judged.action == Action::SignerMemoryAccessed { "process" } else { "file" };
+    let category = match (judged.part, judged.action) {
+        (Some(Part::Process | Part::KernelSide), _) | (None, Action::SignerMemoryAccessed) => "process",
+        (Some(Part::Configuration), _) => "configuration",
+        _ => "file",
+    };
     document.set("event.category", json!([category]));
     let change = match judged.action {
+        Action::MonitorTampered => match (access.kind, access.deed) {
+            (Kind::Memory, _) => "access",
+            (_, Deed::Unlink) => "deletion",
+            (Kind::Open, _) if access.file.open.known().is_some_and(|open| open.created()) => "creation",
+            _ => "change",
+        },
         Action::KeyModified
         | Action::KeyRenamed
         | Action::KeyReplaced

@@ -13,7 +13,7 @@ use crate::{
     decode::{Access, Fact, ImageSource, Process},
     escape,
     host::path_of,
-    judge::{JudgedAccess, errno_name, severity},
+    judge::{JudgedAccess, Part, errno_name, severity},
 };
 
 /// Fields of our own: what ECS has no name for.
@@ -29,7 +29,10 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
     set("ring", ring(access).into());
     set("cpu", access.cpu.into());
     set("boot_ns", access.boot_ns.into());
-    set("key.path", escape::path(&judged.key.path).into());
+    match judged.part {
+        Some(part) => monitor(&mut set, judged, part),
+        None => set("key.path", escape::path(&judged.key.path).into()),
+    }
     let printable = |text: &String| Value::from(escape::text(text.as_bytes()));
     for (field, value) in
         [("key.domain", &judged.key.domain), ("key.selector", &judged.key.selector), ("key.signer", &judged.key.signer)]
@@ -113,6 +116,26 @@ pub(super) fn own(document: &mut Document, judged: &JudgedAccess) {
         })
     });
     set("process.ancestors", ancestors.collect());
+}
+
+/// What was done to the watch itself.
+fn monitor(set: &mut impl FnMut(&str, Value), judged: &JudgedAccess, part: Part) {
+    let access = &judged.attributed.access;
+    set("monitor.part", part.name().into());
+    match part {
+        Part::Configuration | Part::Journal | Part::Pins => set("monitor.path", escape::path(&judged.key.path).into()),
+        Part::KernelSide => {
+            if let Some(name) = access.second.known() {
+                set("monitor.map", escape::text(&name.bytes).into());
+            }
+        }
+        Part::Process => {}
+    }
+    if let Some(signal) = access.signal {
+        set("signal.number", signal.number.into());
+        set("signal.name", signal.name().into());
+        set("signal.code", signal.code.into());
+    }
 }
 
 /// How the access looks from within its container or user namespace.
@@ -207,7 +230,7 @@ fn more(set: &mut impl FnMut(&str, Value), access: &Access) {
             set(&format!("change.{when}.flags"), format!("{:#x}", one.flags).into());
         }
     }
-    if let Some(second) = access.second.known() {
+    if let Some(second) = access.second.known().filter(|_| access.kind != Kind::Itself) {
         let field = match access.kind {
             Kind::Refused => "path_as_asked",
             _ if access.deed.second_is_path() => "other_path",

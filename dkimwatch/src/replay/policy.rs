@@ -5,7 +5,9 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 use serde::Deserialize;
 
 use super::values::{Id, Octal, Text};
-use crate::judge::{Contained, ExpectedImage, JudgedKey, Met, Policy, Provenance, PublicNames, Reader, Role, Watched};
+use crate::judge::{
+    Contained, ExpectedImage, Guarded, JudgedKey, Met, Part, Policy, Provenance, PublicNames, Reader, Role, Watched,
+};
 
 /// The policy.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,6 +18,30 @@ pub(super) struct StoryPolicy {
     public: Vec<String>,
     host_mnt_ns: u32,
     systemd: bool,
+    /// What is the watcher's own.
+    #[serde(default)]
+    guarded: Vec<StoryGuarded>,
+    /// The watcher's login session.
+    own_session: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+enum StoryGuarded {
+    Configuration(Text),
+    Journal(Text),
+    Pins(Text),
+}
+
+impl From<StoryGuarded> for Guarded {
+    fn from(story: StoryGuarded) -> Self {
+        let (part, at) = match story {
+            StoryGuarded::Configuration(at) => (Part::Configuration, at),
+            StoryGuarded::Journal(at) => (Part::Journal, at),
+            StoryGuarded::Pins(at) => (Part::Pins, at),
+        };
+        Self { part, path: path(at) }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -118,6 +144,8 @@ impl From<StoryPolicy> for Policy {
             public: PublicNames::new(&story.public),
             host_mnt_ns: story.host_mnt_ns,
             systemd: story.systemd,
+            guarded: story.guarded.into_iter().map(Guarded::from).collect(),
+            own_session: story.own_session,
         }
     }
 }

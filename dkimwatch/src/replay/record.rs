@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::values::{Id, Octal, Recorded, Text};
 use crate::decode::{
     Access, Ancestor, Args, Attributes, Cgroup, Change, ClaimedExe, Creds, IdMap, IdMaps, IdRange, Image, ImageSource,
-    KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring,
+    KernelPath, Namespaces, OpenMode, OpenedFile, Process, Ring, Signal,
 };
 
 /// One record.
@@ -48,10 +48,21 @@ pub(super) struct Record {
     /// The kernel's encoding.
     #[serde(default)]
     device: u32,
+    signal: Option<Sent>,
+    #[serde(default)]
+    by_parent: bool,
     #[serde(default)]
     change: Recorded<Changed>,
     #[serde(default)]
     second: Recorded<Text>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    number: u32,
+    /// `si_code`.
+    code: i32,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -91,6 +102,7 @@ enum RecordKind {
     Device,
     Memory,
     Library,
+    Itself,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -321,6 +333,7 @@ impl Record {
                 RecordKind::Device => Kind::Device,
                 RecordKind::Memory => Kind::Memory,
                 RecordKind::Library => Kind::Library,
+                RecordKind::Itself => Kind::Itself,
             },
             deed,
             via,
@@ -340,6 +353,8 @@ impl Record {
             record: bytes::Bytes::new(),
             core_limited: self.core_limited,
             device: self.device,
+            signal: self.signal.map(|sent| Signal { number: sent.number, code: sent.code }),
+            by_parent: self.by_parent,
             change: self.change.0.map(|changed| Change { before: changed.before.into(), after: changed.after.into() }),
             second: self.second.0.map(kernel_path),
         })

@@ -41,6 +41,7 @@ impl Bearing {
     /// - What was refused exposes nothing; somebody tried.
     /// - An open, a read, a further name, a device or a signer's memory ([`Action::exposes`]) by somebody unexpected exposes the key:
     ///   what he did with the bytes no one knows. A device counts, as whoever reads it raw reads the key; memory, as the key is in it.
+    /// - What was done to the watch itself (`monitor-tampered`) is no access to a key, and is not asked about here.
     /// - An outcome that the hook could not know counts as success, and an action of a later version as an exposing one: rather a
     ///   rotation too many than a stolen key that signs.
     /// - A key that was opened for reading and writing at once is exposed, as its opener could read it. One that was made, replaced,

@@ -13,6 +13,7 @@ use super::{
     shown::Shown,
     when::{Long, plain},
 };
+use crate::judge::Verdict;
 
 /// Gaps that are kept.
 const MOST: usize = 500;
@@ -40,6 +41,8 @@ pub enum GapKind {
     Before,
     /// The journal says that entries of it are missing, damaged or could not be written.
     Journal,
+    /// Somebody laid hands on the watch itself: what it said from then on may not be all that there was.
+    Tampered,
     /// There is no entry at all.
     Nothing,
 }
@@ -56,6 +59,7 @@ impl GapKind {
             Self::Silent => "silent",
             Self::Before => "before-the-journal",
             Self::Journal => "journal",
+            Self::Tampered => "monitor-tampered",
             Self::Nothing => "no-entry",
         }
     }
@@ -211,6 +215,24 @@ impl Watched {
         }
     }
 
+    /// Takes a deed to the watch itself. What was as it should be, and what was refused, is a note and no gap.
+    pub(super) fn tampered(&mut self, unix_ns: i64, verdict: Verdict, event: &Event<'_>, filter: &Filter) {
+        let (host, reason) = (event.host_name(), text(&event.event.reason));
+        if verdict == Verdict::Unexpected && !event.is_refused() {
+            let gap = Gap {
+                host: Shown::of(host),
+                kind: GapKind::Tampered,
+                from: Some(unix_ns),
+                until: Some(unix_ns),
+                count: 0,
+                text: Shown::sentence(reason),
+            };
+            self.put(gap, filter);
+        } else if filter.spans(unix_ns) && self.notes.len() < MOST {
+            self.notes.push(Shown::sentence(&format!("{host}, {}: {reason}", plain(unix_ns))));
+        }
+    }
+
     fn host(&mut self, event: &Event<'_>, unix_ns: i64, action: &str, filter: &Filter) -> Option<usize> {
         let identity = self.hash.hash_one((text(&event.host.id), text(&event.host.name)));
         if let Some(at) = self.known.get(&identity) {
@@ -254,6 +276,15 @@ impl Watched {
             last.count = last.count.saturating_add(gap.count);
             last.until = last.until.max(gap.until);
             last.from = last.from.min(gap.from);
+            return;
+        }
+        // Whoever does the same thing over and over crowds out nothing else.
+        if gap.kind == GapKind::Tampered
+            && let Some(last) =
+                self.gaps.iter_mut().rev().take(8).find(|last| last.kind == gap.kind && last.host == gap.host)
+            && last.text == gap.text
+        {
+            last.until = last.until.max(gap.until);
             return;
         }
         if self.gaps.len() < MOST {
@@ -387,6 +418,36 @@ mod tests {
             told(&[(1, "journal-cut"), (2, "journal-gap grave"), (3, "journal-trimmed")], &all),
             ["journal 2 2 0"]
         );
+    }
+
+    #[test]
+    fn hands_on_the_watch_are_a_gap_and_who_may_end_it_is_none() {
+        let mut watched = Watched::default();
+        let mut take = |minute: i64, verdict, outcome: &str, reason: &str| {
+            let json = format!(
+                r#"{{"event":{{"action":"monitor-tampered","reason":"{reason}","outcome":"{outcome}"}},"host":{{"name":"mx1"}}}}"#
+            );
+            let event: Event<'_> = serde_json::from_str(&json).expect("an event");
+            watched.tampered(minute * MINUTE, verdict, &event, &Filter::default());
+        };
+        take(1, Verdict::Maintenance, "success", "the service manager");
+        take(2, Verdict::Unexpected, "failure", "in vain");
+        take(3, Verdict::Unexpected, "success", "a map");
+        take(4, Verdict::Unexpected, "success", "a map");
+        take(5, Verdict::Unexpected, "unknown", "a link");
+        watched.any = true;
+        let (gaps, _, notes) = watched.close(&Filter::default());
+        let told: Vec<_> =
+            gaps.iter().map(|gap| (gap.kind.name(), gap.text.to_string(), gap.from, gap.until)).collect();
+        let at = |minute: i64| Some(minute * MINUTE);
+        assert_eq!(
+            told,
+            [
+                ("monitor-tampered", "a map".to_owned(), at(3), at(4)),
+                ("monitor-tampered", "a link".to_owned(), at(5), at(5))
+            ]
+        );
+        assert_eq!(notes.len(), 2);
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub(super) struct Gathered {
     awaited: Awaited,
 }
 
+/// Whether it is about the watch itself.
+fn is_about_the_watch(event: &Event<'_>) -> bool {
+    Action::named(text(&event.event.action)) == Some(Action::MonitorTampered)
+}
+
 /// Reads all entries.
 pub(super) fn gather(entries: &mut Merged, filter: &Filter) -> Gathered {
     let mut gathered = Gathered::default();
@@ -58,6 +63,13 @@ impl Gathered {
         }
         match (entry.kind, entry.verdict) {
             (EntryKind::State, _) => self.inventory(&event, filter),
+            // No access to a key, and whoever asks for some of those wants to know whether what he reads can be believed.
+            (EntryKind::Access | EntryKind::FollowUp, verdict) if is_about_the_watch(&event) => {
+                if entry.kind == EntryKind::Access {
+                    let verdict = verdict.unwrap_or(Verdict::Unexpected);
+                    self.watched.tampered(entry.unix_ns, verdict, &event, filter);
+                }
+            }
             (EntryKind::Access, Some(verdict)) => {
                 if filter.has(verdict, &event) {
                     if filter.has_container(&event) {

@@ -85,6 +85,8 @@ pub(super) fn headline(report: &Report) -> Headline {
     let (level, title) = if !exposed.is_empty() {
         let count = counted(exposed.len(), "key must be taken for stolen", "keys must be taken for stolen");
         (Level::Exposed, format!("Exposed: {count}"))
+    } else if report.gaps.iter().any(|gap| gap.kind == GapKind::Tampered) {
+        (Level::Look, "No key is known to be exposed; somebody laid hands on the watch itself".to_owned())
     } else if counts.unexpected() > 0 {
         (Level::Look, "No key is known to be exposed; some accesses nobody expected".to_owned())
     } else if report.is_doubtful() {
@@ -113,6 +115,13 @@ fn doubts(report: &Report, sentences: &mut Vec<String>) {
         let passed =
             if passed == 0 { String::new() } else { format!("; {passed} calls, of whatever file, passed a hook by") };
         sentences.push(format!("{} lost{passed}.", counted_u64(lost, "access was", "accesses were")));
+    }
+    let tampered = of(&[GapKind::Tampered]);
+    if tampered > 0 {
+        sentences.push(format!(
+            "Somebody laid hands on the watch itself {}: what it saw from then on may not be all.",
+            counted(tampered, "time", "times")
+        ));
     }
     if of(&[GapKind::Journal]) > 0 || report.journals.iter().any(|journal| journal.trust == Trust::Broken) {
         sentences.push("A journal is not what was written: what is missing can be what mattered.".to_owned());

@@ -2,17 +2,23 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use dkimwatch_common::{deed::Deed, record::Via};
+use dkimwatch_common::{deed::Deed, record::Via, watch::is_own};
 
+use super::own;
 use crate::{
     decode::{Access, Fact, KernelPath},
-    judge::{Policy, Watched},
+    judge::{JudgedKey, Policy, Watched},
 };
 
 /// Gives the access the paths that the host has, where the watch list says how. Which file it was is decided already.
 pub(super) fn resolve(access: &mut Access, policy: &Policy) {
-    let Some(entry) = usize::try_from(access.file.tag).ok().and_then(|tag| policy.watched.get(tag)) else { return };
-    let (Watched::Key(crate::judge::JudgedKey { path, .. }) | Watched::Folder { path, .. }) = entry;
+    let path = if is_own(access.file.tag) {
+        own::path(policy, access.file.tag)
+    } else {
+        let entry = usize::try_from(access.file.tag).ok().and_then(|tag| policy.watched.get(tag));
+        entry.map(|(Watched::Key(JudgedKey { path, .. }) | Watched::Folder { path, .. })| path.clone())
+    };
+    let Some(path) = path else { return };
     let Some(prefix) = access.file.path.known().and_then(|found| mounted_at(&found.bytes, path.as_os_str().as_bytes()))
     else {
         return;

@@ -13,16 +13,19 @@ mod inherited;
 mod infs;
 mod layers;
 mod mountinfo;
+mod own;
 mod pagecache;
 mod places;
 mod provenance;
 mod readers;
 mod rpm;
+mod standing;
 mod systemd;
 mod ways;
 
 pub use changes::{Change, Changes};
 pub use provenance::Answer;
+pub use standing::Standing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,12 +39,12 @@ use dkimwatch_common::{
     deed::Deed,
     identity::{FileId, Identified},
     record::Kind,
-    watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch},
+    watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch, is_own},
 };
 
 use crate::{
     config::Settings,
-    decode::{Access, Fact},
+    decode::Access,
     judge::{JudgedKey, Policy, PublicNames, Watched},
     kernel::{Handle, KernelError, Session, host_mount_namespace},
     keys::Inventory,
@@ -133,6 +136,8 @@ impl WatchList {
             public: PublicNames::new(&settings.keys.public),
             host_mnt_ns: host_mount_namespace(),
             systemd: systemd::names_cgroups(Path::new("/")),
+            guarded: Vec::new(),
+            own_session: own::session(),
         };
         let executables = readers::Executables::of_this_host();
         Self {
@@ -211,11 +216,13 @@ impl WatchList {
                     if let Ok(stat) = rustix::fs::fstat(&handle) {
                         place(&mut places, target, &stat);
                     }
-                    is_around_page_cache |=
-                        !matches!(target.purpose, Purpose::Way(_)) && !pagecache::is_read_through(&handle);
+                    // What is the watcher's own may be read by whoever can.
+                    is_around_page_cache |= !matches!(target.purpose, Purpose::Way(_))
+                        && !is_own(target.purpose.tag())
+                        && !pagecache::is_read_through(&handle);
                     let layers = match target.purpose {
-                        Purpose::Key(_) | Purpose::Member(_) => overlays.below(&handle),
-                        Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Vec::new(),
+                        Purpose::Key(tag) | Purpose::Member(tag) if !is_own(tag) => overlays.below(&handle),
+                        _ => Vec::new(),
                     };
                     handles.push(handle);
                     opened.push((target, layers));
@@ -232,7 +239,9 @@ impl WatchList {
                         failed.get_or_insert(error);
                         continue;
                     }
-                    if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose {
+                    if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose
+                        && !is_own(tag)
+                    {
                         let first = systems.entry(identified.file.dev).or_insert(tag);
                         *first = tag.min(*first);
                         armed.insert(identified.file);
@@ -258,6 +267,8 @@ impl WatchList {
         self.concerned = targets
             .into_iter()
             .filter(|target| matches!(target.purpose, Purpose::Folder(_) | Purpose::Nest(..)))
+            // The journal's changes all the time, and the hooks know what is born in it.
+            .filter(|target| !is_own(target.purpose.tag()))
             .map(|target| target.path)
             .chain(self.policy.readers.iter().filter_map(|reader| reader.executable.parent().map(Path::to_owned)))
             .collect();
@@ -269,6 +280,7 @@ impl WatchList {
 
     /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
     fn add_paths(&self, places: &mut Places) {
+        own::add_paths(&self.policy, places);
         let watched = (0..).zip(&self.policy.watched).filter(|(tag, _)| !self.contained.has(*tag));
         for (tag, entry) in watched {
             let (path, is_folder) = match entry {
@@ -382,7 +394,9 @@ impl WatchList {
             (matches!(target.purpose, Purpose::Key(_)), !self.contained.has(target.purpose.tag()))
         });
         nests.sort_by_key(|target| !self.contained.has(target.purpose.tag()));
-        nests.into_iter().chain(folders).chain(files).collect()
+        // The watcher's own folders before those of keys, which matter more; its own files last, as they are no keys.
+        let own = own::targets(&self.policy);
+        own.folders.into_iter().chain(nests).chain(folders).chain(files).chain(own.files).collect()
     }
 
     /// What the host has at a path now, `None` where there is nothing.
@@ -393,64 +407,6 @@ impl WatchList {
         let Ok(handle) = Handle::open(Path::new(OsStr::from_bytes(path))) else { return Ok(None) };
         Ok(session.identify(&[handle])?.into_iter().flatten().next())
     }
-
-    /// Whether a record is about the file that was enrolled, or its inode number was reused. The number of the generation
-    /// alone does not decide, because the file's owner can set it (`FS_IOC_SETVERSION`).
-    ///
-    /// # Errors
-    /// When the kernel cannot be asked.
-    pub fn standing(&self, access: &Access, session: &mut Session) -> Result<Standing, KernelError> {
-        self.standing_by(access, |path| {
-            let Ok(handle) = self.contained.open(access.file.tag, path) else { return Ok(None) };
-            Ok(session.identify(&[handle])?.into_iter().flatten().next().map(|found| found.file))
-        })
-    }
-
-    /// As [`Self::standing`]; `at` says what file is at a path now, `None` where there is none.
-    fn standing_by(
-        &self,
-        access: &Access,
-        at: impl FnOnce(&Path) -> Result<Option<FileId>, KernelError>,
-    ) -> Result<Standing, KernelError> {
-        let file = &access.file;
-        if file.generation == file.watch_generation {
-            return Ok(Standing::Enrolled);
-        }
-        // Of what a deed put in the key's place the backend tells as such, beside this; but not of what a worker of io_uring
-        // did, whose other path is as it was asked for.
-        let is_told_beside = matches!(access.deed, Deed::Rename | Deed::Link) && !access.process.io_worker;
-        let put_there = |key: &Path| {
-            let named = is_told_beside.then_some(&access.second).and_then(Fact::known);
-            named.is_some_and(|path| {
-                let path = path.bytes.strip_prefix(b"/").unwrap_or(&path.bytes);
-                !path.is_empty() && key.ends_with(OsStr::from_bytes(path))
-            })
-        };
-        let opened = file.path.known().map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
-        let enrolled = match usize::try_from(file.tag).ok().and_then(|tag| self.policy.watched.get(tag)) {
-            Some(Watched::Key(key)) => match at(&key.path)? {
-                // One that had no name then has become the key since.
-                Some(now) if now != file.id || file.nlink == 0 => false,
-                Some(_) if put_there(&key.path) && opened != Some(&key.path) => return Ok(Standing::Heir),
-                Some(_) => true,
-                None => opened == Some(&key.path),
-            },
-            Some(Watched::Folder { path, .. }) => opened.is_some_and(|opened| opened.starts_with(path)),
-            None => false,
-        };
-        Ok(if enrolled { Standing::Enrolled } else { Standing::Another })
-    }
-}
-
-/// What a file is that has a watched one's inode number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The one that was enrolled, as far as can be found out.
-    Enrolled,
-    /// Another one, which became the key by this very deed: the backend tells of that beside this.
-    Heir,
-    /// Another one, which is nothing to us.
-    Another,
 }
 
 fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Result<(), KernelError> {

@@ -9,6 +9,7 @@ mod lies;
 mod look;
 mod loot;
 mod memory;
+mod monitor;
 mod raw;
 mod reads;
 mod ring;
@@ -50,6 +51,7 @@ fn take(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
         lies::ROADS,
         look::ROADS,
         memory::ROADS,
+        monitor::ROADS,
         signer::ROADS,
         tamper::ROADS,
     ];

@@ -13,7 +13,7 @@ use dkimwatch_common::{
     record::{
         Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawIdExtent, RawIdMap, RawRecord,
     },
-    watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy},
+    watch::{DirWatch, FileWatch, Holder, Itself, NestName, Opener, Refusal, SeenBy},
 };
 
 use super::own_types;
@@ -66,7 +66,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(RawAncestor { start, exe, pid, uid, comm }),
         layout!(RawAttributes { size, mode, uid, gid, nlink, flags, pad }),
         layout!(RawChange { before, after }),
-        layout!(RawExtended { record, other, change, second_len, device, second }),
+        layout!(RawExtended { record, other, change, second_len, device, signal, signal_code, second }),
         layout!(RawRecord {
             header,
             boot_ns,
@@ -124,6 +124,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(Opener { file, process }),
         layout!(Holder { file, start, exec, tag, kind }),
         layout!(Refusal { what, whom, kind, id }),
+        layout!(Itself { start, noted, tgid, pad }),
         ("Offsets", offsets()),
     ]
 }

@@ -5,6 +5,7 @@ mod changed;
 mod code;
 mod data;
 mod device;
+mod itself;
 mod memory;
 mod mounted;
 mod open;
@@ -105,8 +106,10 @@ impl Part {
 
 /// A backend's programs, in the order in which they are attached.
 pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
-    let subjects: [fn(Backend) -> &'static [Part]; 11] = [
+    let subjects: [fn(Backend) -> &'static [Part]; 12] = [
         open::parts,
+        // Early: from now on somebody may want it ended.
+        itself::parts,
         placed::parts,
         data::parts,
         refused::parts,
@@ -123,7 +126,7 @@ pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
 
 /// What a backend never sees, on whatever kernel.
 pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
-    let subjects: [fn(Backend) -> &'static [Limit]; 9] = [
+    let subjects: [fn(Backend) -> &'static [Limit]; 10] = [
         open::unseen,
         placed::unseen,
         data::unseen,
@@ -133,6 +136,7 @@ pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
         memory::unseen,
         device::unseen,
         tamper::unseen,
+        itself::unseen,
     ];
     subjects.into_iter().flat_map(move |unseen| unseen(backend)).copied()
 }
