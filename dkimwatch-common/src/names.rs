@@ -52,6 +52,12 @@ pub mod maps {
     pub const BACKING: &str = "BACKING";
     /// Files in the layers below keys on overlays: `FileId` → the overlay's `FileId`.
     pub const LAYERS: &str = "LAYERS";
+    /// What signers' processes were when they were told of: tgid → `Guise`.
+    pub const GUISES: &str = "GUISES";
+    /// Expected opens that are counted and not told one by one: `SummaryKey` → `Summary`.
+    pub const SUMMARIES: &str = "SUMMARIES";
+    /// Whether that is done, and since when, see [`crate::summary::switch`].
+    pub const SWITCH: &str = "SWITCH";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -77,6 +83,9 @@ pub mod maps {
         HOLDERS,
         BACKING,
         LAYERS,
+        GUISES,
+        SUMMARIES,
+        SWITCH,
         TALLY,
         SEQUENCE,
         STRANGER_RING,

@@ -7,7 +7,7 @@
 use crate::{deed::Deed, exec::ExecImage, identity::FileId, limits};
 
 /// Layout version; decode refuses any other.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// What happened, as the hook knows it.
 #[repr(u16)]
@@ -325,6 +325,8 @@ pub struct RawRecord {
     pub gid_map: RawIdMap,
     /// `kernfs_node->id` of the cgroup in the unified hierarchy: the inode number of its folder.
     pub cgroup_id: u64,
+    /// The number of what the process was at this open ([`crate::summary::Guise`]); 0 where that is not kept.
+    pub guise: u64,
     /// `comm` of the thread: for display only.
     pub comm: [u8; limits::COMM],
     /// The executable as recorded at exec.

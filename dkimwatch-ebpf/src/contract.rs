@@ -8,6 +8,7 @@ use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
     record::{self, RawExtended, RawRecord},
+    summary::{Guise, Summary, SummaryKey},
     watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy},
 };
 
@@ -27,6 +28,9 @@ pub struct Contract {
     holder: [Holder; 0],
     refusal: [Refusal; 0],
     identified: [Identified; 0],
+    guise: [Guise; 0],
+    summary_key: [SummaryKey; 0],
+    summary: [Summary; 0],
 }
 
 const _: () = assert!(size_of::<Contract>() == 8);
@@ -47,4 +51,7 @@ pub static CONTRACT: Contract = Contract {
     holder: [],
     refusal: [],
     identified: [],
+    guise: [],
+    summary_key: [],
+    summary: [],
 };

@@ -10,6 +10,7 @@ use dkimwatch_common::{
     identity::FileId,
     limits,
     record::{RawAttributes, RawExtended},
+    summary::{Guise, Summary, SummaryKey},
     tally::COUNTERS,
     watch::{DirWatch, FileWatch, Holder, NestName, Opener, Refusal, SeenBy, Tag},
 };
@@ -99,6 +100,19 @@ pub static BACKING: HashMap<FileId, Tag> = HashMap::with_max_entries(limits::BAC
 /// Files in the layers below keys on overlays, with the overlay's own files.
 #[map]
 pub static LAYERS: HashMap<FileId, FileId> = HashMap::with_max_entries(limits::LAYERS, 0);
+
+/// What signers' processes were when they were told of.
+#[map]
+pub static GUISES: HashMap<u32, Guise> = HashMap::with_max_entries(limits::GUISES, 0);
+
+/// Expected opens that are counted and not told one by one. Not of the least recently used: a count that made room for
+/// another one would be lost.
+#[map]
+pub static SUMMARIES: HashMap<SummaryKey, Summary> = HashMap::with_max_entries(limits::SUMMARIES, 0);
+
+/// Whether they are, see `dkimwatch_common::summary::switch`.
+#[map]
+pub static SWITCH: Array<u64> = Array::with_max_entries(limits::SWITCH, 0);
 
 /// Counters per hook and exit.
 #[map]
