@@ -2,6 +2,7 @@
 
 mod asked;
 mod held;
+mod summing;
 mod telling;
 mod window;
 
@@ -32,6 +33,7 @@ use crate::{
     watchlist::{Change, Changes, Standing, WatchList},
 };
 use held::Held;
+use summing::Summing;
 pub use window::Border;
 
 /// How often the hooks' counters are looked at, so that a loss is told soon after.
@@ -83,6 +85,8 @@ pub struct Pipeline {
     followed: VecDeque<AttributedAccess>,
     /// What is watched may lie elsewhere by now: look again.
     stale: bool,
+    /// Expected opens that are told in sum; none, where each is told.
+    summing: Option<Summing>,
 }
 
 impl Pipeline {
@@ -129,6 +133,7 @@ impl Pipeline {
             held: VecDeque::new(),
             followed: VecDeque::new(),
             stale: false,
+            summing: None,
         })
     }
 
@@ -188,6 +193,7 @@ impl Pipeline {
                 }
                 answer = self.list.answer() => {
                     self.list.learn(answer);
+                    self.judge_anew();
                     self.tell_held(None)?;
                 }
                 name = self.enricher.next() => self.take_details(&name)?,
@@ -197,15 +203,20 @@ impl Pipeline {
                 _ = safety_net.tick() => self.refresh(),
                 found = next_of(&mut self.scout) => {
                     self.enricher.know(&found);
+                    self.judge_anew();
                     if self.list.add(&found) {
                         self.refresh();
                     }
                 }
                 _ = loss_check.tick() => {
                     self.tell_losses()?;
+                    self.clear_summaries()?;
                     self.pulse.iter().for_each(|pulse| pulse());
                 }
-                _ = heartbeat.tick(), if self.heartbeat.is_some() => self.tell_heartbeat()?,
+                _ = heartbeat.tick(), if self.heartbeat.is_some() => {
+                    self.tell_summaries()?;
+                    self.tell_heartbeat()?;
+                }
             }
         }
         // Nothing comes after this, so that what is in the rings has an end and is told to the end, however slowly.
@@ -239,6 +250,7 @@ impl Pipeline {
                 Err(_) => break,
             }
         }
+        self.tell_summaries()?;
         self.tell_losses()?;
         if !self.before.is_drawn() {
             self.tell_stopped()?;
@@ -317,6 +329,7 @@ impl Pipeline {
 
     /// Something was found out of a container.
     fn take_details(&mut self, name: &Name) -> Result<()> {
+        self.judge_anew();
         self.tell_held(None)?;
         for mut attributed in std::mem::take(&mut self.followed) {
             if !attributed.container.as_ref().is_some_and(|container| name.is_of(container)) {
@@ -427,8 +440,13 @@ impl Pipeline {
     /// a way to switch the watch off.
     fn refresh(&mut self) {
         self.refreshed_boot_ns = boot_ns();
+        let before = self.summing.is_some().then(|| self.list.policy().clone());
         if let Err(error) = self.list.refresh(&mut self.session) {
             tracing::error!(%error, "the watch list is incomplete");
+        }
+        let policy = self.list.policy();
+        if before.is_some_and(|before| before.readers != policy.readers || before.watched != policy.watched) {
+            self.judge_anew();
         }
         self.changes.watch(self.list.concerned());
         self.refreshed = Instant::now();

@@ -17,7 +17,7 @@ use crate::{
         watch::Format,
         watching::{Wanted, complain, see, shutdown, wanted},
     },
-    config::JournalSettings,
+    config::{JournalSettings, Recording},
     exit::Outcome,
     judge::JudgedAccess,
     kernel::BackendChoice,
@@ -28,6 +28,9 @@ use crate::{
 
 /// How often the journal says that the watch goes on.
 const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// How long a program of the kernel side may take that has begun to count an open.
+const COUNTING: Duration = Duration::from_millis(10);
 
 /// Watches as a service: every event goes into the journal, alerts and events of the watch to standard output as well.
 #[derive(Clone, Debug, clap::Args)]
@@ -70,7 +73,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
     tokio::pin!(stop);
     let journal = wanted.settings.journal.clone();
     let mut pipeline = match see(wanted, args.backend, Box::new(recorder.clone())).await? {
-        Ok(pipeline) => pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse),
+        Ok(pipeline) => serving(pipeline, &journal)?,
         Err(outcome) => return Ok(outcome),
     };
     say(&[NotifyState::Ready, NotifyState::Status("watching")]);
@@ -78,6 +81,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
         let border = Border::default();
         pipeline = pipeline.before(border.clone());
         let mut next = None;
+        let switch = pipeline.switch();
         let end = async {
             loop {
                 tokio::select! {
@@ -85,6 +89,13 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
                     _ = hangup.recv() => {
                         next = reload(args, &journal, recorder).await;
                         if next.is_some() {
+                            // What is counted has no time by which the two could tell whose it is.
+                            if let Some(switch) = &switch {
+                                if let Err(error) = switch.off() {
+                                    tracing::error!(%error, "opens at this moment may be counted twice");
+                                }
+                                tokio::time::sleep(COUNTING).await;
+                            }
                             // What happens from now on is the next one's, which sees already.
                             border.draw(boot_ns());
                             break;
@@ -104,6 +115,15 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared) -> Result<Outcome
     }
 }
 
+/// A pipeline as the service has it.
+fn serving(pipeline: Pipeline, journal: &JournalSettings) -> Result<Pipeline> {
+    let pipeline = pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse);
+    match journal.record {
+        Recording::Summary => pipeline.with_summaries(),
+        Recording::All => Ok(pipeline),
+    }
+}
+
 /// A pipeline by the configuration as it is now. `None`: it is wrong, which was said, and the old one goes on.
 async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared) -> Option<Pipeline> {
     say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Status("reloading"))]);
@@ -114,7 +134,7 @@ async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared) -> Op
             tracing::warn!("the table [journal] has changed: it counts from the next start on");
         }
         match see(wanted, args.backend, Box::new(recorder.clone())).await? {
-            Ok(next) => Ok(next.with_heartbeat(HEARTBEAT).with_pulse(pulse)),
+            Ok(next) => serving(next, journal),
             Err(_) => anyhow::bail!("see above"),
         }
     };

@@ -32,7 +32,7 @@ pub enum Role {
 }
 
 /// An expected reader, resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
     /// Its name in the configuration.
     pub name: String,

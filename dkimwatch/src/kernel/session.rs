@@ -17,7 +17,7 @@ use dkimwatch_common::{
 use serde::Serialize;
 
 use super::{
-    Backend, BackendChoice, KernelError, Rings, Tally, Unseen, WatchSet,
+    Backend, BackendChoice, KernelError, Rings, Summaries, Switch, Tally, Unseen, WatchSet,
     backend::{self, Attached},
     canary::Canary,
     identify::{self, Handle},
@@ -75,6 +75,8 @@ pub struct Session {
     pub watch_set: WatchSet,
     /// The hooks' counters.
     pub tally: Tally,
+    /// Expected opens that are counted.
+    pub summaries: Summaries,
 }
 
 impl Session {
@@ -116,13 +118,18 @@ impl Session {
             routed_anew: false,
         };
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
+        let summaries = Summaries {
+            guises: take(&mut ebpf, maps::GUISES, HashMap::try_from)?,
+            counts: take(&mut ebpf, maps::SUMMARIES, HashMap::try_from)?,
+            switch: Switch::new(take(&mut ebpf, maps::SWITCH, Array::try_from)?),
+        };
         let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;
         let rings = Some([
             take(&mut ebpf, maps::STRANGER_RING, RingBuf::try_from)?,
             take(&mut ebpf, maps::SIGNER_RING, RingBuf::try_from)?,
             take(&mut ebpf, maps::ATTEMPT_RING, RingBuf::try_from)?,
         ]);
-        let mut session = Self { ebpf, btf, rings, settings, waiting: Vec::new(), watch_set, tally };
+        let mut session = Self { ebpf, btf, rings, settings, waiting: Vec::new(), watch_set, tally, summaries };
         session.load_iterators()?;
         session.keep_processes()?;
         Ok(session)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dkimwatch_common::{record::Via, tally::Hook};
 
-use crate::{escape, judge::JudgedKey, record::Notice};
+use crate::{escape, judge::JudgedKey, record::Notice, summary::Summed};
 
 /// An event of the watch itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum State {
     Journal(JournalNoted),
     /// The watch has ended.
     Stopped(WatchStopped),
+    /// Expected opens, in sum.
+    Summarised(Summed),
 }
 
 /// `watch-started`: comes once, after the canary was seen.
@@ -138,6 +140,7 @@ impl State {
             Self::Heartbeat(heartbeat) => heartbeat.unix_ns,
             Self::Journal(noted) => noted.unix_ns,
             Self::Stopped(stopped) => stopped.unix_ns,
+            Self::Summarised(summed) => summed.unix_ns,
         }
     }
 
@@ -150,6 +153,7 @@ impl State {
             Self::Heartbeat(_) => "watch-heartbeat",
             Self::Journal(noted) => noted.notice.action(),
             Self::Stopped(_) => "watch-stopped",
+            Self::Summarised(_) => "key-opens-summarised",
         }
     }
 
@@ -203,6 +207,7 @@ impl State {
                 stopped.ran.as_secs(),
                 stopped.counts.sentence()
             ),
+            Self::Summarised(summed) => summed.sentence(),
         }
     }
 }
@@ -227,4 +232,25 @@ fn count(number: usize, noun: &str) -> String {
 
 fn plural(number: u64, one: &str, more: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
+}
+
+impl Summed {
+    fn sentence(&self) -> String {
+        let Self { group, count, first_unix_ns, last_unix_ns, processes, .. } = self;
+        let key = match (&group.domain, &group.selector) {
+            (Some(domain), Some(selector)) => {
+                format!("{}/{}", escape::text(domain.as_bytes()), escape::text(selector.as_bytes()))
+            }
+            _ => group.path.clone(),
+        };
+        format!(
+            "{} was opened {} by {} of {}, as is expected, between {} and {}. The first open of each process is an event of its own.",
+            key,
+            plural(*count, "time", "times"),
+            plural(*processes, "process", "processes"),
+            group.executable.as_deref().unwrap_or("a program without a path"),
+            super::time::rfc3339(*first_unix_ns),
+            super::time::rfc3339(*last_unix_ns),
+        )
+    }
 }

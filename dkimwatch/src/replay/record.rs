@@ -338,6 +338,7 @@ impl Record {
             process: self.process.process(),
             other: self.other.0.map(Forebear::ancestor),
             record: bytes::Bytes::new(),
+            guise: 0,
             core_limited: self.core_limited,
             device: self.device,
             change: self.change.0.map(|changed| Change { before: changed.before.into(), after: changed.after.into() }),
