@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Missing, Watch, WatchCommand};
 
-use crate::{grounds::Grounds, hijack, itself::OtherHost};
+use crate::{grounds::Grounds, hijack, itself::OtherHost, summed::Signing};
 
 /// The bytes of every key here. No key at all, so that nothing is stolen.
 pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
@@ -48,6 +48,8 @@ pub(crate) struct Scene {
     signer: Mutex<Signer>,
     /// See [`OtherHost`].
     pub other: Mutex<Option<OtherHost>>,
+    /// See [`Signing`].
+    pub signing: Mutex<Option<Signing>>,
     /// Sentences that did not come to their event, each with the reason.
     endings: Mutex<BTreeMap<&'static str, Ending>>,
 }
@@ -131,6 +133,7 @@ impl Scene {
             elder: Mutex::new(elder),
             signer: Mutex::new(Signer::start(&signer)?),
             other: Mutex::new(None),
+            signing: Mutex::new(None),
             grounds,
             root,
             endings: Mutex::default(),

@@ -13,6 +13,7 @@ mod raw;
 mod reads;
 mod ring;
 mod signer;
+mod steady;
 mod tamper;
 mod uring;
 mod ways;
@@ -51,6 +52,7 @@ fn take(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
         look::ROADS,
         memory::ROADS,
         signer::ROADS,
+        steady::ROADS,
         tamper::ROADS,
     ];
     let road = roads.into_iter().flatten().find(|(name, _)| wanted == *name);
