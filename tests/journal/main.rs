@@ -1,5 +1,7 @@
 //! `dkimwatch run` and its journal: killed, starved of disk, read a new configuration, and asked by systemd.
 
+mod summed;
+
 use std::{
     collections::BTreeSet,
     env, fs,

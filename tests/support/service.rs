@@ -98,7 +98,9 @@ impl Service {
     /// As [`Self::events`].
     pub fn opens(&self, name: &str) -> Result<Vec<Event>> {
         let key = self.key(name);
-        Ok(self.events()?.into_iter().filter(|event| event.action() == "key-opened" && event.is_about(&key)).collect())
+        // An open for writing is told as what it allows.
+        let is_open = |event: &Event| matches!(event.action(), "key-opened" | "key-modified") && event.is_about(&key);
+        Ok(self.events()?.into_iter().filter(is_open).collect())
     }
 
     /// Has a signer open a key until its opens are no events of their own any more.
