@@ -13,5 +13,6 @@ pub mod limits;
 pub mod names;
 pub mod offsets;
 pub mod record;
+pub mod summary;
 pub mod tally;
 pub mod watch;

@@ -102,3 +102,10 @@ pub const SETTINGS: u32 = 4;
 pub const SETTING_VIA: u32 = 0;
 /// Setting: the host's mount namespace (`ns.inum`), in which a mount over a key hides it.
 pub const SETTING_MOUNTS: u32 = 1;
+
+/// States of signers' processes that are remembered: one a process. Where there is no room, each access is told.
+pub const GUISES: u32 = 16_384;
+/// Processes and keys whose expected opens are counted and not told one by one; beyond it, they are told.
+pub const SUMMARIES: u32 = 16_384;
+/// Entries of the switch of summaries, see [`crate::summary::switch`].
+pub const SWITCH: u32 = 4;

@@ -56,6 +56,12 @@ pub mod maps {
     pub const ITSELF: &str = "ITSELF";
     /// The watcher's maps, programs and links: the kernel's address of each → when it was noted.
     pub const OWN: &str = "OWN";
+    /// What signers' processes were when they were told of: tgid → `Guise`.
+    pub const GUISES: &str = "GUISES";
+    /// Expected opens that are counted and not told one by one: `SummaryKey` → `Summary`.
+    pub const SUMMARIES: &str = "SUMMARIES";
+    /// Whether that is done, and since when, see [`crate::summary::switch`].
+    pub const SWITCH: &str = "SWITCH";
     /// What the loader tells the programs after they are loaded, see [`crate::limits::SETTINGS`].
     pub const SETTINGS: &str = "SETTINGS";
     /// All of them.
@@ -83,6 +89,9 @@ pub mod maps {
         LAYERS,
         ITSELF,
         OWN,
+        GUISES,
+        SUMMARIES,
+        SWITCH,
         TALLY,
         SEQUENCE,
         STRANGER_RING,

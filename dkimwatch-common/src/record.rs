@@ -329,6 +329,8 @@ pub struct RawRecord {
     pub gid_map: RawIdMap,
     /// `kernfs_node->id` of the cgroup in the unified hierarchy: the inode number of its folder.
     pub cgroup_id: u64,
+    /// The number of what the process was at this open ([`crate::summary::Guise`]); 0 where that is not kept.
+    pub guise: u64,
     /// `comm` of the thread: for display only.
     pub comm: [u8; limits::COMM],
     /// The executable as recorded at exec.

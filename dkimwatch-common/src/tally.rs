@@ -197,6 +197,8 @@ pub enum Exit {
     Enrolled = 5,
     /// A table was full.
     TableFull = 6,
+    /// An expected open that was counted, to be told in sum.
+    Summarised = 7,
 }
 
 /// Counters per hook; a hook's counters start at `hook as u32 * EXITS`.

@@ -8,6 +8,7 @@ use dkimwatch_common::{
     exec::ExecImage,
     identity::{FileId, Identified},
     record::{self, RawExtended, RawRecord},
+    summary::{Guise, Summary, SummaryKey},
     watch::{DirWatch, FileWatch, Holder, Itself, NestName, Opener, Refusal, SeenBy},
 };
 
@@ -28,6 +29,9 @@ pub struct Contract {
     refusal: [Refusal; 0],
     identified: [Identified; 0],
     itself: [Itself; 0],
+    guise: [Guise; 0],
+    summary_key: [SummaryKey; 0],
+    summary: [Summary; 0],
 }
 
 const _: () = assert!(size_of::<Contract>() == 8);
@@ -49,4 +53,7 @@ pub static CONTRACT: Contract = Contract {
     refusal: [],
     identified: [],
     itself: [],
+    guise: [],
+    summary_key: [],
+    summary: [],
 };

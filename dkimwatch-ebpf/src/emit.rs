@@ -55,12 +55,15 @@ pub fn shared_via() -> u32 {
     SETTINGS.get(limits::SETTING_VIA).copied().unwrap_or(0)
 }
 
-/// Records an open of a watched file.
+/// Records an open of a watched file, by a process of this guise.
 #[inline(always)]
-pub fn access(access: &Access, found: &Found) -> Exit {
+pub fn access(access: &Access, found: &Found, guise: u64) -> Exit {
     let subject = Subject::current();
     let len = size_of::<RawRecord>();
-    recorded(Ring::of(&subject), len, access, found, &subject, |_| {})
+    recorded(Ring::of(&subject), len, access, found, &subject, |record| {
+        // SAFETY: the draft is this thread's alone until it is submitted.
+        unsafe { (*record).record.guise = guise };
+    })
 }
 
 /// Records something that needs more than an open's record: `more` fills the rest of it, whose facts are not known yet.

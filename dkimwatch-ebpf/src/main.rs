@@ -5,7 +5,7 @@
 //! keeps what each process executed.
 #![no_std]
 #![no_main]
-// One comparison is written in assembly, see `memory::at_most`.
+// A few operations are written in assembly, see `memory::at_most` and `summary`.
 #![feature(asm_experimental_arch)]
 #![expect(
     clippy::cast_possible_truncation,
@@ -35,6 +35,7 @@ mod process;
 mod recent;
 mod seen;
 mod subject;
+mod summary;
 mod syscall;
 mod tally;
 mod task;

@@ -10,6 +10,7 @@ use dkimwatch_common::{
     identity::FileId,
     limits,
     record::{RawAttributes, RawExtended},
+    summary::{Guise, Summary, SummaryKey},
     tally::COUNTERS,
     watch::{DirWatch, FileWatch, Holder, Itself, NestName, Opener, Refusal, SeenBy, Tag},
 };
@@ -107,6 +108,19 @@ pub static ITSELF: Array<Itself> = Array::with_max_entries(1, 0);
 /// The watcher's maps, programs and links, by the kernel's address of each: when it was noted.
 #[map]
 pub static OWN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(limits::OWN, 0);
+
+/// What signers' processes were when they were told of.
+#[map]
+pub static GUISES: HashMap<u32, Guise> = HashMap::with_max_entries(limits::GUISES, 0);
+
+/// Expected opens that are counted and not told one by one. Not of the least recently used: a count that made room for
+/// another one would be lost.
+#[map]
+pub static SUMMARIES: HashMap<SummaryKey, Summary> = HashMap::with_max_entries(limits::SUMMARIES, 0);
+
+/// Whether they are, see `dkimwatch_common::summary::switch`.
+#[map]
+pub static SWITCH: Array<u64> = Array::with_max_entries(limits::SWITCH, 0);
 
 /// Counters per hook and exit.
 #[map]

@@ -17,7 +17,7 @@ use crate::{
     environment, holders,
     maps::{PROCESSES, SCRIPTS, SIGNERS},
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
-    watch,
+    summary, watch,
 };
 
 /// An image of nothing.
@@ -204,6 +204,7 @@ pub fn exited(task: Ptr) -> Exit {
         let tgid = u32_at(task, offset!(task_tgid));
         let _ = PROCESSES.remove(tgid);
         holders::ended(tgid);
+        summary::ended(tgid);
     }
     Exit::Unrelated
 }

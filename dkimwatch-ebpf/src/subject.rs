@@ -7,7 +7,7 @@ use dkimwatch_common::{
     exec::{ExecImage, source},
     identity::FileId,
     limits,
-    record::{RawAncestor, RawIdExtent, RawRecord, fact, mark},
+    record::{Namespaces, RawAncestor, RawIdExtent, RawRecord, fact, mark},
 };
 
 use crate::{
@@ -167,19 +167,24 @@ unsafe fn namespaces(record: *mut RawRecord, task: Ptr) {
             (*record).unreadable |= fact::NAMESPACES;
             return;
         }
-        let ns = &raw mut (*record).namespaces;
-        (*ns).mnt = u32_at(pointer(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum));
-        (*ns).pid = u32_at(pointer(nsproxy, offset!(nsproxy_pid)), offset!(pid_ns_inum));
-        (*ns).net = u32_at(pointer(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum));
-        (*ns).uts = u32_at(pointer(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum));
-        let ipc = offset!(ipc_ns_inum);
-        (*ns).ipc = if present(ipc) { u32_at(pointer(nsproxy, offset!(nsproxy_ipc)), ipc) } else { 0 };
-        let cgroup = offset!(cgroup_ns_inum);
-        (*ns).cgroup = if present(cgroup) { u32_at(pointer(nsproxy, offset!(nsproxy_cgroup)), cgroup) } else { 0 };
-        let cred = pointer(task, offset!(task_real_cred));
-        (*ns).user = u32_at(pointer(cred, offset!(cred_user_ns)), offset!(user_ns_inum));
-        (*ns).pad = 0;
+        (*record).namespaces = namespaces_of(pointer(task, offset!(task_real_cred)), nsproxy);
         (*record).known |= fact::NAMESPACES;
+    }
+}
+
+/// The namespaces of credentials and a `struct nsproxy`.
+#[inline(always)]
+pub fn namespaces_of(cred: Ptr, nsproxy: Ptr) -> Namespaces {
+    let (ipc, cgroup) = (offset!(ipc_ns_inum), offset!(cgroup_ns_inum));
+    Namespaces {
+        mnt: u32_at(pointer(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum)),
+        pid: u32_at(pointer(nsproxy, offset!(nsproxy_pid)), offset!(pid_ns_inum)),
+        net: u32_at(pointer(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum)),
+        uts: u32_at(pointer(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum)),
+        ipc: if present(ipc) { u32_at(pointer(nsproxy, offset!(nsproxy_ipc)), ipc) } else { 0 },
+        cgroup: if present(cgroup) { u32_at(pointer(nsproxy, offset!(nsproxy_cgroup)), cgroup) } else { 0 },
+        user: u32_at(pointer(cred, offset!(cred_user_ns)), offset!(user_ns_inum)),
+        pad: 0,
     }
 }
 
@@ -235,7 +240,7 @@ unsafe fn inner_pid(record: *mut RawRecord, task: Ptr) {
 /// The folder (`struct kernfs_node *`) of a task's control group: that of the unified hierarchy, or, where the task is at its root,
 /// of the first one of version 1 where it is not. A host that has those makes its containers there.
 #[inline(always)]
-fn cgroup_node(set: Ptr) -> Ptr {
+pub fn cgroup_node(set: Ptr) -> Ptr {
     let unified = pointer(pointer(set, offset!(css_set_dfl_cgrp)), offset!(cgroup_kn));
     if unified.is_null() || !pointer(unified, offset!(kernfs_parent)).is_null() {
         return unified;

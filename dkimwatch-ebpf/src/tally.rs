@@ -22,6 +22,6 @@ pub fn count(ctx: &impl EbpfContext, hook: Hook, exit: Exit) {
         Exit::RingFull => warn!(ctx, "hook {}: ring full, access lost", hook as u32),
         Exit::TableFull => warn!(ctx, "hook {}: a table is full", hook as u32),
         Exit::Submitted => debug!(ctx, "hook {}: record submitted", hook as u32),
-        Exit::Unrelated | Exit::FilterMiss | Exit::AlreadySeen | Exit::Enrolled => {}
+        Exit::Unrelated | Exit::FilterMiss | Exit::AlreadySeen | Exit::Enrolled | Exit::Summarised => {}
     }
 }

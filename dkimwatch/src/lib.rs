@@ -23,4 +23,5 @@ pub mod record;
 pub mod refused;
 pub mod replay;
 pub mod report;
+pub mod summary;
 pub mod watchlist;

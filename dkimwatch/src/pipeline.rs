@@ -6,6 +6,7 @@ mod ending;
 mod held;
 mod making;
 mod settling;
+mod summing;
 mod telling;
 mod window;
 
@@ -40,6 +41,7 @@ use crate::{
 use adopting::Inheritance;
 use held::Held;
 use settling::Settling;
+use summing::Summing;
 pub use window::Border;
 
 /// How often the hooks' counters are looked at, so that a loss is told soon after.
@@ -96,6 +98,8 @@ pub struct Pipeline {
     followed: VecDeque<AttributedAccess>,
     /// What is watched may lie elsewhere by now: look again.
     stale: bool,
+    /// Expected opens that are told in sum; none, where each is told.
+    summing: Option<Summing>,
 }
 
 impl Pipeline {
@@ -146,6 +150,7 @@ impl Pipeline {
             held: VecDeque::new(),
             followed: VecDeque::new(),
             stale: false,
+            summing: None,
         })
     }
 
@@ -180,6 +185,7 @@ impl Pipeline {
                 }
                 answer = self.list.answer() => {
                     self.list.learn(answer);
+                    self.judge_anew();
                     self.tell_held(None)?;
                 }
                 name = self.enricher.next() => self.take_details(&name)?,
@@ -189,15 +195,20 @@ impl Pipeline {
                 _ = safety_net.tick() => self.refresh(),
                 found = next_of(&mut self.scout) => {
                     self.enricher.know(&found);
+                    self.judge_anew();
                     if self.list.add(&found) {
                         self.refresh();
                     }
                 }
                 _ = loss_check.tick() => {
                     self.tell_losses()?;
+                    self.clear_summaries()?;
                     self.pulse.iter().for_each(|pulse| pulse());
                 }
-                _ = heartbeat.tick(), if self.heartbeat.is_some() => self.tell_heartbeat()?,
+                _ = heartbeat.tick(), if self.heartbeat.is_some() => {
+                    self.tell_summaries()?;
+                    self.tell_heartbeat()?;
+                }
             }
         }
         self.end().await
@@ -279,6 +290,7 @@ impl Pipeline {
 
     /// Something was found out of a container.
     fn take_details(&mut self, name: &Name) -> Result<()> {
+        self.judge_anew();
         self.tell_held(None)?;
         for mut attributed in std::mem::take(&mut self.followed) {
             if !attributed.container.as_ref().is_some_and(|container| name.is_of(container)) {
@@ -390,8 +402,13 @@ impl Pipeline {
     /// a way to switch the watch off.
     fn refresh(&mut self) {
         self.refreshed_boot_ns = boot_ns();
+        let before = self.summing.is_some().then(|| self.list.policy().clone());
         if let Err(error) = self.list.refresh(&mut self.session) {
             tracing::error!(%error, "the watch list is incomplete");
+        }
+        let policy = self.list.policy();
+        if before.is_some_and(|before| before.readers != policy.readers || before.watched != policy.watched) {
+            self.judge_anew();
         }
         self.changes.watch(self.list.concerned());
         self.remember();

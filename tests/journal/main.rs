@@ -2,6 +2,8 @@
 
 mod away;
 
+mod summed;
+
 use std::{
     collections::BTreeSet,
     env, fs,

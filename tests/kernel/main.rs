@@ -27,6 +27,7 @@ mod refused;
 mod roads;
 mod scene;
 mod sees;
+mod summed;
 mod tamper;
 
 use std::{process::ExitCode, sync::Arc};
@@ -88,6 +89,7 @@ const GROUPS: &[Group] = &[
     silent("What reaches no data", data::SILENT),
     silent("What leaves a signer's memory alone", memory::SILENT),
     silent("What is no access", benign::SENTENCES),
+    holds("Expected traffic in sum", summed::SENTENCES),
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),
     holds("Commands", command::SENTENCES),

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Missing, Watch, WatchCommand};
 
-use crate::{grounds::Grounds, hijack, itself::OtherHost, monitor::Service};
+use crate::{grounds::Grounds, hijack, itself::OtherHost, monitor::Service, summed::Signing};
 
 /// The bytes of every key here. No key at all, so that nothing is stolen.
 pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
@@ -50,6 +50,8 @@ pub(crate) struct Scene {
     pub other: Mutex<Option<OtherHost>>,
     /// See [`Service`].
     pub service: Mutex<Option<Service>>,
+    /// See [`Signing`].
+    pub signing: Mutex<Option<Signing>>,
     /// Sentences that did not come to their event, each with the reason.
     endings: Mutex<BTreeMap<&'static str, Ending>>,
 }
@@ -134,6 +136,7 @@ impl Scene {
             signer: Mutex::new(Signer::start(&signer)?),
             other: Mutex::new(None),
             service: Mutex::new(None),
+            signing: Mutex::new(None),
             grounds,
             root,
             endings: Mutex::default(),

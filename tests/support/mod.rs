@@ -5,10 +5,14 @@ mod cri;
 mod daemon;
 mod engine;
 mod event;
+mod service;
+mod steady;
 mod watch;
 
 pub use containerd::Containerd;
 pub use cri::Pod;
 pub use engine::{Engine, Run, User};
 pub use event::{Event, Events, Missing};
+pub use service::Service;
+pub use steady::Steady;
 pub use watch::{Watch, WatchCommand, Watched, program};

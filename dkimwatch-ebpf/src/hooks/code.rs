@@ -18,7 +18,7 @@ use crate::{
     emit::{self, Name},
     maps::{LIBRARIES, PROCESSES},
     memory::{Ptr, number, offset, pointer, present, u32_at, u64_at},
-    process, tally,
+    process, summary, tally,
     watch::{self, Found},
 };
 
@@ -130,6 +130,7 @@ fn mapped(file: Ptr, prot: u64, via: Via) -> Exit {
     // Before the record: should it be lost, the mark says that there was one.
     // SAFETY: as above; what another thread sets at the same time is the same.
     unsafe { (*image).marks = marks | mark::UNKNOWN_CODE };
+    summary::code_mapped();
     let watch = FileWatch { tag: u32::MAX, kind: file_watch::NONE, generation: 0, pad: 0 };
     let found = Found { inode, file: id, dir: FileId::new(0, 0), watch };
     let access = emit::Access {
@@ -140,5 +141,7 @@ fn mapped(file: Ptr, prot: u64, via: Via) -> Exit {
         name: Name::File(file),
         outcome: None,
     };
-    emit::extended(&access, &found, |_| {})
+    let exit = emit::extended(&access, &found, |_| {});
+    summary::code_mapped();
+    exit
 }

@@ -19,7 +19,7 @@ use crate::{
     memory::{Ptr, offset, pointer, present, u32_at, u64_at},
     recent, seen,
     subject::Subject,
-    syscall, tally, task,
+    summary, syscall, tally, task,
     watch::Found,
 };
 
@@ -211,6 +211,7 @@ fn told(subject: &Subject, target: Ptr, holder: &Holder, deed: Deed, hook: Hook,
             unsafe { emit::other_task(record, target) };
         });
     }
+    summary::reached(tgid);
     let way = if deed as u32 == Deed::TakeDescriptor as u32 { how::DESCRIPTOR } else { how::MEMORY };
     if !seen::memory(subject, holder, tgid, way) {
         return Exit::AlreadySeen;

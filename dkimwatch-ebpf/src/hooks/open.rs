@@ -19,7 +19,7 @@ use crate::{
     memory::{Probed, Ptr, Typed, offset, pointer, u32_at},
     recent, seen,
     subject::Subject,
-    syscall, tally,
+    summary, syscall, tally,
     watch::{self, Found},
 };
 
@@ -113,8 +113,16 @@ fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
         (Kind::Open, Deed::None)
     };
     let name = emit::Name::File(file);
-    let exit =
-        emit::access(&emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) }, found);
+    let guise = match if outcome == 0 { summary::opened(file, found, hook) } else { summary::Open::Told(0) } {
+        summary::Open::Counted => {
+            // Told in sum, and otherwise like any other.
+            seen::opened(file, found, true);
+            return Exit::Summarised;
+        }
+        summary::Open::Told(guise) => guise,
+    };
+    let access = emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) };
+    let exit = emit::access(&access, found, guise);
     let is_told = exit as u32 == Exit::Submitted as u32;
     if outcome == 0 {
         seen::opened(file, found, is_told);

@@ -19,7 +19,7 @@ use crate::{
         watch::Format,
         watching::{Wanted, complain, see, shutdown, wanted},
     },
-    config::JournalSettings,
+    config::{JournalSettings, Recording},
     exit::Outcome,
     judge::{Guarded, JudgedAccess, Part},
     kernel::{BackendChoice, PIN_FOLDER, PinFolder},
@@ -30,6 +30,9 @@ use crate::{
 
 /// How often the journal says that the watch goes on.
 const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// How long a program of the kernel side may take that has begun to count an open.
+const COUNTING: Duration = Duration::from_millis(10);
 
 /// Watches as a service: every event goes into the journal, alerts and events of the watch to standard output as well.
 #[derive(Clone, Debug, clap::Args)]
@@ -107,10 +110,9 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -
     tokio::pin!(stop);
     let journal = wanted.settings.journal.clone();
     let mut pipeline = match see(wanted, own(&journal, &kept), args.backend, Box::new(recorder.clone())).await? {
-        Ok(pipeline) => pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse),
+        Ok(pipeline) => serving(pipeline, &journal, &kept)?,
         Err(outcome) => return Ok(outcome),
     };
-    pipeline.pin(kept.folder.as_ref(), &journal.folder);
     if !kept.heritage.is_empty() {
         // This watch's hooks see by now; what the former one's saw until now is told first.
         let border = Border::default();
@@ -122,6 +124,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -
         let border = Border::default();
         pipeline = pipeline.before(border.clone());
         let mut next = None;
+        let switch = pipeline.switch();
         let end = async {
             loop {
                 tokio::select! {
@@ -129,6 +132,13 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -
                     _ = hangup.recv() => {
                         next = reload(args, &journal, recorder, &kept).await;
                         if next.is_some() {
+                            // What is counted has no time by which the two could tell whose it is.
+                            if let Some(switch) = &switch {
+                                if let Err(error) = switch.off() {
+                                    tracing::error!(%error, "opens at this moment may be counted twice");
+                                }
+                                tokio::time::sleep(COUNTING).await;
+                            }
                             // What happens from now on is the next one's, which sees already.
                             border.draw(boot_ns());
                             break;
@@ -155,6 +165,16 @@ fn own(journal: &JournalSettings, kept: &Kept) -> Vec<Guarded> {
     std::iter::once(Guarded { part: Part::Journal, path: journal.folder.clone() }).chain(pins).collect()
 }
 
+/// A pipeline as the service has it.
+fn serving(pipeline: Pipeline, journal: &JournalSettings, kept: &Kept) -> Result<Pipeline> {
+    let mut pipeline = pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse);
+    pipeline.pin(kept.folder.as_ref(), &journal.folder);
+    match journal.record {
+        Recording::Summary => pipeline.with_summaries(),
+        Recording::All => Ok(pipeline),
+    }
+}
+
 /// A pipeline by the configuration as it is now. `None`: it is wrong, which was said, and the old one goes on.
 async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared, kept: &Kept) -> Option<Pipeline> {
     say(&[NotifyState::Reloading, NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Status("reloading"))]);
@@ -165,10 +185,7 @@ async fn reload(args: &Args, journal: &JournalSettings, recorder: &Shared, kept:
             tracing::warn!("the table [journal] has changed: it counts from the next start on");
         }
         match see(wanted, own(journal, kept), args.backend, Box::new(recorder.clone())).await? {
-            Ok(mut next) => {
-                next.pin(kept.folder.as_ref(), &journal.folder);
-                Ok(next.with_heartbeat(HEARTBEAT).with_pulse(pulse))
-            }
+            Ok(next) => serving(next, journal, kept),
             Err(_) => anyhow::bail!("see above"),
         }
     };

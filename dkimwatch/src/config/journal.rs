@@ -26,6 +26,18 @@ pub(super) struct Journal {
     segment_age: Option<Spanned<String>>,
     keep_size: Option<Spanned<String>>,
     keep_age: Option<Spanned<String>>,
+    record: Option<Recording>,
+}
+
+/// Which expected opens are entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recording {
+    /// The first of each process; further ones are counted in the kernel, and told in sum each minute.
+    #[default]
+    Summary,
+    /// Each one.
+    All,
 }
 
 /// As meant.
@@ -37,6 +49,8 @@ pub struct JournalSettings {
     pub sync: SyncPolicy,
     /// When a segment is closed, and which are kept.
     pub limits: Limits,
+    /// Which expected opens are entries.
+    pub record: Recording,
 }
 
 /// Where the journal is unless the configuration says otherwise.
@@ -57,6 +71,7 @@ impl Default for JournalSettings {
                 keep_size: 4 << 30,
                 keep_age: Duration::from_secs(400 * DAY),
             },
+            record: Recording::default(),
         }
     }
 }
@@ -93,6 +108,7 @@ impl Journal {
                 keep_size: bytes("journal.keep_size", &self.keep_size, keep_size)?,
                 keep_age: time("journal.keep_age", &self.keep_age, keep_age)?,
             },
+            record: self.record.unwrap_or(defaults.record),
         })
     }
 }

@@ -15,7 +15,7 @@ mod validate;
 
 pub use amounts::{duration, size};
 pub use error::{ConfigError, Fault, Place};
-pub use journal::{FOLDER, JournalSettings};
+pub use journal::{FOLDER, JournalSettings, Recording};
 pub use load::{DEFAULT_PATH, Loaded, load};
 pub use profiles::{in_container, profiles};
 pub use settings::*;

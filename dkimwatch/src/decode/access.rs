@@ -79,6 +79,8 @@ pub struct Access {
     pub other: Fact<Ancestor>,
     /// The record itself, as evidence; empty where it did not come through a ring.
     pub record: Bytes,
+    /// The number of what the process was at this open, see [`dkimwatch_common::summary::Guise`]; 0 where none is kept.
+    pub guise: u64,
     /// `other` may dump no core but through a pipe.
     pub core_limited: bool,
     /// `i_rdev` of a device that was opened, in the kernel's encoding; 0 where it is none.

@@ -68,6 +68,7 @@ impl RecordBuilder {
         record.put(offset_of!(RawRecord, hook), &(access.hook as u16).to_le_bytes());
         record.put(offset_of!(RawRecord, via), &(access.via as u16).to_le_bytes());
         record.u32(offset_of!(RawRecord, deed), access.deed as u32);
+        record.u64(offset_of!(RawRecord, guise), access.guise);
         record.mark(mark::SIGNER_RING, access.ring == Ring::Signer);
         record.mark(mark::PARENT, access.by_parent);
         record.mark(mark::CORE_LIMITED, access.core_limited);

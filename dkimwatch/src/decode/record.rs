@@ -68,6 +68,7 @@ pub fn decode(bytes: &[u8]) -> Result<Access, DecodeError> {
         process: process(raw, facts),
         other: facts.of(more(fact::OTHER), || Some(ancestor(raw, offset_of!(RawExtended, other)))),
         record: bytes::Bytes::new(),
+        guise: raw.u64(offset_of!(RawRecord, guise)),
         core_limited: facts.marked(mark::CORE_LIMITED),
         device: if raw.is_extended() { raw.u32(offset_of!(RawExtended, device)) } else { 0 },
         signal: if raw.is_extended() { signal(raw) } else { None },

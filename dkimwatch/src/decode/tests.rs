@@ -182,6 +182,7 @@ impl Random {
             },
             other: if extended { self.fact(Self::ancestor) } else { Fact::NotAsked },
             record: bytes::Bytes::new(),
+            guise: self.next(),
             core_limited: self.chance(),
             device: if extended { self.u32() } else { 0 },
             signal: (extended && self.chance())

@@ -24,3 +24,4 @@ pub use judged::*;
 pub use policy::*;
 pub use public::PublicNames;
 pub(crate) use reason::errno_name;
+pub use stranger::may_check_itself;

@@ -37,7 +37,7 @@ pub enum Role {
 }
 
 /// An expected reader, resolved.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
     /// Its name in the configuration.
     pub name: String,

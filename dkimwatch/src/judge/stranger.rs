@@ -275,6 +275,17 @@ pub(super) fn own_check(attributed: &AttributedAccess, reader: &Reader) -> bool 
     }
 }
 
+/// Whether what its arguments say can make a process a check of a signer's instead of the signer ([`own_check`]): that can
+/// change while it runs.
+#[must_use]
+pub fn may_check_itself(attributed: &AttributedAccess, policy: &Policy) -> bool {
+    let process = &attributed.access.process;
+    let root = process.creds.known().is_none_or(|creds| creds.uid == 0);
+    let runs = |reader: &&Reader| process.image.known().is_none_or(|image| reader.runs(image.id));
+    let mut readers = policy.readers.iter().filter(runs);
+    root && readers.any(|reader| matches!(name_of(reader), b"opendkim" | b"amavisd" | b"amavisd-new"))
+}
+
 /// The name by which people know a reader's program: an interpreted one's script, else the executable.
 fn name_of(reader: &Reader) -> &[u8] {
     let path = reader.script.as_ref().unwrap_or(&reader.executable);

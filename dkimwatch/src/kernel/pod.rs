@@ -1,6 +1,6 @@
 //! The contract's types as aya wants them: wrappers that vouch for plain old data.
 
-use dkimwatch_common::{identity::FileId, offsets::Offsets, watch};
+use dkimwatch_common::{identity::FileId, offsets::Offsets, summary, watch};
 
 macro_rules! plain {
     ($($(#[$doc:meta])* $wrapper:ident($inner:ty);)+) => {
@@ -27,6 +27,12 @@ plain! {
     NestName(watch::NestName);
     /// Which process the watcher is.
     Itself(watch::Itself);
+    /// What a process was.
+    Guise(summary::Guise);
+    /// Whose opens of what are counted, a map key.
+    SummaryKey(summary::SummaryKey);
+    /// Opens that were counted.
+    Summary(summary::Summary);
     /// Field offsets, a global.
     FieldOffsets(Offsets);
 }

@@ -17,7 +17,7 @@ use dkimwatch_common::{
 use serde::Serialize;
 
 use super::{
-    Backend, BackendChoice, KernelError, Rings, Tally, Unseen, WatchSet,
+    Backend, BackendChoice, KernelError, Rings, Summaries, Switch, Tally, Unseen, WatchSet,
     backend::{self, Attached},
     canary::Canary,
     identify::{self, Handle},
@@ -84,6 +84,8 @@ pub struct Session {
     pub watch_set: WatchSet,
     /// The hooks' counters.
     pub tally: Tally,
+    /// Expected opens that are counted.
+    pub summaries: Summaries,
 }
 
 impl Session {
@@ -126,6 +128,11 @@ impl Session {
         };
         let kept = KEPT.iter().map(|name| Ok((*name, again(&ebpf, name)?))).collect::<Result<_, KernelError>>()?;
         let tally = Tally(take(&mut ebpf, maps::TALLY, PerCpuArray::try_from)?);
+        let summaries = Summaries {
+            guises: take(&mut ebpf, maps::GUISES, HashMap::try_from)?,
+            counts: take(&mut ebpf, maps::SUMMARIES, HashMap::try_from)?,
+            switch: Switch::new(take(&mut ebpf, maps::SWITCH, Array::try_from)?),
+        };
         let settings = take(&mut ebpf, maps::SETTINGS, Array::try_from)?;
         let itself = take(&mut ebpf, maps::ITSELF, Array::try_from)?;
         let rings = Some([
@@ -145,6 +152,7 @@ impl Session {
             waiting: Vec::new(),
             watch_set,
             tally,
+            summaries,
         };
         session.load_iterators()?;
         session.keep_processes()?;

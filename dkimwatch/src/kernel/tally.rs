@@ -26,6 +26,8 @@ pub struct Counts {
     pub already_seen: u64,
     /// Files and folders enrolled by the hooks.
     pub enrolled: u64,
+    /// Expected opens that were counted and not told one by one.
+    pub summarised: u64,
 }
 
 impl Tally {
@@ -52,6 +54,7 @@ impl Tally {
             filter_miss: sum(Exit::FilterMiss)?,
             already_seen: sum(Exit::AlreadySeen)?,
             enrolled: sum(Exit::Enrolled)?,
+            summarised: sum(Exit::Summarised)?,
         })
     }
 }

@@ -35,6 +35,7 @@ impl Pipeline {
                 Err(_) => break,
             }
         }
+        self.tell_summaries()?;
         self.tell_losses()?;
         if !self.before.is_drawn() {
             self.tell_stopped()?;

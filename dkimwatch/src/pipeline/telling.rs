@@ -21,7 +21,10 @@ impl Pipeline {
         if is_alert && judged.attributed.enrichment == Enrichment::Pending && self.followed.len() < HELD {
             self.followed.push_back(judged.attributed.clone());
         }
-        self.printer.access(judged).context("write the event")
+        self.printer.access(judged).context("write the event")?;
+        // Once it is recorded.
+        self.count_like(judged);
+        Ok(())
     }
 
     pub(super) fn tell(&mut self, state: State) -> Result<()> {

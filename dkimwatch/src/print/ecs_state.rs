@@ -10,6 +10,7 @@ use crate::{
     escape,
     judge::{JudgedKey, severity},
     record::Notice,
+    summary::Summed,
 };
 
 pub(super) fn document(state: &State, host: &HostFacts) -> Document {
@@ -26,12 +27,14 @@ pub(super) fn document(state: &State, host: &HostFacts) -> Document {
         State::Journal(noted) => journal(&mut document, &noted.notice),
         State::Resumed(resumed) => taken_over(&mut document, resumed),
         State::Stopped(stopped) => ended(&mut document, stopped),
+        State::Summarised(summed) => summarised(&mut document, summed),
     }
     let what = match state {
         // Two CPUs can lose accesses in the same interval.
         State::Lost(lost) => format!("{}/{:?}/{:?}/{}", lost.why.name(), lost.hook, lost.cpu, lost.since_unix_ns),
         State::Journal(noted) => format!("{:?}", noted.notice),
         State::Started(_) | State::Heartbeat(_) | State::Resumed(_) | State::Stopped(_) => String::new(),
+        State::Summarised(summed) => format!("{:?}", summed.group),
     };
     document.set("event.id", host.id(&format!("{}/{}/{what}", state.action(), state.unix_ns())));
     document
@@ -104,6 +107,38 @@ fn summary(document: &mut Document, counts: Counts) {
     document.set("dkimwatch.summary.unexpected", counts.unexpected);
     document.set("dkimwatch.summary.lost", counts.lost);
     document.set("dkimwatch.summary.passed_by", counts.passed_by);
+}
+
+/// Opens in sum have what each of them would have, as far as it is the same of all.
+fn summarised(document: &mut Document, summed: &Summed) {
+    let Summed { group, count, first_unix_ns, last_unix_ns, processes, .. } = summed;
+    kind(document, "event", "access", "success", severity::NONE);
+    document.set("event.dataset", "dkimwatch.access");
+    document.set("event.category", json!(["file"]));
+    document.set("event.start", time::rfc3339(*first_unix_ns));
+    document.set("event.end", time::rfc3339(*last_unix_ns));
+    document.set("event.code", group.rule.as_str());
+    document.set("rule.id", group.rule.as_str());
+    document.set("rule.ruleset", "dkimwatch");
+    document.set("dkimwatch.summarised.count", *count);
+    document.set("dkimwatch.summarised.processes", *processes);
+    document.set("dkimwatch.key.path", group.path.as_str());
+    document.set_known("dkimwatch.key.domain", group.domain.as_deref());
+    document.set_known("dkimwatch.key.selector", group.selector.as_deref());
+    document.set_known("dkimwatch.key.signer", group.signer.as_deref());
+    document.set_known("process.executable", group.executable.as_deref());
+    let name = group.executable.as_deref().map(|path| path.rsplit('/').next().unwrap_or_default());
+    document.set_known("process.name", name);
+    document.set("process.real_user.id", group.uid.to_string());
+    document.set_known("process.real_user.name", group.user.as_deref());
+    document.set("user.id", group.uid.to_string());
+    document.set_known("user.name", group.user.as_deref());
+    document.set_known("related.user", group.user.as_deref().map(|user| json!([user])));
+    document.set_known("container.id", group.place.container.as_deref());
+    document.set_known("container.runtime", group.place.runtime.as_deref());
+    document.set_known("container.name", group.place.name.as_deref());
+    document.set_known("dkimwatch.unit", group.place.unit.as_deref());
+    document.set_known("dkimwatch.process.cgroup.path", group.place.cgroup.as_deref());
 }
 
 /// Evidence that is not what it was is an alert; what a crash leaves, and what the configuration wants, is not.

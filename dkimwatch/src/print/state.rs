@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dkimwatch_common::{record::Via, tally::Hook};
 
-use crate::{escape, judge::JudgedKey, record::Notice};
+use crate::{escape, judge::JudgedKey, record::Notice, summary::Summed};
 
 /// An event of the watch itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum State {
     Resumed(WatchResumed),
     /// The watch has ended.
     Stopped(WatchStopped),
+    /// Expected opens, in sum.
+    Summarised(Summed),
 }
 
 /// `watch-started`: comes once, after the canary was seen.
@@ -156,6 +158,7 @@ impl State {
             Self::Journal(noted) => noted.unix_ns,
             Self::Resumed(resumed) => resumed.unix_ns,
             Self::Stopped(stopped) => stopped.unix_ns,
+            Self::Summarised(summed) => summed.unix_ns,
         }
     }
 
@@ -169,6 +172,7 @@ impl State {
             Self::Journal(noted) => noted.notice.action(),
             Self::Resumed(_) => "watch-resumed",
             Self::Stopped(_) => "watch-stopped",
+            Self::Summarised(_) => "key-opens-summarised",
         }
     }
 
@@ -239,6 +243,7 @@ impl State {
                 },
                 stopped.counts.sentence()
             ),
+            Self::Summarised(summed) => summed.sentence(),
         }
     }
 }
@@ -263,4 +268,25 @@ fn count(number: usize, noun: &str) -> String {
 
 fn plural(number: u64, one: &str, more: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
+}
+
+impl Summed {
+    fn sentence(&self) -> String {
+        let Self { group, count, first_unix_ns, last_unix_ns, processes, .. } = self;
+        let key = match (&group.domain, &group.selector) {
+            (Some(domain), Some(selector)) => {
+                format!("{}/{}", escape::text(domain.as_bytes()), escape::text(selector.as_bytes()))
+            }
+            _ => group.path.clone(),
+        };
+        format!(
+            "{} was opened {} by {} of {}, as is expected, between {} and {}. The first open of each process is an event of its own.",
+            key,
+            plural(*count, "time", "times"),
+            plural(*processes, "process", "processes"),
+            group.executable.as_deref().unwrap_or("a program without a path"),
+            super::time::rfc3339(*first_unix_ns),
+            super::time::rfc3339(*last_unix_ns),
+        )
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
     decode::tests::Random,
     judge::{JudgedKey, Policy, judge},
     record::Notice,
+    summary::{Group, Place, Summed},
 };
 
 fn host() -> HostFacts {
@@ -48,7 +49,28 @@ fn journal_states() -> Vec<State> {
     let resumed = WatchResumed { unix_ns, since_unix_ns: 5, count: 14, known: 1 };
     let stopped = WatchStopped { unix_ns, ran: Duration::from_secs(9), counts, goes_on: true };
     let rest = [State::Resumed(resumed), State::Stopped(stopped)];
-    std::iter::once(heartbeat).chain(noted).chain(rest).collect()
+    [heartbeat, State::Summarised(summed())].into_iter().chain(noted).chain(rest).collect()
+}
+
+fn summed() -> Summed {
+    let group = Group {
+        path: "/etc/dkimkeys/a.private".to_owned(),
+        domain: Some("example.org".to_owned()),
+        selector: Some("sel1".to_owned()),
+        signer: Some("opendkim".to_owned()),
+        rule: "signer/opendkim".to_owned(),
+        executable: Some("/usr/sbin/opendkim".to_owned()),
+        uid: 105,
+        user: Some("opendkim".to_owned()),
+        place: Place {
+            cgroup: Some("/system.slice/opendkim.service".to_owned()),
+            unit: Some("opendkim.service".to_owned()),
+            ..Place::default()
+        },
+    };
+    let second = 1_000_000_000;
+    let (first_unix_ns, last_unix_ns) = (10 * second, 69 * second);
+    Summed { unix_ns: second, group, count: 600_000, first_unix_ns, last_unix_ns, processes: 3 }
 }
 
 fn states() -> [State; 3] {
@@ -101,15 +123,18 @@ fn the_watchs_own_events_are_one_json_object_a_line() {
     }
     let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
     let documents: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(documents.len(), 13);
+    assert_eq!(documents.len(), 14);
     let ids: BTreeSet<String> = documents.iter().map(|one| one["event"]["id"].to_string()).collect();
-    assert_eq!(ids.len(), 13, "ids are unique");
+    assert_eq!(ids.len(), 14, "ids are unique");
     assert_eq!(documents[0]["event"]["action"], "watch-started");
     assert_eq!(documents[0]["dkimwatch"]["keys"][0]["path"], r"/etc/dkimkeys/a\x0ab");
     assert_eq!(documents[1]["event"]["kind"], "alert");
     assert_eq!(documents[1]["dkimwatch"]["lost"]["count"], 12);
     assert_eq!(documents[1]["event"]["start"], "1970-01-01T00:00:03.000000000Z");
     assert_eq!(documents[2]["dkimwatch"]["summary"]["expected"], 1_000);
+    assert_eq!(documents[4]["dkimwatch"]["summarised"]["count"], 600_000);
+    assert_eq!(documents[4]["event"]["start"], "1970-01-01T00:00:10.000000000Z");
+    assert_eq!(documents[4]["event"]["kind"], "event");
     for document in &documents {
         check_schema(document).expect("known fields only");
     }
@@ -142,6 +167,7 @@ fn the_journals_lines_are_golden() {
     let text = String::from_utf8(printer.into_inner()).expect("UTF-8");
     let expected = concat!(
         "1970-01-01 00:00:01.000Z    watch-heartbeat  The watch goes on after 60 s. It saw 1000 accesses by expected signers, 0 by maintenance, 0 by others, and lost 0.\n",
+        "1970-01-01 00:00:01.000Z    key-opens-summarised  example.org/sel1 was opened 600000 times by 3 processes of /usr/sbin/opendkim, as is expected, between 1970-01-01T00:00:10.000000000Z and 1970-01-01T00:01:09.000000000Z. The first open of each process is an event of its own.\n",
         "1970-01-01 00:00:01.000Z    journal-cut  The last 17 bytes of segment 3 were no whole entry and were cut off: the power went, or dkimwatch was killed, as it was written. What was confirmed before it is there.\n",
         "1970-01-01 00:00:01.000Z !! journal-damaged  17 bytes of segment 3 are no entry of this journal: a disk that forgets, or somebody altered it. They stay as they are, and a new segment is begun. See dkimwatch journal verify.\n",
         "1970-01-01 00:00:01.000Z !! journal-missing  Entries 5 to 9 were on the disk, by the seal's state, and are gone: somebody cut the journal, or the disk lost them. See dkimwatch journal verify.\n",

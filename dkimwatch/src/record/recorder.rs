@@ -166,7 +166,7 @@ impl Printer for Recorder {
 
     fn state(&mut self, state: &State) -> std::io::Result<()> {
         self.ecs.state(state)?;
-        let tell = !matches!(state, State::Heartbeat(_));
+        let tell = !matches!(state, State::Heartbeat(_) | State::Summarised(_));
         if tell {
             self.teller.state(state)?;
         }

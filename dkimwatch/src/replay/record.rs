@@ -351,6 +351,7 @@ impl Record {
             process: self.process.process(),
             other: self.other.0.map(Forebear::ancestor),
             record: bytes::Bytes::new(),
+            guise: 0,
             core_limited: self.core_limited,
             device: self.device,
             signal: self.signal.map(|sent| Signal { number: sent.number, code: sent.code }),

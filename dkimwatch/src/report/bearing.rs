@@ -86,8 +86,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts one.
-    pub const fn add(&mut self, verdict: Verdict, bearing: Bearing) {
+    /// Counts some.
+    pub const fn add(&mut self, verdict: Verdict, bearing: Bearing, count: u64) {
         let counter = match (bearing, verdict) {
             (Bearing::Exposed, _) => &mut self.exposed,
             (Bearing::Changed, _) => &mut self.changed,
@@ -96,7 +96,7 @@ impl Counts {
             (Bearing::Expected, Verdict::Maintenance) => &mut self.maintenance,
             (Bearing::Expected, _) => &mut self.expected,
         };
-        *counter += 1;
+        *counter += count;
     }
 
     /// Adds others.

@@ -119,6 +119,7 @@ pub(super) struct Own<'e> {
     pub(super) enrichment: Enrichment<'e>,
     #[serde(borrow)]
     pub(super) lost: Lost<'e>,
+    pub(super) summarised: Summarised,
     #[serde(borrow)]
     pub(super) process: Login<'e>,
     /// `watch-started`: what is watched.
@@ -159,6 +160,13 @@ pub(super) struct Lost<'e> {
     pub(super) count: u64,
     #[serde(borrow)]
     pub(super) why: Known<'e>,
+}
+
+/// `key-opens-summarised`: how many.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Summarised {
+    pub(super) count: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -62,6 +62,11 @@ impl Gathered {
             return;
         }
         match (entry.kind, entry.verdict) {
+            (EntryKind::State, _) if text(&event.event.action) == "key-opens-summarised" => {
+                if filter.has(Verdict::Expected, &event) && filter.has_container(&event) {
+                    self.sum(entry.unix_ns, &event);
+                }
+            }
             (EntryKind::State, _) => self.inventory(&event, filter),
             // No access to a key, and whoever asks for some of those wants to know whether what he reads can be believed.
             (EntryKind::Access | EntryKind::FollowUp, verdict) if is_about_the_watch(&event) => {
@@ -88,16 +93,34 @@ impl Gathered {
         let action = Action::named(text(&event.event.action));
         let bearing = Bearing::of(verdict, action, event.is_refused(), event.may_read(), event.event.severity);
         let mut one = Counts::default();
-        one.add(verdict, bearing);
+        one.add(verdict, bearing, 1);
         self.counts.merge(&one);
         self.timeline.add(unix_ns, &one);
         Span::extend(&mut self.span, unix_ns);
-        let line = Line { unix_ns, verdict, bearing, action, event };
+        let line = Line { unix_ns, first: unix_ns, count: 1, verdict, bearing, action, event };
         let place = self.ledger.take(&line);
         if bearing != Bearing::Expected {
             let key = place.and_then(|(key, _)| self.ledger.key_at(key));
             self.strangers.take(&line, json, place, key);
         }
+    }
+
+    /// Expected opens that were told in sum.
+    fn sum(&mut self, unix_ns: i64, event: &Event<'_>) {
+        /// More than a host can do in a minute is a number that somebody made up.
+        const MOST: u64 = 1 << 40;
+        let time = |known| unix_ns_of(text(known)).filter(|time| *time <= unix_ns).unwrap_or(unix_ns);
+        let (first, last) = (time(&event.event.start), time(&event.event.end));
+        let (first, count) = (first.min(last), event.dkimwatch.summarised.count.min(MOST));
+        let (verdict, bearing) = (Verdict::Expected, Bearing::Expected);
+        let mut all = Counts::default();
+        all.add(verdict, bearing, count);
+        self.counts.merge(&all);
+        self.timeline.add(last, &all);
+        Span::extend(&mut self.span, first);
+        Span::extend(&mut self.span, last);
+        let action = Some(Action::KeyOpened);
+        self.ledger.take(&Line { unix_ns: last, first, count, verdict, bearing, action, event });
     }
 
     /// What is found out behind an access completes it. Where its container was asked for by name, it is only now known to be asked for.
@@ -120,4 +143,9 @@ impl Gathered {
             }
         }
     }
+}
+
+/// The time that an event says, nanoseconds since the Unix epoch.
+fn unix_ns_of(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt()
 }

@@ -15,8 +15,20 @@ const RARE: u64 = 100;
 impl Hours {
     /// Counts one.
     pub(super) fn add(&mut self, unix_ns: i64) {
+        self.add_some(unix_ns, 1);
+    }
+
+    /// Counts some between two times: a minute, of which all but the first one are in the last one's hour.
+    pub(super) fn add_between(&mut self, first: i64, last: i64, count: u64) {
+        if count > 0 {
+            self.add_some(first, 1);
+            self.add_some(last, count - 1);
+        }
+    }
+
+    fn add_some(&mut self, unix_ns: i64, count: u64) {
         if let Some(hour) = self.0.get_mut(hour_of_day(unix_ns)) {
-            *hour += 1;
+            *hour += count;
         }
     }
 

@@ -166,9 +166,14 @@ fn shown(word: &Known<'_>) -> Option<Shown> {
     word.as_ref().map(|word| Shown::of(&word.0))
 }
 
-/// An access as the ledger takes it.
+/// An access, or several that were told in sum, as the ledger takes it.
 pub(super) struct Line<'a, 'e> {
+    /// The last one's time.
     pub(super) unix_ns: i64,
+    /// The first one's.
+    pub(super) first: i64,
+    /// How many.
+    pub(super) count: u64,
     pub(super) verdict: Verdict,
     pub(super) bearing: Bearing,
     pub(super) action: Option<Action>,
@@ -208,17 +213,18 @@ impl Default for Ledger {
 impl Ledger {
     /// Takes an access; whose it was, where there was room.
     pub(super) fn take(&mut self, line: &Line<'_, '_>) -> Option<Place> {
-        let Line { unix_ns, verdict, bearing, action, event } = line;
+        let Line { unix_ns, first, count, verdict, bearing, action, event } = line;
         let Some(at) = self.key(event.host_name(), &event.dkimwatch.key) else {
-            self.crowded_out.add(*verdict, *bearing);
+            self.crowded_out.add(*verdict, *bearing, *count);
             return None;
         };
         let identity = self.identity(at, event);
         let key = self.keys.get_mut(at)?;
-        key.counts.add(*verdict, *bearing);
+        key.counts.add(*verdict, *bearing, *count);
         if *bearing == Bearing::Expected {
+            Span::extend(&mut key.expected, *first);
             Span::extend(&mut key.expected, *unix_ns);
-            key.usual.add(*unix_ns);
+            key.usual.add_between(*first, *unix_ns, *count);
         } else {
             Span::extend(&mut key.unexpected, *unix_ns);
             key.others.add(*unix_ns);
@@ -229,9 +235,9 @@ impl Ledger {
         let place = match self.known_readers.get(&identity) {
             Some(place) => *place,
             None => {
-                let reader = reader(event, *unix_ns);
+                let reader = reader(event, *first);
                 let Some(room) = self.room.checked_sub(reader.bytes()) else {
-                    self.crowded_out.add(*verdict, *bearing);
+                    self.crowded_out.add(*verdict, *bearing, *count);
                     return Some((at, usize::MAX));
                 };
                 self.room = room;
@@ -242,12 +248,12 @@ impl Ledger {
             }
         };
         let reader = key.readers.get_mut(place.1)?;
-        reader.counts.add(*verdict, *bearing);
-        reader.hours.add(*unix_ns);
-        reader.span = Span { first: reader.span.first.min(*unix_ns), last: reader.span.last.max(*unix_ns) };
+        reader.counts.add(*verdict, *bearing, *count);
+        reader.hours.add_between(*first, *unix_ns, *count);
+        reader.span = Span { first: reader.span.first.min(*first), last: reader.span.last.max(*unix_ns) };
         let deed = Action::ALL.iter().position(|known| Some(*known) == *action).unwrap_or(Action::ALL.len());
-        if let Some(count) = reader.deeds.get_mut(deed) {
-            *count += 1;
+        if let Some(deeds) = reader.deeds.get_mut(deed) {
+            *deeds += *count;
         }
         Some(place)
     }
@@ -367,7 +373,7 @@ mod tests {
                 format!(r#"{{"process":{{"executable":"{executable}"}},"dkimwatch":{{"key":{{"path":"{path}"}}}}}}"#);
             let event: Event<'_> = serde_json::from_str(&json).expect("an event");
             let (verdict, bearing) = (Verdict::Unexpected, Bearing::Exposed);
-            ledger.take(&Line { unix_ns: 0, verdict, bearing, action: None, event: &event })
+            ledger.take(&Line { unix_ns: 0, first: 0, count: 1, verdict, bearing, action: None, event: &event })
         };
         assert_eq!(take(&mut ledger, "/k", "/bin/cat"), Some((0, 0)));
         for at in 0..500 {

@@ -14,6 +14,7 @@ mod raw;
 mod reads;
 mod ring;
 mod signer;
+mod steady;
 mod tamper;
 mod uring;
 mod ways;
@@ -53,6 +54,7 @@ fn take(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
         memory::ROADS,
         monitor::ROADS,
         signer::ROADS,
+        steady::ROADS,
         tamper::ROADS,
     ];
     let road = roads.into_iter().flatten().find(|(name, _)| wanted == *name);

@@ -13,6 +13,7 @@ use dkimwatch_common::{
     record::{
         Creds, Header, Namespaces, RawAncestor, RawAttributes, RawChange, RawExtended, RawIdExtent, RawIdMap, RawRecord,
     },
+    summary::{Guise, Summary, SummaryKey},
     watch::{DirWatch, FileWatch, Holder, Itself, NestName, Opener, Refusal, SeenBy},
 };
 
@@ -102,6 +103,7 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
             uid_map,
             gid_map,
             cgroup_id,
+            guise,
             comm,
             image,
             claimed,
@@ -125,6 +127,24 @@ fn on_this_side() -> Vec<(&'static str, Layout)> {
         layout!(Holder { file, start, exec, tag, kind }),
         layout!(Refusal { what, whom, kind, id }),
         layout!(Itself { start, noted, tgid, pad }),
+        layout!(Guise {
+            number,
+            start,
+            exec,
+            executed,
+            cgroup,
+            cgroup_names,
+            place,
+            policy,
+            code,
+            claimed,
+            creds,
+            namespaces,
+            marks,
+            pad
+        }),
+        layout!(SummaryKey { file, guise, tgid, pad }),
+        layout!(Summary { count, first, last, span, tag, kind, generation, pad }),
         ("Offsets", offsets()),
     ]
 }

@@ -1,0 +1,303 @@
+//! Expected opens are counted, and not told one by one: what a process was when it was told of, and whether it still is.
+//!
+//! Nobody is counted whom userspace has not judged: it judges a record, and makes an entry for the number of the guise in it.
+//! Everything else is told in full, and whatever cannot be found out as well.
+
+use aya_ebpf::{
+    bindings::BPF_ANY,
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+};
+use dkimwatch_common::{
+    identity::FileId,
+    limits,
+    record::Creds,
+    summary::{Guise, Summary, SummaryKey, switch},
+    tally::Hook,
+    watch::{Tag, file_watch},
+};
+
+use crate::{
+    maps::{GUISES, PROCESSES, SIGNERS, SUMMARIES, SWITCH},
+    memory::{Ptr, number, offset, pointer, present, u32_at, u64_at},
+    subject::{self, Subject},
+    task, watch,
+    watch::Found,
+};
+
+/// What is to be done about an open.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// It was counted: it is told in sum.
+    Counted,
+    /// It is told in full, with the number of the guise; 0 where none is kept.
+    Told(u64),
+}
+
+/// `open_summarised`: it was counted. No guise has this number.
+const COUNTED: u64 = 1;
+
+/// Counts an open that was done, if it is one like those that were judged to be expected.
+#[inline(always)]
+pub fn opened(file: Ptr, found: &Found, hook: Hook) -> Open {
+    if !matches!(hook, Hook::LsmFileOpen | Hook::FexitFileOpen | Hook::SysExitOpen) || !is_on() {
+        return Open::Told(0);
+    }
+    if !matches!(found.watch.kind, file_watch::ARMED | file_watch::BORN) {
+        return Open::Told(0);
+    }
+    let id = found.file;
+    let device = u64::from(id.dev) << 32 | u64::from(id.birth);
+    let watch = u64::from(found.watch.tag) << 32 | u64::from(found.watch.kind);
+    match open_summarised(number(file), id.ino, device, watch, u64::from(found.watch.generation)) {
+        COUNTED => Open::Counted,
+        guise => Open::Told(guise),
+    }
+}
+
+/// A signer maps code that is not known to be the system's: everybody is told of in full again. To be called before that is
+/// told, and after: who is judged by what was known before it, has a guise of before it.
+#[inline(always)]
+pub fn code_mapped() {
+    if let Some(code) = SWITCH.get_ptr_mut(switch::CODE) {
+        add_one(code);
+    }
+}
+
+/// Somebody has got hold of a process: its next open is told in full.
+#[inline(always)]
+pub fn reached(tgid: u32) {
+    if GUISES.get_ptr(tgid).is_some() {
+        let _ = GUISES.remove(tgid);
+    }
+}
+
+/// A process is gone.
+#[inline(always)]
+pub fn ended(tgid: u32) {
+    reached(tgid);
+}
+
+#[inline(always)]
+fn is_on() -> bool {
+    switched(switch::ON) != 0
+}
+
+#[inline(always)]
+fn switched(which: u32) -> u64 {
+    match SWITCH.get_ptr(which) {
+        // SAFETY: an integer, which others may be writing as a whole.
+        Some(value) => unsafe { core::ptr::read_volatile(value) },
+        None => 0,
+    }
+}
+
+/// A global function, see [`crate::draft`]: [`COUNTED`], or the number of the guise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn open_summarised(file: u64, ino: u64, device: u64, watch: u64, generation: u64) -> u64 {
+    let file = file as Ptr;
+    let id = FileId { ino, dev: (device >> 32) as u32, birth: device as u32 };
+    let subject = Subject::current();
+    if !is_plain(file, generation as u32) || !is_itself(subject.task) {
+        return 0;
+    }
+    let Some(guise) = current(&subject) else { return 0 };
+    let Some(known) = same_as_before(&subject, &guise) else { return kept(&subject, guise) };
+    let key = SummaryKey { file: id, guise: known, tgid: subject.tgid, pad: 0 };
+    let Some(summary) = SUMMARIES.get_ptr_mut(key) else { return known };
+    // SAFETY: userspace writes these before the entry is there, and nobody after.
+    let judged = unsafe { ((*summary).tag, (*summary).kind, (*summary).generation) };
+    if judged != ((watch >> 32) as Tag, watch as u32, generation as u32) {
+        return known;
+    }
+    count(summary);
+    COUNTED
+}
+
+/// Whether the file was opened for reading, and for nothing else, and is the one that was enrolled.
+#[inline(always)]
+fn is_plain(file: Ptr, generation: u32) -> bool {
+    /// `file->f_mode` (`include/linux/fs.h`).
+    const FMODE_READ: u32 = 0x1;
+    const NOT_PLAIN: u32 = 0x2 | 0x10_0000;
+    /// Flags that change nothing about what is done to the file (`include/uapi/asm-generic/fcntl.h`): `O_NOCTTY`, `O_NONBLOCK`,
+    /// `O_LARGEFILE`, `O_NOFOLLOW`, `O_CLOEXEC`.
+    const PLAIN_FLAGS: u32 = 0o400 | 0o4000 | 0o10_0000 | 0o40_0000 | 0o200_0000;
+    let mode = u32_at(file, offset!(file_f_mode));
+    let flags = u32_at(file, offset!(file_f_flags));
+    mode & FMODE_READ != 0
+        && mode & NOT_PLAIN == 0
+        && flags & !PLAIN_FLAGS == 0
+        && watch::generation(pointer(file, offset!(file_f_inode))) == generation
+}
+
+/// Whether a task does what it does for itself: no thread of the kernel's, no worker of io_uring, and nobody traces it.
+#[inline(always)]
+fn is_itself(task: Ptr) -> bool {
+    /// `include/linux/sched.h`.
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    const PF_IO_WORKER: u32 = 0x0000_0010;
+    u32_at(task, offset!(task_flags)) & (PF_KTHREAD | PF_IO_WORKER) == 0 && u32_at(task, offset!(task_ptrace)) == 0
+}
+
+/// What the current process is now, without a number. `None` where it is no signer's, or where that is not known.
+#[inline(always)]
+fn current(subject: &Subject) -> Option<Guise> {
+    let task = subject.task;
+    // SAFETY: values are only copied out, and the process that they belong to is running this hook.
+    let (marks, executed) = match PROCESSES.get_ptr(subject.tgid) {
+        Some(image) if unsafe { (*image).start == subject.start && SIGNERS.get((*image).file).is_some() } => unsafe {
+            ((*image).marks, (*image).executed)
+        },
+        _ => return None,
+    };
+    let (cred, nsproxy) = (pointer(task, offset!(task_real_cred)), pointer(task, offset!(task_nsproxy)));
+    let exe = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
+    if cred.is_null() || nsproxy.is_null() || exe.is_null() {
+        return None;
+    }
+    let (cgroup, cgroup_names) = control_group(pointer(task, offset!(task_cgroups)));
+    let leader = pointer(task, offset!(task_group_leader));
+    Some(Guise {
+        number: 0,
+        start: subject.start,
+        exec: task::exec_id(task),
+        executed,
+        cgroup,
+        cgroup_names,
+        // A forebear may be what tells a container.
+        place: mixed(place(pointer(exe, offset!(file_dentry))), pointer(leader, offset!(task_real_parent)) as u64),
+        policy: switched(switch::POLICY),
+        code: switched(switch::CODE),
+        claimed: watch::identity(pointer(exe, offset!(file_f_inode))),
+        creds: Creds {
+            uid: u32_at(cred, offset!(cred_uid)),
+            euid: u32_at(cred, offset!(cred_euid)),
+            suid: u32_at(cred, offset!(cred_suid)),
+            fsuid: u32_at(cred, offset!(cred_fsuid)),
+            gid: u32_at(cred, offset!(cred_gid)),
+            egid: u32_at(cred, offset!(cred_egid)),
+            sgid: u32_at(cred, offset!(cred_sgid)),
+            fsgid: u32_at(cred, offset!(cred_fsgid)),
+            cap_effective: u64_at(cred, offset!(cred_cap_effective)),
+        },
+        namespaces: subject::namespaces_of(cred, nsproxy),
+        marks,
+        pad: 0,
+    })
+}
+
+/// The control group's id, and a hash of its names where they can change: those of the unified hierarchy cannot.
+#[inline(always)]
+fn control_group(set: Ptr) -> (u64, u64) {
+    let mut node = subject::cgroup_node(set);
+    let id = u64_at(node, offset!(kernfs_id));
+    let unified = pointer(pointer(set, offset!(css_set_dfl_cgrp)), offset!(cgroup_kn));
+    let mut names = 0;
+    if node == unified {
+        return (id, names);
+    }
+    let mut level = 0;
+    while level < limits::CGROUP_DEPTH {
+        level += 1;
+        // A rename gives a group another string, elsewhere.
+        names = mixed(names, pointer(node, offset!(kernfs_name)) as u64);
+        node = pointer(node, offset!(kernfs_parent));
+        if node.is_null() {
+            break;
+        }
+    }
+    (id, names)
+}
+
+/// A hash of an entry and the folders above it in its file system, each by its address and its name's hash, which has the
+/// kernel's own secret: renamed or unlinked, it is another one.
+#[inline(always)]
+fn place(entry: Ptr) -> u64 {
+    /// Folders that are looked at: a signer's program is three or four deep.
+    const LEVELS: u32 = 8;
+    let pprev = offset!(dentry_hash_pprev);
+    let hashed = !present(pprev) || !pointer(entry, pprev).is_null();
+    let mut hash = u64::from(hashed);
+    let mut entry = entry;
+    let mut level = 0;
+    while level < LEVELS {
+        level += 1;
+        hash = mixed(mixed(hash, entry as u64), u64_at(entry, offset!(dentry_hash_len)));
+        let parent = pointer(entry, offset!(dentry_d_parent));
+        if parent == entry || parent.is_null() {
+            break;
+        }
+        entry = parent;
+    }
+    hash
+}
+
+/// A step of a hash over kernel addresses, which nobody who is compared knows.
+#[inline(always)]
+fn mixed(hash: u64, value: u64) -> u64 {
+    let hash = (hash ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ hash >> 29
+}
+
+/// The number of the process's guise, where that is still the same.
+///
+/// All but the number is compared first, and the number read last. The kernel gives an entry that was replaced to the next
+/// one that is made, and writes that from its beginning, the number, to its end: while the number is still there, nothing of
+/// the entry is another one's.
+#[inline(always)]
+fn same_as_before(subject: &Subject, guise: &Guise) -> Option<u64> {
+    const WORDS: usize = size_of::<Guise>() / 8;
+    let known: *const u64 = GUISES.get_ptr(subject.tgid)?.cast();
+    let now: *const u64 = (&raw const *guise).cast();
+    let mut other = 0;
+    let mut at = 1;
+    while at < WORDS {
+        // SAFETY: within both, which are words and half words without implicit padding.
+        other |= unsafe { core::ptr::read_volatile(known.add(at)) ^ core::ptr::read(now.add(at)) };
+        at += 1;
+    }
+    if other != 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    Some(unsafe { core::ptr::read_volatile(known) })
+}
+
+/// Keeps a guise under a number of its own; 0 where there is no room for it.
+#[inline(always)]
+fn kept(subject: &Subject, mut guise: Guise) -> u64 {
+    /// Bits of the number that are the CPU's. Two programs on one CPU do not read the same nanosecond.
+    const CPU: u32 = 10;
+    // SAFETY: helpers without arguments.
+    let (now, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
+    guise.number = now << CPU | u64::from(cpu & ((1 << CPU) - 1));
+    match GUISES.insert(subject.tgid, guise, u64::from(BPF_ANY)) {
+        Ok(()) => guise.number,
+        Err(_) => 0,
+    }
+}
+
+/// Counts. The times first, and then the number: whoever reads the number before the times has times of all that it counts.
+#[inline(always)]
+fn count(summary: *mut Summary) {
+    let span = switched(switch::SPAN);
+    // SAFETY: the entry is there for as long as this program runs; words, which others may write at the same time.
+    unsafe {
+        let now = bpf_ktime_get_boot_ns();
+        if core::ptr::read_volatile(&raw const (*summary).span) != span {
+            core::ptr::write_volatile(&raw mut (*summary).first, now);
+            core::ptr::write_volatile(&raw mut (*summary).span, span);
+        }
+        core::ptr::write_volatile(&raw mut (*summary).last, now);
+        add_one(&raw mut (*summary).count);
+    }
+}
+
+/// Adds one, whoever else does so. In assembly, as the compiler's own asks for the former value, which the kernel gives since
+/// 5.12 only.
+#[inline(always)]
+fn add_one(to: *mut u64) {
+    // SAFETY: an atomic addition to a word that the caller has.
+    unsafe { core::arch::asm!("lock *(u64 *)({to} + 0) += {one}", to = in(reg) to, one = in(reg) 1_u64) };
+}
