@@ -1,4 +1,5 @@
-//! The memo: what the tags in records stand for, which executables the signers had, and which losses were told.
+//! The memo: what the tags in records stand for, which executables the signers had, which losses were told, and whose opens
+//! the kernel side counts.
 
 use std::{
     ffi::OsString,
@@ -11,6 +12,8 @@ use std::{
 use anyhow::{Context as _, Result};
 use dkimwatch_common::identity::FileId;
 use serde::{Deserialize, Serialize};
+
+use crate::summary::Book;
 
 /// Of this form; another one is not read.
 const VERSION: u32 = 1;
@@ -27,6 +30,8 @@ pub struct Memo {
     pub readers: Vec<ReaderMemo>,
     /// Losses that were told.
     pub told: Vec<Losses>,
+    /// Expected opens that the kernel side counts.
+    pub book: Book,
 }
 
 /// An entry of a watch list.
@@ -109,8 +114,8 @@ pub struct Losses {
 impl Memo {
     /// A memo of these.
     #[must_use]
-    pub const fn new(watched: Vec<Entry>, readers: Vec<ReaderMemo>, told: Vec<Losses>) -> Self {
-        Self { version: VERSION, watched, readers, told }
+    pub const fn new(watched: Vec<Entry>, readers: Vec<ReaderMemo>, told: Vec<Losses>, book: Book) -> Self {
+        Self { version: VERSION, watched, readers, told, book }
     }
 
     /// The memo of a session, beside its journal. `None`: there is none, or none that can be used, which was said.
@@ -238,7 +243,7 @@ mod tests {
         let folder = Entry::Folder { path: "/etc/dkim".into(), signer: Some("opendkim".into()) };
         let image = ImageMemo::of(FileId { ino: u64::MAX, dev: 3, birth: 1 }, 0, 1, 0o100_755);
         let reader = ReaderMemo { name: "opendkim".into(), executable: "/usr/sbin/opendkim".into(), images: vec![image] };
-        Memo::new(vec![key, folder], vec![reader], vec![Losses { hook: 3, lost: vec![0, 7] }])
+        Memo::new(vec![key, folder], vec![reader], vec![Losses { hook: 3, lost: vec![0, 7] }], Book::default())
     }
 
     #[test]
@@ -253,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_no_memo_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        for wrong in ["", "{}", "[1]", "{\"version\":2,\"watched\":[],\"readers\":[],\"told\":[]}", "\u{0}"] {
+        for wrong in ["", "{}", "[1]", "{\"version\":2,\"watched\":[],\"readers\":[],\"told\":[],\"book\":{\"entries\":[],\"owed\":[]}}", "\u{0}"] {
             fs::write(folder.path().join("away-1"), wrong).unwrap();
             assert_eq!(Memo::read(folder.path(), "1"), None, "{wrong:?}");
         }

@@ -114,7 +114,12 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -
         Err(outcome) => return Ok(outcome),
     };
     if !kept.heritage.is_empty() {
-        // This watch's hooks see by now; what the former one's saw until now is told first.
+        // This watch's hooks see by now; what the former one's saw until now is told first. What is counted has no time by which the two
+        // could tell whose it is.
+        for heritage in &kept.heritage {
+            heritage.left.summaries.switch().off()?;
+        }
+        tokio::time::sleep(COUNTING).await;
         let border = Border::default();
         border.draw(boot_ns());
         pipeline = pipeline.adopting(std::mem::take(&mut kept.heritage), border);

@@ -11,13 +11,13 @@ use std::{
 };
 
 use aya::{
-    maps::{Map, MapData, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
     programs::links::PinnedLink,
 };
 use dkimwatch_common::names::maps;
 use rustix::fs::FlockOperation;
 
-use super::{KernelError, Rings, Session, Tally, ring::Mapped};
+use super::{KernelError, Rings, Session, Summaries, Switch, Tally, ring::Mapped};
 use crate::pipeline::boot_ns;
 
 /// Where pins are, unless somebody says otherwise.
@@ -149,6 +149,8 @@ pub struct Left {
     pub rings: Rings,
     /// What they could not hand over.
     pub tally: Tally,
+    /// What they count.
+    pub summaries: Summaries,
 }
 
 impl Left {
@@ -164,7 +166,14 @@ impl Left {
         let ring = |name| Mapped::new(map(name)?, name);
         let rings = Rings::new([ring(maps::STRANGER_RING)?, ring(maps::SIGNER_RING)?, ring(maps::ATTEMPT_RING)?])?;
         let tally = PerCpuArray::try_from(Map::PerCpuArray(map(maps::TALLY)?)).map_err(KernelError::map(maps::TALLY))?;
-        Ok(Self { folder: folder.to_owned(), rings, tally: Tally(tally) })
+        let hash = |name| map(name).map(Map::HashMap);
+        let switch = Array::try_from(Map::Array(map(maps::SWITCH)?)).map_err(KernelError::map(maps::SWITCH))?;
+        let summaries = Summaries {
+            guises: HashMap::try_from(hash(maps::GUISES)?).map_err(KernelError::map(maps::GUISES))?,
+            counts: HashMap::try_from(hash(maps::SUMMARIES)?).map_err(KernelError::map(maps::SUMMARIES))?,
+            switch: Switch::new(switch),
+        };
+        Ok(Self { folder: folder.to_owned(), rings, tally: Tally(tally), summaries })
     }
 
     /// Its name.

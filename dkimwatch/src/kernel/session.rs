@@ -331,11 +331,19 @@ fn iterator<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Iter, 
 }
 
 /// The maps that a successor reads, see [`super::Left`].
-pub(super) const KEPT: [&str; 4] = [maps::STRANGER_RING, maps::SIGNER_RING, maps::ATTEMPT_RING, maps::TALLY];
+pub(super) const KEPT: [&str; 7] = [
+    maps::STRANGER_RING,
+    maps::SIGNER_RING,
+    maps::ATTEMPT_RING,
+    maps::TALLY,
+    maps::GUISES,
+    maps::SUMMARIES,
+    maps::SWITCH,
+];
 
 /// A second descriptor of a map.
 fn again(ebpf: &Ebpf, name: &'static str) -> Result<MapData, KernelError> {
-    let (Some(Map::RingBuf(map)) | Some(Map::PerCpuArray(map)) | Some(Map::HashMap(map))) = ebpf.map(name) else {
+    let Some(Map::RingBuf(map) | Map::PerCpuArray(map) | Map::HashMap(map) | Map::Array(map)) = ebpf.map(name) else {
         return Err(KernelError::Contract { kind: "map", name });
     };
     let fd = map.fd().as_fd().try_clone_to_owned().map_err(KernelError::io("a second descriptor of a map"))?;

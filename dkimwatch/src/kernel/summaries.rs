@@ -4,6 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
 use dkimwatch_common::{
+    identity::FileId,
     names::maps,
     summary::{Guise, Summary, SummaryKey, switch},
     watch::Tag,
@@ -128,6 +129,20 @@ impl Summaries {
     /// When the map refuses.
     pub fn read(&self, key: SummaryKey) -> Result<Option<Summary>, KernelError> {
         found(self.counts.get(&pod::SummaryKey(key), 0), maps::SUMMARIES).map(|found| found.map(|found| found.0))
+    }
+
+    /// All that is counted, and of whom: the user and the program that a process has said it is, where it still is there.
+    ///
+    /// # Errors
+    /// When the map refuses.
+    pub fn all(&self) -> Result<Vec<(SummaryKey, Summary, Option<(u32, FileId)>)>, KernelError> {
+        let mut all = Vec::new();
+        for entry in self.counts.iter() {
+            let (key, summary) = entry.map_err(KernelError::map(maps::SUMMARIES))?;
+            let guise = self.guise(key.0.tgid)?.filter(|guise| guise.number == key.0.guise);
+            all.push((key.0, summary.0, guise.map(|guise| (guise.creds.uid, guise.claimed))));
+        }
+        Ok(all)
     }
 
     /// Whether a process still has a guise. Where it has not, its opens in that one are no longer counted, but for one that is

@@ -1,9 +1,11 @@
 //! Taking over from a watch that is no more: what its hooks saw until this one's did goes the same road.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use dkimwatch_common::watch::is_own;
 
-use super::{Border, Pipeline, boot_ns, now};
+use super::{Border, Pipeline, boot_ns, now, summing::Summing};
 use crate::{
     away::{Heritage, Losses, Memo, MemoFile, Recorded, Tags, retag},
     decode::{self, Access},
@@ -14,6 +16,9 @@ use crate::{
 
 /// How far the clock of the journal's entries may have been set since they were written, nanoseconds.
 const A_MINUTE: i128 = 60_000_000_000;
+
+/// How long a journal may take to write down what was left.
+const A_WHILE: Duration = Duration::from_secs(60);
 
 /// What is not seen while no dkimwatch runs.
 const AWAY: &str = "away";
@@ -65,7 +70,8 @@ impl Pipeline {
         let Some(file) = &mut self.memo else { return };
         let (watched, readers) = self.list.bequest();
         let told = self.losses.told().map(|(hook, lost)| Losses { hook: hook as u32, lost: lost.to_vec() });
-        if let Err(error) = file.write(Memo::new(watched, readers, told.collect())) {
+        let book = self.summing.as_ref().map(Summing::book).cloned().unwrap_or_default();
+        if let Err(error) = file.write(Memo::new(watched, readers, told.collect(), book)) {
             tracing::error!("{error:#}: the next watch will know less of this one");
         }
     }
@@ -93,7 +99,8 @@ impl Pipeline {
         for lost in losses::untold(told, &left.tally.read()?, last_word, now()) {
             self.tell_lost(lost)?;
         }
-        let tags = memo.map(|memo| self.list.inherit(&memo.watched, &memo.readers));
+        let tags = memo.as_ref().map(|memo| self.list.inherit(&memo.watched, &memo.readers));
+        let book = memo.map(|memo| memo.book).unwrap_or_default();
         self.refresh();
 
         // What happens from the border on is seen by this watch's own hooks.
@@ -106,6 +113,8 @@ impl Pipeline {
         (self.behind, self.before, self.settling) = own;
         std::mem::swap(&mut self.rings, &mut left.rings);
         read?;
+        let tags = inheritance.as_ref().and_then(|inheritance| inheritance.tags.as_ref());
+        self.tell_former(book, &left.summaries, |tag| tags.and_then(|tags| tags.of(tag)))?;
 
         MemoFile::new(journal.folder(), &left.name()).remove();
         left.remove()?;
@@ -117,8 +126,7 @@ impl Pipeline {
     async fn read_to_the_end(&mut self, first: Batch) -> Result<()> {
         self.take(first)?;
         self.take_the_rest(None).await?;
-        self.written().await;
-        Ok(())
+        tokio::time::timeout(A_WHILE, self.written()).await.context("the journal does not come to an end with it")
     }
 
     /// Reads an access of another watch as one of this: whether it is to be told.

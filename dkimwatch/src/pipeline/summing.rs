@@ -1,12 +1,12 @@
 //! Expected traffic in sum: who was judged is counted by the kernel side, and what it counted is told now and then.
 
 use anyhow::{Context as _, Result};
-use dkimwatch_common::limits;
+use dkimwatch_common::{limits, watch::Tag};
 
 use super::{Pipeline, boot_ns, now};
 use crate::{
     judge::JudgedAccess,
-    kernel::{KernelError, Switch},
+    kernel::{KernelError, Summaries, Switch},
     print::State,
     summary::{Book, Counted, Fate, Group, Id},
 };
@@ -19,6 +19,15 @@ const MANY: usize = limits::SUMMARIES as usize / 8;
 pub(super) struct Summing {
     book: Book,
     switch: Switch,
+    /// An entry was noted since the memo was written.
+    noted: bool,
+}
+
+impl Summing {
+    /// What is counted, and of whom.
+    pub(super) const fn book(&self) -> &Book {
+        &self.book
+    }
 }
 
 impl Pipeline {
@@ -29,7 +38,7 @@ impl Pipeline {
     pub fn with_summaries(mut self) -> Result<Self> {
         let switch = self.session.summaries.switch();
         switch.on().context("switch summaries on")?;
-        self.summing = Some(Summing { book: Book::default(), switch });
+        self.summing = Some(Summing { book: Book::default(), switch, noted: false });
         Ok(self)
     }
 
@@ -51,6 +60,7 @@ impl Pipeline {
         let counted = match self.session.summaries.is_as_judged(access) {
             Ok(true) => {
                 summing.book.note(id, group, access);
+                summing.noted = true;
                 self.session.summaries.count(id.key(), access)
             }
             other => other,
@@ -78,17 +88,49 @@ impl Pipeline {
     /// Makes room, where there are many entries.
     pub(super) fn clear_summaries(&mut self) -> Result<()> {
         if self.summing.as_ref().is_some_and(|summing| summing.book.len() > MANY) {
-            self.read_summaries()?;
+            // The memo with so many waits for the minute.
+            return self.read_summaries().map_err(Into::into);
+        }
+        if self.summing.as_mut().is_some_and(|summing| std::mem::take(&mut summing.noted)) {
+            self.remember();
         }
         Ok(())
+    }
+
+    /// Tells what another watch's hooks counted and nobody told, by that one's book and map. `tag` says what its tags are called now.
+    pub(super) fn tell_former(
+        &mut self,
+        mut book: Book,
+        summaries: &Summaries,
+        tag: impl Fn(Tag) -> Option<Tag>,
+    ) -> Result<()> {
+        for (key, summary, process) in summaries.all()? {
+            let id = Id::of_key(key);
+            if !book.has(&id) {
+                book.note_former(id, Group::of_former(tag(summary.tag), process, self.list.policy()));
+            }
+            // Its hooks are detached: all of it belongs to this span.
+            book.read(&id, &Counted { summary, span: u64::MAX, goes_on: true }, boot_ns());
+        }
+        self.tell_book(&mut book)
     }
 
     /// Tells what was counted since the last time.
     pub(super) fn tell_summaries(&mut self) -> Result<()> {
         self.read_summaries()?;
-        let Some(summing) = &mut self.summing else { return Ok(()) };
+        let Some(mut book) = self.summing.as_mut().map(|summing| std::mem::take(&mut summing.book)) else { return Ok(()) };
+        let told = self.tell_book(&mut book);
+        if let Some(summing) = &mut self.summing {
+            (summing.book, summing.noted) = (book, false);
+        }
+        // What was told is not to be told again by whoever comes next.
+        self.remember();
+        told
+    }
+
+    fn tell_book(&mut self, book: &mut Book) -> Result<()> {
         let unix_ns = now();
-        for summed in summing.book.close(unix_ns, unix_ns - i128::from(boot_ns())) {
+        for summed in book.close(unix_ns, unix_ns - i128::from(boot_ns())) {
             self.told.expected = self.told.expected.saturating_add(summed.count);
             self.printer.state(&State::Summarised(summed)).context("write the event")?;
         }
@@ -97,7 +139,7 @@ impl Pipeline {
 
     /// Reads what was counted, and removes what is over.
     fn read_summaries(&mut self) -> Result<(), KernelError> {
-        let Some(Summing { book, switch }) = &mut self.summing else { return Ok(()) };
+        let Some(Summing { book, switch, .. }) = &mut self.summing else { return Ok(()) };
         // Before anything is read: what is counted meanwhile begins a span of its own.
         let span = switch.next_span()?;
         let summaries = &mut self.session.summaries;

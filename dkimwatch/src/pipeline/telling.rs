@@ -53,7 +53,11 @@ impl Pipeline {
     }
 
     pub(super) fn tell_losses(&mut self) -> Result<()> {
-        for lost in self.losses.look(now(), &self.session, self.live.backend)? {
+        let lost = self.losses.look(now(), &self.session, self.live.backend)?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        for lost in lost {
             self.tell_lost(lost)?;
         }
         self.remember();

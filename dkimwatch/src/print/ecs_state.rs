@@ -129,9 +129,9 @@ fn summarised(document: &mut Document, summed: &Summed) {
     document.set_known("process.executable", group.executable.as_deref());
     let name = group.executable.as_deref().map(|path| path.rsplit('/').next().unwrap_or_default());
     document.set_known("process.name", name);
-    document.set("process.real_user.id", group.uid.to_string());
+    document.set_known("process.real_user.id", group.uid.map(|uid| uid.to_string()));
     document.set_known("process.real_user.name", group.user.as_deref());
-    document.set("user.id", group.uid.to_string());
+    document.set_known("user.id", group.uid.map(|uid| uid.to_string()));
     document.set_known("user.name", group.user.as_deref());
     document.set_known("related.user", group.user.as_deref().map(|user| json!([user])));
     document.set_known("container.id", group.place.container.as_deref());

@@ -60,7 +60,7 @@ fn summed() -> Summed {
         signer: Some("opendkim".to_owned()),
         rule: "signer/opendkim".to_owned(),
         executable: Some("/usr/sbin/opendkim".to_owned()),
-        uid: 105,
+        uid: Some(105),
         user: Some("opendkim".to_owned()),
         place: Place {
             cgroup: Some("/system.slice/opendkim.service".to_owned()),

@@ -34,6 +34,13 @@ impl Id {
         Self { ino, dev, birth, guise: access.guise, tgid: access.process.pid }
     }
 
+    /// Of an entry of the kernel's map.
+    #[must_use]
+    pub const fn of_key(key: SummaryKey) -> Self {
+        let FileId { ino, dev, birth } = key.file;
+        Self { ino, dev, birth, guise: key.guise, tgid: key.tgid }
+    }
+
     /// The key of the kernel's map.
     #[must_use]
     pub const fn key(&self) -> SummaryKey {
@@ -121,6 +128,12 @@ impl Book {
         self.entries.entry(id).or_insert(Known { group, start, read: 0, since, over: None });
     }
 
+    /// An entry that another watch made and did not come to note. What is known of its process is when it was judged, at the earliest.
+    pub fn note_former(&mut self, id: Id, group: Group) {
+        let since = id.guise;
+        self.entries.entry(id).or_insert(Known { group, start: 0, read: 0, since, over: None });
+    }
+
     /// Takes back what was noted: the kernel side does not count it.
     pub fn forget(&mut self, id: &Id) {
         self.entries.remove(id);
@@ -191,22 +204,6 @@ impl Book {
             processes: processes.len() as u64,
         });
         summed.collect()
-    }
-
-    /// The book as bytes, for whoever goes on with the kernel's maps.
-    ///
-    /// # Errors
-    /// None that is known: everything in it can be written as JSON.
-    pub fn save(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
-    }
-
-    /// The book that somebody saved.
-    ///
-    /// # Errors
-    /// These bytes are none.
-    pub fn restore(bytes: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(bytes)
     }
 }
 

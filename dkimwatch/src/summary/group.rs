@@ -1,12 +1,17 @@
 //! Opens that are told in sum are one by their key, reader, user and place.
 
-use dkimwatch_common::{record::Kind, tally::Hook, watch::file_watch};
+use dkimwatch_common::{
+    identity::FileId,
+    record::Kind,
+    tally::Hook,
+    watch::{Tag, file_watch},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     decode::OpenMode,
     escape,
-    judge::{Action, JudgedAccess, Policy, Verdict, may_check_itself},
+    judge::{Action, JudgedAccess, Policy, Verdict, Watched, may_check_itself},
 };
 
 /// Whose opens of what. Text is escaped as it is told ([`escape`]).
@@ -24,8 +29,8 @@ pub struct Group {
     pub rule: String,
     /// The path of what was executed, where known.
     pub executable: Option<String>,
-    /// Real uid, initial user namespace.
-    pub uid: u32,
+    /// Real uid, initial user namespace, where known.
+    pub uid: Option<u32>,
     /// Its name.
     pub user: Option<String>,
     /// Where it runs.
@@ -65,6 +70,30 @@ pub struct Summed {
 }
 
 impl Group {
+    /// Opens that another watch had counted, and did not come to write down whose they are: of a key by its entry, by a process of which
+    /// at most the user and the program are known.
+    #[must_use]
+    pub fn of_former(tag: Option<Tag>, process: Option<(u32, FileId)>, policy: &Policy) -> Self {
+        let entry = tag.and_then(|tag| policy.watched.get(usize::try_from(tag).ok()?));
+        let (path, key) = match entry {
+            Some(Watched::Key(key)) => (escape::path(&key.path), Some(key)),
+            Some(Watched::Folder { path, .. }) => (escape::path(path), None),
+            None => ("(a key that is not known any more)".to_owned(), None),
+        };
+        let reader = process.and_then(|(_, program)| policy.readers.iter().find(|reader| reader.runs(program)));
+        Self {
+            path,
+            domain: key.and_then(|key| key.domain.clone()),
+            selector: key.and_then(|key| key.selector.clone()),
+            signer: key.and_then(|key| key.signer.clone()),
+            rule: format!("signer/{}", reader.map_or("(not known any more)", |reader| &reader.name)),
+            executable: reader.map(|reader| escape::path(&reader.executable)),
+            uid: process.map(|(uid, _)| uid),
+            user: None,
+            place: Place::default(),
+        }
+    }
+
     /// The group of an access, if others like it may be counted by the kernel side: it was expected of a signer, a plain open
     /// for reading that was done, of a process whose guise the kernel side keeps.
     #[must_use]
@@ -86,7 +115,7 @@ impl Group {
             && !access.process.kernel_thread
             // What its arguments say can change, and decides.
             && !may_check_itself(attributed, policy);
-        let uid = access.process.creds.known()?.uid;
+        let uid = Some(access.process.creds.known()?.uid);
         let word = |text: &str| escape::text(text.as_bytes());
         let container = attributed.container.as_ref();
         let details = attributed.enrichment.details();

@@ -2,7 +2,7 @@
 //!
 //! Beside the road. A record that was judged to be expected is noted ([`Group::of`] says whether its like may be counted), and
 //! the kernel side is told to count from then on; now and then what it has counted is read ([`Book::read`]) and told
-//! ([`Book::close`]). The book is all that must be known to do so, and can be kept ([`Book::save`]): whoever goes on with
+//! ([`Book::close`]). The book is all that must be known to do so, and can be kept (it is in the memo, see `away`): whoever goes on with
 //! the kernel's maps tells exactly what has not been told.
 
 mod book;
