@@ -21,7 +21,7 @@ use dkimwatch_common::{
 
 use crate::{
     maps::{DRAWN, GUISES, PROCESSES, SIGNERS, SUMMARIES, SWITCH},
-    memory::{Ptr, number, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, copy, number, offset, pointer, present, u32_at, u64_at},
     subject::{self, Subject},
     task, watch,
     watch::Found,
@@ -57,6 +57,12 @@ pub fn opened(file: Ptr, found: &Found, hook: Hook) -> Open {
     let watch = u64::from(found.watch.tag) << 32 | u64::from(found.watch.kind);
     let generation = u64::from(found.watch.generation);
     if guise_drawn(number(file), generation) == 0 {
+        return Open::Told(0);
+    }
+    if guise_placed() == 0 || guise_grouped() == 0 || guise_owned() == 0 || guise_spaced() == 0 {
+        if let Some((task, _)) = drawn() {
+            let _ = DRAWN.remove(task as u64);
+        }
         return Open::Told(0);
     }
     match open_summarised(id.ino, device, watch, generation) {
@@ -102,7 +108,7 @@ fn switched(which: u32) -> u64 {
     }
 }
 
-/// A global function, see [`crate::draft`]: draws the guise of the current process, in a place of the thread's own, since the
+/// A global function, see [`crate::draft`]: begins to draw the guise of the current process, in a place of the thread's own, since the
 /// stack has no room for it. Zero where it is not to be compared.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -119,11 +125,95 @@ extern "C" fn guise_drawn(file: u64, generation: u64) -> u64 {
         return 0;
     }
     let Some(guise) = DRAWN.get_ptr_mut(thread) else { return 0 };
-    if draw(&subject, guise) {
-        return 1;
+    // SAFETY: values are only copied out, and the process that they belong to is running this hook; the guise is this thread's.
+    unsafe {
+        if let Some(image) = PROCESSES.get_ptr(subject.tgid)
+            && (*image).start == subject.start
+            && SIGNERS.get((*image).file).is_some()
+        {
+            (*guise).marks = (*image).marks;
+            (*guise).executed = (*image).executed;
+            (*guise).start = subject.start;
+            (*guise).exec = task::exec_id(subject.task);
+            (*guise).policy = switched(switch::POLICY);
+            (*guise).code = switched(switch::CODE);
+            return 1;
+        }
     }
     let _ = DRAWN.remove(thread);
     0
+}
+
+/// The task that runs this, and the guise that is drawn of it.
+#[inline(always)]
+fn drawn() -> Option<(Ptr, *mut Guise)> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    DRAWN.get_ptr_mut(task).map(|guise| (task as Ptr, guise))
+}
+
+/// A global function, as the stack has no room for all at once: adds what the process executes, and by which names. A forebear may
+/// be what tells a container.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_placed() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let exe = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
+    let parent = pointer(pointer(task, offset!(task_group_leader)), offset!(task_real_parent)) as u64;
+    // SAFETY: the guise is this thread's.
+    unsafe {
+        (*guise).claimed = watch::identity(pointer(exe, offset!(file_f_inode)));
+        (*guise).place = mixed(place(pointer(exe, offset!(file_dentry))), parent);
+    }
+    u64::from(!exe.is_null())
+}
+
+/// As above: adds the control group.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_grouped() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let (cgroup, names) = control_group(pointer(task, offset!(task_cgroups)));
+    // SAFETY: the guise is this thread's.
+    unsafe { ((*guise).cgroup, (*guise).cgroup_names) = (cgroup, names) };
+    u64::from(cgroup != 0)
+}
+
+/// As above: adds the ids, from where they are to where they go.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_owned() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let cred = pointer(task, offset!(task_real_cred));
+    // SAFETY: the guise is this thread's, and each field has as many bytes.
+    unsafe {
+        let creds = &raw mut (*guise).creds;
+        let id = |to: *mut u32, at: u32| copy(to.cast(), 4, cred.wrapping_add(at as usize));
+        let read = id(&raw mut (*creds).uid, offset!(cred_uid))
+            & id(&raw mut (*creds).euid, offset!(cred_euid))
+            & id(&raw mut (*creds).suid, offset!(cred_suid))
+            & id(&raw mut (*creds).fsuid, offset!(cred_fsuid))
+            & id(&raw mut (*creds).gid, offset!(cred_gid))
+            & id(&raw mut (*creds).egid, offset!(cred_egid))
+            & id(&raw mut (*creds).sgid, offset!(cred_sgid))
+            & id(&raw mut (*creds).fsgid, offset!(cred_fsgid));
+        let held = (&raw mut (*creds).cap_effective).cast();
+        u64::from(read & copy(held, 8, cred.wrapping_add(offset!(cred_cap_effective) as usize)))
+    }
+}
+
+/// As above: adds the namespaces.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_spaced() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let (cred, nsproxy) = (pointer(task, offset!(task_real_cred)), pointer(task, offset!(task_nsproxy)));
+    if nsproxy.is_null() {
+        return 0;
+    }
+    // SAFETY: the guise is this thread's.
+    unsafe { subject::namespaces(&raw mut (*guise).namespaces, cred, nsproxy) };
+    1
 }
 
 /// A global function: what becomes of an open by a process whose guise was drawn: [`COUNTED`], or the number of the guise.
@@ -177,54 +267,6 @@ fn is_itself(task: Ptr) -> bool {
     const PF_KTHREAD: u32 = 0x0020_0000;
     const PF_IO_WORKER: u32 = 0x0000_0010;
     u32_at(task, offset!(task_flags)) & (PF_KTHREAD | PF_IO_WORKER) == 0 && u32_at(task, offset!(task_ptrace)) == 0
-}
-
-/// Writes down what the current process is now, without a number. `false` where it is no signer's, or where that is not known.
-#[inline(always)]
-fn draw(subject: &Subject, guise: *mut Guise) -> bool {
-    let task = subject.task;
-    // SAFETY: values are only copied out, and the process that they belong to is running this hook; the guise is this thread's.
-    unsafe {
-        let Some(image) = PROCESSES.get_ptr(subject.tgid) else { return false };
-        if (*image).start != subject.start || SIGNERS.get((*image).file).is_none() {
-            return false;
-        }
-        (*guise).marks = (*image).marks;
-        (*guise).executed = (*image).executed;
-        (*guise).start = subject.start;
-        (*guise).exec = task::exec_id(task);
-        (*guise).policy = switched(switch::POLICY);
-        (*guise).code = switched(switch::CODE);
-
-        let exe = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
-        if exe.is_null() {
-            return false;
-        }
-        (*guise).claimed = watch::identity(pointer(exe, offset!(file_f_inode)));
-        // A forebear may be what tells a container.
-        let parent = pointer(pointer(task, offset!(task_group_leader)), offset!(task_real_parent)) as u64;
-        (*guise).place = mixed(place(pointer(exe, offset!(file_dentry))), parent);
-
-        let (cgroup, names) = control_group(pointer(task, offset!(task_cgroups)));
-        ((*guise).cgroup, (*guise).cgroup_names) = (cgroup, names);
-
-        let (cred, nsproxy) = (pointer(task, offset!(task_real_cred)), pointer(task, offset!(task_nsproxy)));
-        if cred.is_null() || nsproxy.is_null() {
-            return false;
-        }
-        let creds = &raw mut (*guise).creds;
-        (*creds).uid = u32_at(cred, offset!(cred_uid));
-        (*creds).euid = u32_at(cred, offset!(cred_euid));
-        (*creds).suid = u32_at(cred, offset!(cred_suid));
-        (*creds).fsuid = u32_at(cred, offset!(cred_fsuid));
-        (*creds).gid = u32_at(cred, offset!(cred_gid));
-        (*creds).egid = u32_at(cred, offset!(cred_egid));
-        (*creds).sgid = u32_at(cred, offset!(cred_sgid));
-        (*creds).fsgid = u32_at(cred, offset!(cred_fsgid));
-        (*creds).cap_effective = u64_at(cred, offset!(cred_cap_effective));
-        subject::namespaces(&raw mut (*guise).namespaces, cred, nsproxy);
-    }
-    true
 }
 
 /// The control group's id, and a hash of its names where they can change: those of the unified hierarchy cannot.
