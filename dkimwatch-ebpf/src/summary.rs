@@ -21,7 +21,7 @@ use dkimwatch_common::{
 
 use crate::{
     maps::{DRAWN, GUISES, PROCESSES, SIGNERS, SUMMARIES, SWITCH},
-    memory::{Ptr, copy, number, offset, pointer, present, u32_at, u64_at},
+    memory::{Ptr, apart, copy, number, offset, pointer, present, u32_at, u64_at},
     subject::{self, Subject},
     task, watch,
     watch::Found,
@@ -336,7 +336,9 @@ fn same_as_before(tgid: u32, guise: *const Guise) -> u64 {
     let mut at = 1;
     while at < WORDS {
         // SAFETY: within both, which are words and half words without implicit padding.
-        other |= unsafe { core::ptr::read_volatile(known.add(at)) ^ core::ptr::read_volatile(now.add(at)) };
+        let differs = unsafe { core::ptr::read_volatile(known.add(at)) ^ core::ptr::read_volatile(now.add(at)) };
+        // Word by word: else all of them are read first, onto the stack.
+        other = apart(other | differs);
         at += 1;
     }
     if other != 0 {
