@@ -58,6 +58,8 @@ pub mod maps {
     pub const OWN: &str = "OWN";
     /// What signers' processes were when they were told of: tgid → `Guise`.
     pub const GUISES: &str = "GUISES";
+    /// What they are while they are looked at, by thread.
+    pub const DRAWN: &str = "DRAWN";
     /// Expected opens that are counted and not told one by one: `SummaryKey` → `Summary`.
     pub const SUMMARIES: &str = "SUMMARIES";
     /// Whether that is done, and since when, see [`crate::summary::switch`].
@@ -90,6 +92,7 @@ pub mod maps {
         ITSELF,
         OWN,
         GUISES,
+        DRAWN,
         SUMMARIES,
         SWITCH,
         TALLY,

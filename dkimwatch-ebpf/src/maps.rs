@@ -113,6 +113,10 @@ pub static OWN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(limits::OWN,
 #[map]
 pub static GUISES: HashMap<u32, Guise> = HashMap::with_max_entries(limits::GUISES, 0);
 
+/// What they are while they are looked at, by the thread (its `struct task_struct *`).
+#[map]
+pub static DRAWN: HashMap<u64, Guise> = HashMap::with_max_entries(limits::DRAFTS, 0);
+
 /// Expected opens that are counted and not told one by one. Not of the least recently used: a count that made room for
 /// another one would be lost.
 #[map]

@@ -112,7 +112,7 @@ pub unsafe fn fill(record: *mut RawRecord, subject: Subject) {
         copy((&raw mut (*record).comm).cast(), limits::COMM as u32, task.wrapping_add(offset!(task_comm) as usize));
         creds(record, task);
         login(record, task);
-        namespaces(record, task);
+        namespaces_of(record, task);
         id_maps(record, task);
         inner_pid(record, task);
         cgroup(record, task);
@@ -159,7 +159,7 @@ unsafe fn login(record: *mut RawRecord, task: Ptr) {
 }
 
 #[inline(always)]
-unsafe fn namespaces(record: *mut RawRecord, task: Ptr) {
+unsafe fn namespaces_of(record: *mut RawRecord, task: Ptr) {
     let nsproxy = pointer(task, offset!(task_nsproxy));
     // SAFETY: see `fill`.
     unsafe {
@@ -167,24 +167,28 @@ unsafe fn namespaces(record: *mut RawRecord, task: Ptr) {
             (*record).unreadable |= fact::NAMESPACES;
             return;
         }
-        (*record).namespaces = namespaces_of(pointer(task, offset!(task_real_cred)), nsproxy);
+        namespaces(&raw mut (*record).namespaces, pointer(task, offset!(task_real_cred)), nsproxy);
         (*record).known |= fact::NAMESPACES;
     }
 }
 
-/// The namespaces of credentials and a `struct nsproxy`.
+/// Fills the namespaces of credentials and a `struct nsproxy`.
+///
+/// # Safety
+/// `to` is a place of this thread's.
 #[inline(always)]
-pub fn namespaces_of(cred: Ptr, nsproxy: Ptr) -> Namespaces {
-    let (ipc, cgroup) = (offset!(ipc_ns_inum), offset!(cgroup_ns_inum));
-    Namespaces {
-        mnt: u32_at(pointer(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum)),
-        pid: u32_at(pointer(nsproxy, offset!(nsproxy_pid)), offset!(pid_ns_inum)),
-        net: u32_at(pointer(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum)),
-        uts: u32_at(pointer(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum)),
-        ipc: if present(ipc) { u32_at(pointer(nsproxy, offset!(nsproxy_ipc)), ipc) } else { 0 },
-        cgroup: if present(cgroup) { u32_at(pointer(nsproxy, offset!(nsproxy_cgroup)), cgroup) } else { 0 },
-        user: u32_at(pointer(cred, offset!(cred_user_ns)), offset!(user_ns_inum)),
-        pad: 0,
+pub unsafe fn namespaces(to: *mut Namespaces, cred: Ptr, nsproxy: Ptr) {
+    // SAFETY: the caller vouches for the place.
+    unsafe {
+        (*to).mnt = u32_at(pointer(nsproxy, offset!(nsproxy_mnt)), offset!(mnt_ns_inum));
+        (*to).pid = u32_at(pointer(nsproxy, offset!(nsproxy_pid)), offset!(pid_ns_inum));
+        (*to).net = u32_at(pointer(nsproxy, offset!(nsproxy_net)), offset!(net_ns_inum));
+        (*to).uts = u32_at(pointer(nsproxy, offset!(nsproxy_uts)), offset!(uts_ns_inum));
+        let (ipc, cgroup) = (offset!(ipc_ns_inum), offset!(cgroup_ns_inum));
+        (*to).ipc = if present(ipc) { u32_at(pointer(nsproxy, offset!(nsproxy_ipc)), ipc) } else { 0 };
+        (*to).cgroup = if present(cgroup) { u32_at(pointer(nsproxy, offset!(nsproxy_cgroup)), cgroup) } else { 0 };
+        (*to).user = u32_at(pointer(cred, offset!(cred_user_ns)), offset!(user_ns_inum));
+        (*to).pad = 0;
     }
 }
 

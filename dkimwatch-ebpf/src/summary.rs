@@ -3,26 +3,33 @@
 //! Nobody is counted whom userspace has not judged: it judges a record, and makes an entry for the number of the guise in it.
 //! Everything else is told in full, and whatever cannot be found out as well.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
-    bindings::BPF_ANY,
-    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns,
+    },
 };
 use dkimwatch_common::{
     identity::FileId,
     limits,
-    record::Creds,
     summary::{Guise, Summary, SummaryKey, switch},
     tally::Hook,
     watch::{Tag, file_watch},
 };
 
 use crate::{
-    maps::{GUISES, PROCESSES, SIGNERS, SUMMARIES, SWITCH},
-    memory::{Ptr, number, offset, pointer, present, u32_at, u64_at},
+    maps::{DRAWN, GUISES, PROCESSES, SIGNERS, SUMMARIES, SWITCH},
+    memory::{Ptr, apart, copy, number, offset, pointer, present, u32_at, u64_at},
     subject::{self, Subject},
     task, watch,
     watch::Found,
 };
+
+/// Read-only memory, see [`guise_drawn`].
+// SAFETY: integers.
+static NOBODY: Guise = unsafe { MaybeUninit::zeroed().assume_init() };
 
 /// What is to be done about an open.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +55,17 @@ pub fn opened(file: Ptr, found: &Found, hook: Hook) -> Open {
     let id = found.file;
     let device = u64::from(id.dev) << 32 | u64::from(id.birth);
     let watch = u64::from(found.watch.tag) << 32 | u64::from(found.watch.kind);
-    match open_summarised(number(file), id.ino, device, watch, u64::from(found.watch.generation)) {
+    let generation = u64::from(found.watch.generation);
+    if guise_drawn(number(file), generation) == 0 {
+        return Open::Told(0);
+    }
+    if guise_placed() == 0 || guise_grouped() == 0 || guise_owned() == 0 || guise_spaced() == 0 {
+        if let Some((task, _)) = drawn() {
+            let _ = DRAWN.remove(task as u64);
+        }
+        return Open::Told(0);
+    }
+    match open_summarised(id.ino, device, watch, generation) {
         COUNTED => Open::Counted,
         guise => Open::Told(guise),
     }
@@ -91,20 +108,132 @@ fn switched(which: u32) -> u64 {
     }
 }
 
-/// A global function, see [`crate::draft`]: [`COUNTED`], or the number of the guise.
+/// A global function, see [`crate::draft`]: begins to draw the guise of the current process, in a place of the thread's own, since the
+/// stack has no room for it. Zero where it is not to be compared.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn open_summarised(file: u64, ino: u64, device: u64, watch: u64, generation: u64) -> u64 {
-    let file = file as Ptr;
-    let id = FileId { ino, dev: (device >> 32) as u32, birth: device as u32 };
+extern "C" fn guise_drawn(file: u64, generation: u64) -> u64 {
     let subject = Subject::current();
-    if !is_plain(file, generation as u32) || !is_itself(subject.task) {
+    if !is_plain(file as Ptr, generation as u32) || !is_itself(subject.task) {
         return 0;
     }
-    let Some(guise) = current(&subject) else { return 0 };
-    let Some(known) = same_as_before(&subject, &guise) else { return kept(&subject, guise) };
-    let key = SummaryKey { file: id, guise: known, tgid: subject.tgid, pad: 0 };
-    let Some(summary) = SUMMARIES.get_ptr_mut(key) else { return known };
+    let thread = subject.task as u64;
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "by value it would be on the stack, see above")]
+    let made = DRAWN.insert(thread, &NOBODY, u64::from(BPF_NOEXIST));
+    if made.is_err() {
+        // An interrupt in the midst of it, or no room.
+        return 0;
+    }
+    let Some(guise) = DRAWN.get_ptr_mut(thread) else { return 0 };
+    // SAFETY: values are only copied out, and the process that they belong to is running this hook; the guise is this thread's.
+    unsafe {
+        if let Some(image) = PROCESSES.get_ptr(subject.tgid)
+            && (*image).start == subject.start
+            && SIGNERS.get((*image).file).is_some()
+        {
+            (*guise).marks = (*image).marks;
+            (*guise).executed = (*image).executed;
+            (*guise).start = subject.start;
+            (*guise).exec = task::exec_id(subject.task);
+            (*guise).policy = switched(switch::POLICY);
+            (*guise).code = switched(switch::CODE);
+            return 1;
+        }
+    }
+    let _ = DRAWN.remove(thread);
+    0
+}
+
+/// The task that runs this, and the guise that is drawn of it.
+#[inline(always)]
+fn drawn() -> Option<(Ptr, *mut Guise)> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    DRAWN.get_ptr_mut(task).map(|guise| (task as Ptr, guise))
+}
+
+/// A global function, as the stack has no room for all at once: adds what the process executes, and by which names. A forebear may
+/// be what tells a container.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_placed() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let exe = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
+    let parent = pointer(pointer(task, offset!(task_group_leader)), offset!(task_real_parent)) as u64;
+    // SAFETY: the guise is this thread's.
+    unsafe {
+        (*guise).claimed = watch::identity(pointer(exe, offset!(file_f_inode)));
+        (*guise).place = mixed(place(pointer(exe, offset!(file_dentry))), parent);
+    }
+    u64::from(!exe.is_null())
+}
+
+/// As above: adds the control group.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_grouped() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let (cgroup, names) = control_group(pointer(task, offset!(task_cgroups)));
+    // SAFETY: the guise is this thread's.
+    unsafe { ((*guise).cgroup, (*guise).cgroup_names) = (cgroup, names) };
+    u64::from(cgroup != 0)
+}
+
+/// As above: adds the ids, from where they are to where they go.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_owned() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let cred = pointer(task, offset!(task_real_cred));
+    // SAFETY: the guise is this thread's, and each field has as many bytes.
+    unsafe {
+        let creds = &raw mut (*guise).creds;
+        let id = |to: *mut u32, at: u32| copy(to.cast(), 4, cred.wrapping_add(at as usize));
+        let read = id(&raw mut (*creds).uid, offset!(cred_uid))
+            & id(&raw mut (*creds).euid, offset!(cred_euid))
+            & id(&raw mut (*creds).suid, offset!(cred_suid))
+            & id(&raw mut (*creds).fsuid, offset!(cred_fsuid))
+            & id(&raw mut (*creds).gid, offset!(cred_gid))
+            & id(&raw mut (*creds).egid, offset!(cred_egid))
+            & id(&raw mut (*creds).sgid, offset!(cred_sgid))
+            & id(&raw mut (*creds).fsgid, offset!(cred_fsgid));
+        let held = (&raw mut (*creds).cap_effective).cast();
+        u64::from(read & copy(held, 8, cred.wrapping_add(offset!(cred_cap_effective) as usize)))
+    }
+}
+
+/// As above: adds the namespaces.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn guise_spaced() -> u64 {
+    let Some((task, guise)) = drawn() else { return 0 };
+    let (cred, nsproxy) = (pointer(task, offset!(task_real_cred)), pointer(task, offset!(task_nsproxy)));
+    if nsproxy.is_null() {
+        return 0;
+    }
+    // SAFETY: the guise is this thread's.
+    unsafe { subject::namespaces(&raw mut (*guise).namespaces, cred, nsproxy) };
+    1
+}
+
+/// A global function: what becomes of an open by a process whose guise was drawn: [`COUNTED`], or the number of the guise.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn open_summarised(ino: u64, device: u64, watch: u64, generation: u64) -> u64 {
+    // SAFETY: helpers without arguments.
+    let (thread, tgid) = unsafe { (bpf_get_current_task(), (bpf_get_current_pid_tgid() >> 32) as u32) };
+    let Some(guise) = DRAWN.get_ptr_mut(thread) else { return 0 };
+    let known = same_as_before(tgid, guise);
+    let number = match known {
+        0 => kept(tgid, guise),
+        number => number,
+    };
+    let _ = DRAWN.remove(thread);
+    if known == 0 {
+        return number;
+    }
+    let file = FileId { ino, dev: (device >> 32) as u32, birth: device as u32 };
+    let Some(summary) = SUMMARIES.get_ptr_mut(SummaryKey { file, guise: known, tgid, pad: 0 }) else { return known };
     // SAFETY: userspace writes these before the entry is there, and nobody after.
     let judged = unsafe { ((*summary).tag, (*summary).kind, (*summary).generation) };
     if judged != ((watch >> 32) as Tag, watch as u32, generation as u32) {
@@ -138,53 +267,6 @@ fn is_itself(task: Ptr) -> bool {
     const PF_KTHREAD: u32 = 0x0020_0000;
     const PF_IO_WORKER: u32 = 0x0000_0010;
     u32_at(task, offset!(task_flags)) & (PF_KTHREAD | PF_IO_WORKER) == 0 && u32_at(task, offset!(task_ptrace)) == 0
-}
-
-/// What the current process is now, without a number. `None` where it is no signer's, or where that is not known.
-#[inline(always)]
-fn current(subject: &Subject) -> Option<Guise> {
-    let task = subject.task;
-    // SAFETY: values are only copied out, and the process that they belong to is running this hook.
-    let (marks, executed) = match PROCESSES.get_ptr(subject.tgid) {
-        Some(image) if unsafe { (*image).start == subject.start && SIGNERS.get((*image).file).is_some() } => unsafe {
-            ((*image).marks, (*image).executed)
-        },
-        _ => return None,
-    };
-    let (cred, nsproxy) = (pointer(task, offset!(task_real_cred)), pointer(task, offset!(task_nsproxy)));
-    let exe = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
-    if cred.is_null() || nsproxy.is_null() || exe.is_null() {
-        return None;
-    }
-    let (cgroup, cgroup_names) = control_group(pointer(task, offset!(task_cgroups)));
-    let leader = pointer(task, offset!(task_group_leader));
-    Some(Guise {
-        number: 0,
-        start: subject.start,
-        exec: task::exec_id(task),
-        executed,
-        cgroup,
-        cgroup_names,
-        // A forebear may be what tells a container.
-        place: mixed(place(pointer(exe, offset!(file_dentry))), pointer(leader, offset!(task_real_parent)) as u64),
-        policy: switched(switch::POLICY),
-        code: switched(switch::CODE),
-        claimed: watch::identity(pointer(exe, offset!(file_f_inode))),
-        creds: Creds {
-            uid: u32_at(cred, offset!(cred_uid)),
-            euid: u32_at(cred, offset!(cred_euid)),
-            suid: u32_at(cred, offset!(cred_suid)),
-            fsuid: u32_at(cred, offset!(cred_fsuid)),
-            gid: u32_at(cred, offset!(cred_gid)),
-            egid: u32_at(cred, offset!(cred_egid)),
-            sgid: u32_at(cred, offset!(cred_sgid)),
-            fsgid: u32_at(cred, offset!(cred_fsgid)),
-            cap_effective: u64_at(cred, offset!(cred_cap_effective)),
-        },
-        namespaces: subject::namespaces_of(cred, nsproxy),
-        marks,
-        pad: 0,
-    })
 }
 
 /// The control group's id, and a hash of its names where they can change: those of the unified hierarchy cannot.
@@ -240,41 +322,45 @@ fn mixed(hash: u64, value: u64) -> u64 {
     hash ^ hash >> 29
 }
 
-/// The number of the process's guise, where that is still the same.
+/// The number of the process's guise, where that is still the same; else 0.
 ///
 /// All but the number is compared first, and the number read last. The kernel gives an entry that was replaced to the next
 /// one that is made, and writes that from its beginning, the number, to its end: while the number is still there, nothing of
 /// the entry is another one's.
 #[inline(always)]
-fn same_as_before(subject: &Subject, guise: &Guise) -> Option<u64> {
+fn same_as_before(tgid: u32, guise: *const Guise) -> u64 {
     const WORDS: usize = size_of::<Guise>() / 8;
-    let known: *const u64 = GUISES.get_ptr(subject.tgid)?.cast();
-    let now: *const u64 = (&raw const *guise).cast();
+    let Some(known) = GUISES.get_ptr(tgid) else { return 0 };
+    let (known, now): (*const u64, *const u64) = (known.cast(), guise.cast());
     let mut other = 0;
     let mut at = 1;
     while at < WORDS {
         // SAFETY: within both, which are words and half words without implicit padding.
-        other |= unsafe { core::ptr::read_volatile(known.add(at)) ^ core::ptr::read(now.add(at)) };
+        let differs = unsafe { core::ptr::read_volatile(known.add(at)) ^ core::ptr::read_volatile(now.add(at)) };
+        // Word by word: else all of them are read first, onto the stack.
+        other = apart(other | differs);
         at += 1;
     }
     if other != 0 {
-        return None;
+        return 0;
     }
     // SAFETY: as above.
-    Some(unsafe { core::ptr::read_volatile(known) })
+    unsafe { core::ptr::read_volatile(known) }
 }
 
 /// Keeps a guise under a number of its own; 0 where there is no room for it.
 #[inline(always)]
-fn kept(subject: &Subject, mut guise: Guise) -> u64 {
+fn kept(tgid: u32, guise: *mut Guise) -> u64 {
     /// Bits of the number that are the CPU's. Two programs on one CPU do not read the same nanosecond.
     const CPU: u32 = 10;
-    // SAFETY: helpers without arguments.
-    let (now, cpu) = unsafe { (bpf_ktime_get_boot_ns(), bpf_get_smp_processor_id()) };
-    guise.number = now << CPU | u64::from(cpu & ((1 << CPU) - 1));
-    match GUISES.insert(subject.tgid, guise, u64::from(BPF_ANY)) {
-        Ok(()) => guise.number,
-        Err(_) => 0,
+    // SAFETY: helpers without arguments; the guise is this thread's.
+    unsafe {
+        let number = bpf_ktime_get_boot_ns() << CPU | u64::from(bpf_get_smp_processor_id() & ((1 << CPU) - 1));
+        (*guise).number = number;
+        match GUISES.insert(tgid, &*guise, u64::from(BPF_ANY)) {
+            Ok(()) => number,
+            Err(_) => 0,
+        }
     }
 }
 

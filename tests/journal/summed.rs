@@ -56,9 +56,9 @@ fn in_a_flood_of_signatures_each_stranger_is_recorded_and_the_sums_are_exact() -
     let bytes: u64 = fs::read_dir(&journal)?.flatten().filter_map(|file| Some(file.metadata().ok()?.len())).sum();
     let (watched, events) = service.stop()?;
 
-    let lost = watched.events.only(|event| {
-        event.action() == "events-lost" && event.text("dkimwatch.lost.why") != Some("passed-by")
-    });
+    let lost = watched
+        .events
+        .only(|event| event.action() == "events-lost" && event.text("dkimwatch.lost.why") != Some("passed-by"));
     ensure!(lost.is_empty(), "{lost}");
     let own = std::process::id();
     let is_theirs = |event: &&Event| event.is_alert() && event.is_about(&key) && event.pid() == Some(own);

@@ -113,13 +113,11 @@ fn told(file: Ptr, hook: Hook, via: Via, outcome: i32, found: &Found) -> Exit {
         (Kind::Open, Deed::None)
     };
     let name = emit::Name::File(file);
-    let guise = match if outcome == 0 { summary::opened(file, found, hook) } else { summary::Open::Told(0) } {
-        summary::Open::Counted => {
-            // Told in sum, and otherwise like any other.
-            seen::opened(file, found, true);
-            return Exit::Summarised;
-        }
-        summary::Open::Told(guise) => guise,
+    let summed = if outcome == 0 { summary::opened(file, found, hook) } else { summary::Open::Told(0) };
+    let summary::Open::Told(guise) = summed else {
+        // Told in sum, and otherwise like any other.
+        seen::opened(file, found, true);
+        return Exit::Summarised;
     };
     let access = emit::Access { kind, deed, hook, via: emit::via(via), name, outcome: Some(outcome) };
     let exit = emit::access(&access, found, guise);

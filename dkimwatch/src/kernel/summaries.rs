@@ -118,7 +118,9 @@ impl Summaries {
         const NOEXIST: u64 = 1;
         match self.counts.insert(pod::SummaryKey(key), pod::Summary(summary), NOEXIST) {
             Ok(()) => Ok(true),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::ArgumentListTooLong => Ok(false),
+            Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::ArgumentListTooLong => {
+                Ok(false)
+            }
             Err(error) => Err(KernelError::map(maps::SUMMARIES)(error)),
         }
     }

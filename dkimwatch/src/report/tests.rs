@@ -297,3 +297,36 @@ fn a_journal_to_measure() {
         number => made::many(&folder, number.parse().expect("a number")),
     }
 }
+
+#[test]
+fn what_was_told_in_sum_counts() {
+    let mut made = Made::new();
+    let sum = |count: u64| {
+        let key = json!({"path": "/etc/dkimkeys/a", "domain": "example.org", "selector": "sel1"});
+        state(
+            "key-opens-summarised",
+            &[
+                ("/event/start", json!("2026-11-23T05:59:30Z")),
+                ("/event/end", json!("2026-11-23T06:00:20Z")),
+                ("/dkimwatch/key", key),
+                ("/dkimwatch/summarised/count", json!(count)),
+                ("/process/executable", json!("/usr/sbin/opendkim")),
+                ("/process/real_user/id", json!("105")),
+                ("/rule/id", json!("signer/opendkim")),
+            ],
+        )
+    };
+    made.put(MONDAY + 6 * HOUR + 30 * SECOND, &sum(600_000));
+    made.put(MONDAY + 6 * HOUR + 90 * SECOND, &sum(u64::MAX));
+    let report = made.report(Filter::default());
+    let most = 1 << 40;
+    assert_eq!(report.counts.expected, 600_000 + most, "a number that cannot be is cut");
+    let [key] = report.keys.as_slice() else { panic!("{:?}", report.keys) };
+    let hours = key.usual.each();
+    assert_eq!((hours[5], hours[6]), (2, 600_000 + most - 2), "the first one, and the rest");
+    let [reader] = key.readers.as_slice() else { panic!("{:?}", key.readers) };
+    assert_eq!(reader.executable.as_str(), "/usr/sbin/opendkim");
+    assert_eq!(reader.actions(), [("key-opened", 600_000 + most)]);
+    let unexpected = Filter { verdict: Some(Verdict::Unexpected), ..Filter::default() };
+    assert_eq!(made.report(unexpected).counts.all(), 0);
+}

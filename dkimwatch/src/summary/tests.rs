@@ -52,9 +52,8 @@ fn told(book: &mut Book) -> Vec<(u64, i128, i128, u64)> {
 fn what_was_counted_is_told_once() {
     let mut book = Book::default();
     let id = noted(&mut book, 42, "a");
-    let read = |book: &mut Book, summary, span, now| {
-        book.read(&id, &Counted { summary, span, goes_on: true }, now * SECOND)
-    };
+    let read =
+        |book: &mut Book, summary, span, now| book.read(&id, &Counted { summary, span, goes_on: true }, now * SECOND);
     assert_eq!(read(&mut book, counted(0, 0, 0, u64::MAX), 0, 2), Fate::Stays);
     assert!(told(&mut book).is_empty(), "nothing was opened");
     read(&mut book, counted(10, 3, 9, 1), 1, 10);
