@@ -55,6 +55,12 @@ impl Pipeline {
         let access = &judged.attributed.access;
         let id = Id::of(access);
         if summing.book.has(&id) {
+            // The list has enrolled the file anew since, and the entry is of what it was: another guise gets another entry.
+            let entry = self.session.summaries.read(id.key()).ok().flatten();
+            let file = (access.file.tag, access.file.watch_kind, access.file.watch_generation);
+            if entry.is_some_and(|entry| (entry.tag, entry.kind, entry.generation) != file) {
+                self.judge_anew();
+            }
             return;
         }
         let counted = match self.session.summaries.is_as_judged(access) {
