@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dkimwatch_tests::support::{Event, program};
+use dkimwatch_tests::support::{Event, Steady, program};
 
 use super::{HOST, Lab, PATIENCE};
 
@@ -83,10 +83,14 @@ fn what_strangers_do_while_nobody_runs_is_in_the_journal_afterwards() -> Result<
     ensure!(pinned(&lab.pins()) > 10, "one session's pins are there");
     ensure!(fs::read_dir(lab.pins())?.count() == 1, "and of no other");
     // For an investigator it is one watch.
-    let report = Command::new(program()?).args(["report", "--format", "json", "--journal"]).arg(&lab.journal).output()?;
+    let report =
+        Command::new(program()?).args(["report", "--format", "json", "--journal"]).arg(&lab.journal).output()?;
     let report: serde_json::Value = serde_json::from_slice(&report.stdout)?;
     let gaps = report.pointer("/gaps").and_then(serde_json::Value::as_array).context("gaps")?;
-    ensure!(gaps.iter().all(|gap| gap.pointer("/kind").and_then(|kind| kind.as_str()) == Some("not-watched")) && gaps.len() <= 1, "{gaps:?}");
+    // This test wrote and removed its configuration; the last watch was ended.
+    let kind = |gap: &serde_json::Value| gap.pointer("/kind").and_then(|kind| kind.as_str()).map(str::to_owned);
+    let kinds: Vec<String> = gaps.iter().filter_map(kind).filter(|kind| kind != "monitor-tampered").collect();
+    ensure!(kinds == ["not-watched"], "{gaps:?}");
     Ok(())
 }
 
@@ -106,11 +110,75 @@ fn a_signer_that_was_upgraded_meanwhile_is_no_stranger() -> Result<()> {
     fs::rename(&new, &signer)?;
     let stranger = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
     let told = lab.command().config(&config).start()?.stop()?.events;
-    let alerts: Vec<Option<u32>> = told.only(Event::is_alert).iter().map(Event::pid).collect();
+    let alerts: Vec<Option<u32>> =
+        told.only(|event| event.is_alert() && event.is_about(&lab.key)).iter().map(Event::pid).collect();
     ensure!(alerts == [Some(stranger)], "{alerts:?}");
     let recorded = lab.events()?;
     ensure!(recorded.iter().any(|event| event.pid() == Some(before) && !event.is_alert()), "the old program's access");
     Ok(())
+}
+
+#[test]
+fn a_signers_opens_are_counted_while_nobody_runs() -> Result<()> {
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    let program = lab.folder.path().join("signer");
+    fs::copy(env!("CARGO_BIN_EXE_thief"), &program)?;
+    let config = format!("{}[[signer]]\nname = \"own\"\nexecutable = {program:?}\n", lab.config());
+    let mut signer = Steady::start(&program)?;
+    let open = |signer: &mut Steady, count: u32| signer.ask(&format!("open {} {count}", lab.key.display()));
+    let mut opened = 0;
+    // Ended in order, and killed.
+    for is_killed in [false, true, false] {
+        let watch = lab.command().config(&config).start()?;
+        for _ in 0..50 {
+            opened += open(&mut signer, 10)?;
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        // The memo is written each second.
+        thread::park_timeout(Duration::from_millis(1_500));
+        if is_killed {
+            watch.kill().map(drop)?
+        } else {
+            watch.stop().map(drop)?
+        }
+        opened += open(&mut signer, 5_000)?;
+    }
+    let watch = lab.command().config(&config).start()?;
+    opened += open(&mut signer, 10)?;
+    watch.stop()?;
+    let events = lab.events()?;
+    let full =
+        events.iter().filter(|event| event.action() == "key-opened" && event.pid() == Some(signer.pid())).count();
+    let sums: Vec<_> = events.iter().filter(|event| event.action() == "key-opens-summarised").collect();
+    let counted: u64 = sums.iter().filter_map(|event| event.number("dkimwatch.summarised.count")).sum();
+    println!("{opened} opens by a signer over four watches: {full} events, {counted} counted in {} sums", sums.len());
+    let told = full as u64 + counted;
+    // In the moment in which one watch takes over from another both may tell.
+    ensure!((opened..=opened + 6).contains(&told), "{opened} opened, {told} told");
+    ensure!(counted > 15_000, "{counted} counted");
+    ensure!(sums.iter().all(|sum| sum.is_about(&lab.key) && sum.text("rule.id") == Some("signer/own")), "{sums:?}");
+    ensure!(!events.iter().any(|event| event.action() == "events-lost"), "nothing is lost");
+    Ok(())
+}
+
+#[test]
+fn who_killed_the_watch_is_told_by_the_next_one() -> Result<()> {
+    let _alone = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::new(None)?;
+    let watch = lab.command().start()?;
+    let theft = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
+    let kill = ran(Command::new("/bin/kill").args(["-KILL", &watch.pid().to_string()]))?;
+    watch.kill()?;
+    let told = lab.command().start()?.stop()?.events;
+    let events = lab.events()?;
+    let killed = events.iter().find(|event| event.pid() == Some(kill)).context("who killed it")?;
+    ensure!(killed.action() == "monitor-tampered" && killed.is_alert(), "{killed}");
+    ensure!(killed.text("dkimwatch.signal.name") == Some("SIGKILL"), "{killed}");
+    ensure!(events.iter().any(|event| event.pid() == Some(theft)), "the theft just before");
+    // What the next one did to the former's rings, pins and journal is nobody's doing.
+    let own = told.only(|event| event.text("process.name") == Some("dkimwatch"));
+    own.exactly(0, "the watch itself")
 }
 
 #[test]
@@ -121,11 +189,15 @@ fn without_a_memo_accesses_are_told_all_the_same() -> Result<()> {
     fs::create_dir(&folder)?;
     fs::write(folder.join("b.private"), "another private key\n")?;
     // Tags are others than the next watch will give them.
-    let config = lab.config().replace("paths = [", &format!("paths = [\"/etc/hostname\", {:?}, ", folder.join("b.private")));
+    let config =
+        lab.config().replace("paths = [", &format!("paths = [\"/etc/hostname\", {:?}, ", folder.join("b.private")));
     for wrong in [None, Some("[1, 2"), Some("{\"version\":9}")] {
         lab.command().config(&config).start()?.stop()?;
         let pid = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
-        for memo in fs::read_dir(&lab.journal)?.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"away-")) {
+        for memo in fs::read_dir(&lab.journal)?
+            .flatten()
+            .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"away-"))
+        {
             match wrong {
                 None => fs::remove_file(memo.path())?,
                 Some(wrong) => fs::write(memo.path(), wrong)?,
@@ -153,8 +225,13 @@ fn what_the_rings_could_not_hold_is_told_as_lost() -> Result<()> {
     let lost = told.only(|event| event.action() == "events-lost");
     let sum: u64 = lost.iter().filter_map(|event| event.number("dkimwatch.lost.count")).sum();
     println!("of {opens} opens while nobody ran the ring held {opened}, and {sum} were told as lost");
-    ensure!(opened + sum == opens && opened > 3_000, "{opened} told, {sum} lost");
-    ensure!(lost.iter().all(|event| event.text("dkimwatch.lost.hook").is_some() && event.number("dkimwatch.lost.cpu").is_some()), "{lost:?}");
+    // Beside the opens, what this test did to the configuration.
+    ensure!((opens..=opens + 200).contains(&(opened + sum)) && opened > 3_000, "{opened} told, {sum} lost");
+    ensure!(
+        lost.iter()
+            .all(|event| event.text("dkimwatch.lost.hook").is_some() && event.number("dkimwatch.lost.cpu").is_some()),
+        "{lost:?}"
+    );
     ensure!(lost.iter().all(|event| event.text("event.start") < event.text("event.end")), "{lost:?}");
     // It is told once.
     let again = lab.command().start()?.stop()?.events;
@@ -195,11 +272,16 @@ fn nothing_is_left_where_it_is_not_to_be() -> Result<()> {
     told.only(|event| event.pid() == Some(held)).exactly(0, "it went with the rings")?;
     // And nothing is left at all where that is asked for.
     unload()?;
-    let plain = dkimwatch_tests::support::WatchCommand::new().service().config(lab.config()).argument("--no-pin");
+    let plain = dkimwatch_tests::support::WatchCommand::new().service().config(lab.config());
     let said = plain.start()?.stop()?.events;
     ensure!(!lab.pins().exists(), "nothing is left");
     let started = said.only(|event| event.action() == "watch-started");
-    ensure!(started.iter().any(|event| event.to_string().contains("away: while dkimwatch run does not run, nothing is seen")), "{started:?}");
+    ensure!(
+        started
+            .iter()
+            .any(|event| event.to_string().contains("away: while dkimwatch run does not run, nothing is seen")),
+        "{started:?}"
+    );
     Ok(())
 }
 
@@ -216,7 +298,7 @@ fn pins_of_others_are_not_taken() -> Result<()> {
     symlink(&plain, &link)?;
     for pins in [&open, &plain, &link] {
         let command = dkimwatch_tests::support::WatchCommand::new().service().config(lab.config());
-        let told = command.argument("--pins").argument(pins).start()?.stop()?.events;
+        let told = command.pins(pins).start()?.stop()?.events;
         let started = told.only(|event| event.action() == "watch-started");
         ensure!(started.iter().any(|event| event.to_string().contains("away: ")), "{started:?}");
     }

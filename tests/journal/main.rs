@@ -58,7 +58,7 @@ impl Lab {
     }
 
     fn command(&self) -> WatchCommand {
-        WatchCommand::new().service().config(self.config()).argument("--pins").argument(self.pins())
+        WatchCommand::new().service().config(self.config()).pins(self.pins())
     }
 
     /// What outlives the watch.

@@ -94,7 +94,7 @@ fn over_a_reload_opens_are_counted_or_told_and_a_sum_is_told_by_one_watch() -> R
             let mut opened = 0;
             while !over.load(std::sync::atomic::Ordering::Relaxed) {
                 opened += signer.ask(&format!("open {} 1", key.display()))?;
-                thread::sleep(Duration::from_millis(2));
+                thread::park_timeout(Duration::from_millis(2));
             }
             Ok(opened)
         });
@@ -103,7 +103,7 @@ fn over_a_reload_opens_are_counted_or_told_and_a_sum_is_told_by_one_watch() -> R
                 service.watch().signal(rustix::process::Signal::HUP)?;
                 let started = |event: &Event| event.action() == "watch-started";
                 service.watch().wait_for_count("another start", count, crate::PATIENCE, started)?;
-                thread::sleep(Duration::from_secs(1));
+                thread::park_timeout(Duration::from_secs(1));
             }
             anyhow::Ok(())
         })();
@@ -152,7 +152,7 @@ fn strewn(key: &Path, length: Duration) -> Result<()> {
     moments.sort_unstable();
     let began = Instant::now();
     for moment in moments {
-        thread::sleep(Duration::from_micros(moment).saturating_sub(began.elapsed()));
+        thread::park_timeout(Duration::from_micros(moment).saturating_sub(began.elapsed()));
         fs::File::open(key)?;
     }
     Ok(())

@@ -34,6 +34,8 @@ pub struct WatchCommand {
     program: Option<PathBuf>,
     /// `run`, and not `watch`.
     service: bool,
+    /// Where that leaves what outlives it.
+    pins: Option<PathBuf>,
     config: Option<String>,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -53,10 +55,17 @@ impl WatchCommand {
         self
     }
 
-    /// As the service: `run --format ecs`, which keeps a journal.
+    /// As the service: `run --format ecs`, which keeps a journal, and leaves nothing behind unless [`Self::pins`] says where.
     #[must_use]
     pub fn service(mut self) -> Self {
         self.service = true;
+        self
+    }
+
+    /// Where the service leaves what outlives it.
+    #[must_use]
+    pub fn pins(mut self, path: impl Into<PathBuf>) -> Self {
+        self.pins = Some(path.into());
         self
     }
 
@@ -105,8 +114,15 @@ impl WatchCommand {
         std::fs::write(&config, self.config.as_deref().unwrap_or("[keys]\ndiscover = false\n"))
             .with_context(|| format!("writing {}", config.display()))?;
 
-        let mut child = Command::new(&program)
-            .args([if self.service { "run" } else { "watch" }, "--format", "ecs", "--config"])
+        let mut command = Command::new(&program);
+        command.arg(if self.service { "run" } else { "watch" });
+        match &self.pins {
+            Some(pins) => command.arg("--pins").arg(pins),
+            None if self.service => command.arg("--no-pin"),
+            None => &mut command,
+        };
+        let mut child = command
+            .args(["--format", "ecs", "--config"])
             .arg(&config)
             .args(&self.arguments)
             .envs(self.environment)

@@ -129,7 +129,9 @@ impl Memo {
         });
         read.inspect_err(|error| {
             let path = path.display();
-            tracing::warn!("{path}: {error:#}: which key a record of the time before is about is found by its path alone");
+            tracing::warn!(
+                "{path}: {error:#}: which key a record of the time before is about is found by its path alone"
+            );
         })
         .ok()
     }
@@ -239,10 +241,17 @@ mod tests {
 
     fn memo() -> Memo {
         let hostile = PathBuf::from(OsString::from_vec(b"/etc/\xff\n\"key".to_vec()));
-        let key = Entry::Key { path: hostile, domain: Some("a.example".into()), selector: None, signer: None, contained: true };
+        let key = Entry::Key {
+            path: hostile,
+            domain: Some("a.example".into()),
+            selector: None,
+            signer: None,
+            contained: true,
+        };
         let folder = Entry::Folder { path: "/etc/dkim".into(), signer: Some("opendkim".into()) };
         let image = ImageMemo::of(FileId { ino: u64::MAX, dev: 3, birth: 1 }, 0, 1, 0o100_755);
-        let reader = ReaderMemo { name: "opendkim".into(), executable: "/usr/sbin/opendkim".into(), images: vec![image] };
+        let reader =
+            ReaderMemo { name: "opendkim".into(), executable: "/usr/sbin/opendkim".into(), images: vec![image] };
         Memo::new(vec![key, folder], vec![reader], vec![Losses { hook: 3, lost: vec![0, 7] }], Book::default())
     }
 
@@ -258,7 +267,13 @@ mod tests {
     #[test]
     fn what_is_no_memo_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        for wrong in ["", "{}", "[1]", "{\"version\":2,\"watched\":[],\"readers\":[],\"told\":[],\"book\":{\"entries\":[],\"owed\":[]}}", "\u{0}"] {
+        for wrong in [
+            "",
+            "{}",
+            "[1]",
+            "{\"version\":2,\"watched\":[],\"readers\":[],\"told\":[],\"book\":{\"entries\":[],\"owed\":[]}}",
+            "\u{0}",
+        ] {
             fs::write(folder.path().join("away-1"), wrong).unwrap();
             assert_eq!(Memo::read(folder.path(), "1"), None, "{wrong:?}");
         }

@@ -90,10 +90,9 @@ fn take(ebpf: &mut Ebpf, name: &'static str, id: LinkId) -> Result<FdLink, Progr
         LinkId::Fentry(id) => <&mut FEntry>::try_from(program)?.take_link(id)?.into(),
         LinkId::BtfTracepoint(id) => <&mut BtfTracePoint>::try_from(program)?.take_link(id)?.into(),
         LinkId::RawTracepoint(id) => <&mut RawTracePoint>::try_from(program)?.take_link(id)?.into(),
-        LinkId::Tracepoint(id) => <&mut TracePoint>::try_from(program)?
-            .take_link(id)?
-            .try_into()
-            .map_err(|_| ProgramError::NotAttached)?,
+        LinkId::Tracepoint(id) => {
+            <&mut TracePoint>::try_from(program)?.take_link(id)?.try_into().map_err(|_| ProgramError::NotAttached)?
+        }
     })
 }
 
@@ -103,4 +102,3 @@ fn perf_links(btf: &Btf) -> bool {
     let tried = empty::tracepoint(btf).and_then(|(mut ebpf, name, id)| take(&mut ebpf, name, id).ok());
     tried.is_some()
 }
-

@@ -64,13 +64,15 @@ impl PinFolder {
         }
         let meta = folder.metadata().map_err(io)?;
         if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
-            return Err(wrong("others than root can change it: remove it, or say `chmod 700` and `chown root`".to_owned()));
+            return Err(wrong(
+                "others than root can change it: remove it, or say `chmod 700` and `chown root`".to_owned(),
+            ));
         }
         match rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: folder }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                Err(wrong("another dkimwatch that runs holds it: end that first, or name another folder with --pins".to_owned()))
-            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(wrong(
+                "another dkimwatch that runs holds it: end that first, or name another folder with --pins".to_owned(),
+            )),
             Err(errno) => Err(io(errno.into())),
         }
     }
@@ -165,7 +167,8 @@ impl Left {
         };
         let ring = |name| Mapped::new(map(name)?, name);
         let rings = Rings::new([ring(maps::STRANGER_RING)?, ring(maps::SIGNER_RING)?, ring(maps::ATTEMPT_RING)?])?;
-        let tally = PerCpuArray::try_from(Map::PerCpuArray(map(maps::TALLY)?)).map_err(KernelError::map(maps::TALLY))?;
+        let tally =
+            PerCpuArray::try_from(Map::PerCpuArray(map(maps::TALLY)?)).map_err(KernelError::map(maps::TALLY))?;
         let hash = |name| map(name).map(Map::HashMap);
         let switch = Array::try_from(Map::Array(map(maps::SWITCH)?)).map_err(KernelError::map(maps::SWITCH))?;
         let summaries = Summaries {
@@ -203,7 +206,9 @@ impl Left {
 fn detach(folder: &Path) -> Result<usize, KernelError> {
     let mut links = pins(folder)?;
     // They are numbered as they were attached.
-    links.retain(|link| link.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)));
+    links.retain(|link| {
+        link.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
+    });
     for link in links.iter().rev() {
         fs::remove_file(link).map_err(|error| KernelError::Pin { path: link.clone(), reason: error.to_string() })?;
     }
@@ -233,7 +238,8 @@ fn pins(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
-    let mut pins = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut pins =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     pins.sort();
     Ok(pins)
 }

@@ -46,7 +46,9 @@ impl Pipeline {
                     return;
                 }
                 let programs = fleeting.join(", ");
-                format!("while dkimwatch run does not run, what these programs see is not seen, as this kernel cannot pin what perf attaches (it can from 5.15 on): {programs}")
+                format!(
+                    "while dkimwatch run does not run, what these programs see is not seen, as this kernel cannot pin what perf attaches (it can from 5.15 on): {programs}"
+                )
             }
             Some(Err(error)) => {
                 tracing::error!("{error}: hooks and rings end with this process");
@@ -90,7 +92,8 @@ impl Pipeline {
         heritage.left.detach()?;
         let Heritage { mut left, memo, journal } = heritage;
         let first = left.rings.drain();
-        let oldest = first.records.iter().filter_map(|(_, record)| decode::decode(record).ok()).map(|one| one.boot_ns).min();
+        let oldest =
+            first.records.iter().filter_map(|(_, record)| decode::decode(record).ok()).map(|one| one.boot_ns).min();
         let since = oldest.map_or_else(now, |oldest| now() - i128::from(boot_ns().saturating_sub(oldest)));
         let recorded = journal.recorded(i64::try_from(since - A_MINUTE).unwrap_or(0));
         let last_word = recorded.last_unix_ns().map_or(since, i128::from);

@@ -74,7 +74,9 @@ impl Pipeline {
                 self.take_refused(access, &answer)?;
             }
             // What was refused may have been held back.
-            if (is_empty && !self.rings.are_held()) || until.zip(youngest).is_some_and(|(until, youngest)| youngest > until) {
+            if (is_empty && !self.rings.are_held())
+                || until.zip(youngest).is_some_and(|(until, youngest)| youngest > until)
+            {
                 break;
             }
         }

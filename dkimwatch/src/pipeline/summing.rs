@@ -124,7 +124,9 @@ impl Pipeline {
     /// Tells what was counted since the last time.
     pub(super) fn tell_summaries(&mut self) -> Result<()> {
         self.read_summaries()?;
-        let Some(mut book) = self.summing.as_mut().map(|summing| std::mem::take(&mut summing.book)) else { return Ok(()) };
+        let Some(mut book) = self.summing.as_mut().map(|summing| std::mem::take(&mut summing.book)) else {
+            return Ok(());
+        };
         let told = self.tell_book(&mut book);
         if let Some(summing) = &mut self.summing {
             (summing.book, summing.noted) = (book, false);

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Counts, EventsLost, Heartbeat, HostFacts, Loss, State, WatchResumed, WatchStarted, WatchStopped, document::Document, ecs::base,
-    time,
+    Counts, EventsLost, Heartbeat, HostFacts, Loss, State, WatchResumed, WatchStarted, WatchStopped,
+    document::Document, ecs::base, time,
 };
 use crate::{
     escape,

@@ -122,7 +122,9 @@ impl<W: Write> Printer for Pretty<W> {
         let is_alarm = match state {
             State::Lost(_) => true,
             State::Journal(noted) => noted.notice.is_grave(),
-            State::Started(_) | State::Heartbeat(_) | State::Resumed(_) | State::Stopped(_) | State::Summarised(_) => false,
+            State::Started(_) | State::Heartbeat(_) | State::Resumed(_) | State::Stopped(_) | State::Summarised(_) => {
+                false
+            }
         };
         let (mark, paint) = if is_alarm { ("!!", ALARM) } else { ("  ", STATE) };
         let badge = self.painted(paint, &format!("{mark} {:11}", state.action()));

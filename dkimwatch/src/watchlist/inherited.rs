@@ -51,7 +51,8 @@ impl WatchList {
     /// Nothing is armed until the next refresh.
     pub fn inherit(&mut self, watched: &[Entry], readers: &[ReaderMemo]) -> Tags {
         for old in readers {
-            let reader = self.policy.readers.iter_mut().find(|new| new.name == old.name && new.executable == old.executable);
+            let reader =
+                self.policy.readers.iter_mut().find(|new| new.name == old.name && new.executable == old.executable);
             let Some(reader) = reader else { continue };
             for image in &old.images {
                 let (id, uid, ctime, mode) = (image.file(), image.uid, image.ctime, image.mode);
@@ -91,8 +92,9 @@ impl WatchList {
         let unknown = PathBuf::from("/a key that is not known any more");
         let path = path.filter(|path| path.is_absolute()).unwrap_or_else(|| unknown.clone());
         let known = |list: &Self, path: &Path| {
-            list.tag_where(|entry| matches!(entry, Watched::Key(key) if key.path == path))
-                .or_else(|| list.tag_where(|entry| matches!(entry, Watched::Folder { path: at, .. } if path.starts_with(at))))
+            list.tag_where(|entry| matches!(entry, Watched::Key(key) if key.path == path)).or_else(|| {
+                list.tag_where(|entry| matches!(entry, Watched::Folder { path: at, .. } if path.starts_with(at)))
+            })
         };
         if let Some(tag) = known(self, &path) {
             return tag;

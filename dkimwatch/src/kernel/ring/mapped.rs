@@ -56,14 +56,12 @@ impl Mapped {
         let fd = map.fd().as_fd();
         let twice = 2 * size;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that is there.
-        let consumer = unsafe {
-            mmap(std::ptr::null_mut(), page, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)
-        }
-        .map_err(failed)?;
+        let consumer =
+            unsafe { mmap(std::ptr::null_mut(), page, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0) }
+                .map_err(failed)?;
         // SAFETY: as above.
-        let producer = unsafe {
-            mmap(std::ptr::null_mut(), page + twice, ProtFlags::READ, MapFlags::SHARED, fd, page as u64)
-        };
+        let producer =
+            unsafe { mmap(std::ptr::null_mut(), page + twice, ProtFlags::READ, MapFlags::SHARED, fd, page as u64) };
         let (Some(consumer), Some(producer)) =
             (NonNull::new(consumer.cast()), producer.ok().and_then(|at| NonNull::new(at.cast())))
         else {
