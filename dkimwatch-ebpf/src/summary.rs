@@ -357,7 +357,9 @@ fn kept(tgid: u32, guise: *mut Guise) -> u64 {
     unsafe {
         let number = bpf_ktime_get_boot_ns() << CPU | u64::from(bpf_get_smp_processor_id() & ((1 << CPU) - 1));
         (*guise).number = number;
-        match GUISES.insert(tgid, &*guise, u64::from(BPF_ANY)) {
+        // By reference: it has no room on the stack.
+        let guise = &*guise;
+        match GUISES.insert(tgid, guise, u64::from(BPF_ANY)) {
             Ok(()) => number,
             Err(_) => 0,
         }

@@ -46,6 +46,9 @@ _dkimwatch() {
             dkimwatch,run)
                 cmd="dkimwatch__subcmd__run"
                 ;;
+            dkimwatch,unload)
+                cmd="dkimwatch__subcmd__unload"
+                ;;
             dkimwatch,watch)
                 cmd="dkimwatch__subcmd__watch"
                 ;;
@@ -103,6 +106,9 @@ _dkimwatch() {
             dkimwatch__subcmd__help,run)
                 cmd="dkimwatch__subcmd__help__subcmd__run"
                 ;;
+            dkimwatch__subcmd__help,unload)
+                cmd="dkimwatch__subcmd__help__subcmd__unload"
+                ;;
             dkimwatch__subcmd__help,watch)
                 cmd="dkimwatch__subcmd__help__subcmd__watch"
                 ;;
@@ -152,7 +158,7 @@ _dkimwatch() {
 
     case "${cmd}" in
         dkimwatch)
-            opts="-h -V --help --version watch run keys doctor audit events journal config replay report help"
+            opts="-h -V --help --version watch run unload keys doctor audit events journal config replay report help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -374,7 +380,7 @@ _dkimwatch() {
             return 0
             ;;
         dkimwatch__subcmd__help)
-            opts="watch run keys doctor audit events journal config replay report help"
+            opts="watch run unload keys doctor audit events journal config replay report help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -584,6 +590,20 @@ _dkimwatch() {
             return 0
             ;;
         dkimwatch__subcmd__help__subcmd__run)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__help__subcmd__unload)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -856,7 +876,7 @@ _dkimwatch() {
             return 0
             ;;
         dkimwatch__subcmd__run)
-            opts="-h --config --key --format --backend --help"
+            opts="-h --config --key --format --backend --pins --no-pin --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -876,6 +896,34 @@ _dkimwatch() {
                     ;;
                 --backend)
                     COMPREPLY=($(compgen -W "auto lsm fentry tracepoint" -- "${cur}"))
+                    return 0
+                    ;;
+                --pins)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dkimwatch__subcmd__unload)
+            opts="-h --pins --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --pins)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
                     return 0
                     ;;
                 *)

@@ -112,7 +112,7 @@ impl Drop for Group {
             if fs::remove_dir(&self.0).is_ok() {
                 break;
             }
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::park_timeout(std::time::Duration::from_millis(20));
         }
     }
 }

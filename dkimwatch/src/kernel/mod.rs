@@ -37,6 +37,6 @@ pub use pins::{FOLDER as PIN_FOLDER, Left, PinFolder, discard, unload};
 pub use rights::missing_rights;
 pub use ring::{Batch, Mark, Rings};
 pub use session::{Attempt, Live, Session};
-pub use summaries::{Summaries, Switch};
+pub use summaries::{CountedBy, Summaries, Switch};
 pub use tally::{Counts, Tally};
 pub use watchset::WatchSet;

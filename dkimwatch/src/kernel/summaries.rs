@@ -20,6 +20,17 @@ pub struct Summaries {
     pub(super) switch: Switch,
 }
 
+/// An entry of what is counted, as it lies in the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct CountedBy {
+    /// Whose opens of what.
+    pub key: SummaryKey,
+    /// How many.
+    pub summary: Summary,
+    /// Real uid (initial user namespace) and program (`mm->exe_file`) of the process, where that is still there.
+    pub process: Option<(u32, FileId)>,
+}
+
 /// What it is switched by, for more than one hand.
 #[derive(Clone)]
 pub struct Switch(Rc<RefCell<Array<MapData, u64>>>);
@@ -137,12 +148,13 @@ impl Summaries {
     ///
     /// # Errors
     /// When the map refuses.
-    pub fn all(&self) -> Result<Vec<(SummaryKey, Summary, Option<(u32, FileId)>)>, KernelError> {
+    pub fn all(&self) -> Result<Vec<CountedBy>, KernelError> {
         let mut all = Vec::new();
         for entry in self.counts.iter() {
             let (key, summary) = entry.map_err(KernelError::map(maps::SUMMARIES))?;
             let guise = self.guise(key.0.tgid)?.filter(|guise| guise.number == key.0.guise);
-            all.push((key.0, summary.0, guise.map(|guise| (guise.creds.uid, guise.claimed))));
+            let process = guise.map(|guise| (guise.creds.uid, guise.claimed));
+            all.push(CountedBy { key: key.0, summary: summary.0, process });
         }
         Ok(all)
     }

@@ -6,7 +6,7 @@ use dkimwatch_common::{limits, watch::Tag};
 use super::{Pipeline, boot_ns, now};
 use crate::{
     judge::JudgedAccess,
-    kernel::{KernelError, Summaries, Switch},
+    kernel::{CountedBy, KernelError, Summaries, Switch},
     print::State,
     summary::{Book, Counted, Fate, Group, Id},
 };
@@ -110,7 +110,7 @@ impl Pipeline {
         summaries: &Summaries,
         tag: impl Fn(Tag) -> Option<Tag>,
     ) -> Result<()> {
-        for (key, summary, process) in summaries.all()? {
+        for CountedBy { key, summary, process } in summaries.all()? {
             let id = Id::of_key(key);
             if !book.has(&id) {
                 book.note_former(id, Group::of_former(tag(summary.tag), process, self.list.policy()));
@@ -140,7 +140,7 @@ impl Pipeline {
         let unix_ns = now();
         for summed in book.close(unix_ns, unix_ns - i128::from(boot_ns())) {
             self.told.expected = self.told.expected.saturating_add(summed.count);
-            self.printer.state(&State::Summarised(summed)).context("write the event")?;
+            self.printer.state(&State::Summarised(Box::new(summed))).context("write the event")?;
         }
         Ok(())
     }

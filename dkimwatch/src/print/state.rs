@@ -22,7 +22,7 @@ pub enum State {
     /// The watch has ended.
     Stopped(WatchStopped),
     /// Expected opens, in sum.
-    Summarised(Summed),
+    Summarised(Box<Summed>),
 }
 
 /// `watch-started`: comes once, after the canary was seen.

@@ -50,7 +50,7 @@ fn journal_states() -> Vec<State> {
     let resumed = WatchResumed { unix_ns, since_unix_ns: 5, count: 14, known: 1 };
     let stopped = WatchStopped { unix_ns, ran: Duration::from_secs(9), counts, goes_on: true };
     let rest = [State::Resumed(resumed), State::Stopped(stopped)];
-    [heartbeat, State::Summarised(summed())].into_iter().chain(noted).chain(rest).collect()
+    [heartbeat, State::Summarised(Box::new(summed()))].into_iter().chain(noted).chain(rest).collect()
 }
 
 fn summed() -> Summed {

@@ -130,7 +130,8 @@ impl Book {
 
     /// An entry that another watch made and did not come to note. What is known of its process is when it was judged, at the earliest.
     pub fn note_former(&mut self, id: Id, group: Group) {
-        let since = id.guise;
+        // The rest of the number is the CPU's.
+        let since = id.guise >> 10;
         self.entries.entry(id).or_insert(Known { group, start: 0, read: 0, since, over: None });
     }
 

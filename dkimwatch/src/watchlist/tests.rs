@@ -8,7 +8,7 @@ use dkimwatch_common::deed::Deed;
 use crate::{
     config::KeySettings,
     containers::Stores,
-    decode::{KernelPath, OpenedFile, tests::Random},
+    decode::{Fact, KernelPath, OpenedFile, tests::Random},
     keys::{Folder, Key},
 };
 

@@ -119,7 +119,7 @@ fn flood(path: &str, threads: usize, milliseconds: u64) -> Result<u64> {
     };
     thread::scope(|scope| {
         (0..threads).for_each(|_| drop(scope.spawn(open)));
-        thread::sleep(Duration::from_millis(milliseconds));
+        thread::park_timeout(Duration::from_millis(milliseconds));
         over.store(true, Ordering::Relaxed);
     });
     Ok(opened.load(Ordering::Relaxed))
