@@ -78,9 +78,8 @@ const GROUPS: &[Group] = &[
     seen("Attempts that are refused", refused::SENTENCES),
     seen("A signer's memory", memory::SENTENCES),
     seen("Around the file system", devices::SENTENCES),
-    seen("Hands on the watch", monitor::SENTENCES),
     silent("What leaves the watch alone", monitor::SILENT),
-    holds("Who may end the watch", monitor::ENDINGS),
+    seen("Hands on the watch", monitor::SENTENCES),
     silent("What is no attempt at a key", refused::SILENT),
     seen("Tampering with names", tamper::NAMES),
     seen("Tampering with contents and attributes", tamper::CONTENTS),
@@ -93,6 +92,7 @@ const GROUPS: &[Group] = &[
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),
     holds("Commands", command::SENTENCES),
+    holds("Who may end the watch", summed::ENDINGS),
 ];
 
 #[expect(clippy::print_stderr, reason = "a test program's complaint")]

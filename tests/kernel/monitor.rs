@@ -19,7 +19,6 @@ use crate::{
 };
 
 pub(crate) const SENTENCES: &[Sentence] = &[
-    ("a_watch_that_a_stranger_ends_says_so_before_it_ends", ended),
     ("a_watch_that_a_stranger_stops_says_so_when_it_goes_on", stopped),
     ("a_watch_that_is_traced_says_so", traced),
     ("a_watch_that_somebody_may_not_trace_says_so", trace_refused),
@@ -34,6 +33,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_journal_whose_permissions_change_is_told", journal_chmod),
     ("a_journals_folder_that_is_renamed_is_told", journal_renamed),
     ("a_file_that_is_put_into_the_journal_is_told", journal_placed),
+    ("a_watch_that_a_stranger_ends_says_so_before_it_ends", ended),
 ];
 
 pub(crate) const SILENT: &[Sentence] = &[
@@ -42,8 +42,6 @@ pub(crate) const SILENT: &[Sentence] = &[
     ("signals_that_end_nothing_are_not_told", harmless_signals),
     ("what_the_watch_does_to_its_own_is_not_told", own_deeds),
 ];
-
-pub(crate) const ENDINGS: &[Sentence] = &[("the_process_that_started_the_watch_may_end_it", parent)];
 
 /// A service with a journal, for all sentences that do not end it.
 pub(crate) struct Service {
@@ -145,6 +143,12 @@ impl Scene {
         Ok(())
     }
 
+    /// Ends the service: with its hooks beside those of others, an emulated machine takes twice as long for everything.
+    pub(crate) fn end_service(&self) -> Result<()> {
+        self.service.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?.take();
+        Ok(())
+    }
+
     fn with_service<T>(&self, body: impl FnOnce(&Service) -> Result<T>) -> Result<T> {
         let service = self.service()?;
         body(service.as_ref().context("a service")?)
@@ -162,9 +166,9 @@ fn kill(signal: &str, pid: &str) -> Result<u32> {
 fn ended(_: &Scene) -> Result<()> {
     let service = Service::start()?;
     let pid = kill("-TERM", &service.pid())?;
-    let event = service.watch.wait_for("the signal", PATIENCE, is_tampering)?;
+    let event =
+        service.watch.wait_for("the signal", PATIENCE, |event| is_tampering(event) && event.pid() == Some(pid))?;
     alarms(&event)?;
-    counts(&event, "process.pid", pid)?;
     counts(&event, "dkimwatch.signal.number", 15)?;
     counts(&event, "dkimwatch.other.pid", service.watch.pid())?;
     is(&event, "rule.id", "monitor/signal")?;
@@ -172,7 +176,7 @@ fn ended(_: &Scene) -> Result<()> {
     let journal = service.journal();
     // Ended already: the last line is `watch-stopped`, or this fails.
     let watched = service.watch.stop()?;
-    watched.events.only(is_tampering).one("one signal")?;
+    watched.events.only(|event| is_tampering(event) && event.pid() == Some(pid)).one("one signal")?;
     let mut recorded = Vec::new();
     for read in dkimwatch::record::entries(&journal, None)? {
         if let dkimwatch::record::ReadOut::Entry(entry) = read? {
@@ -180,7 +184,7 @@ fn ended(_: &Scene) -> Result<()> {
         }
     }
     let at = |action: &str| {
-        recorded.iter().position(|one| one == action).with_context(|| format!("{action} in {recorded:?}"))
+        recorded.iter().rposition(|one| one == action).with_context(|| format!("{action} in {recorded:?}"))
     };
     ensure!(at("monitor-tampered")? < at("watch-stopped")?, "{recorded:?}");
     Ok(())
@@ -391,28 +395,11 @@ fn harmless_signals(scene: &Scene) -> Result<()> {
 fn own_deeds(scene: &Scene) -> Result<()> {
     scene.with_service(|service| {
         // Enough for a segment and more.
-        for _ in 0..40 {
-            run(Command::new("sh").args(["-c", "for i in 1 2 3 4 5; do cat \"$0\"; done"]).arg(service.key()))?;
+        for _ in 0..200 {
+            fs::File::open(service.key())?;
         }
         silent(service, &[service.watch.pid()])?;
         ensure!(fs::metadata(service.segment()?).is_ok_and(|segment| segment.len() > 0), "it writes");
         Ok(())
     })
-}
-
-fn parent(_: &Scene) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let key = folder.path().join("key.private");
-    fs::write(&key, BYTES)?;
-    let mut command = WatchCommand::new().key(&key);
-    if let Ok(backend) = std::env::var("DKIMWATCH_BACKEND") {
-        command = command.backend(&backend);
-    }
-    let watched = command.start()?.stop()?;
-    let event = watched.events.only(is_tampering).one("by its parent")?.clone();
-    is(&event, "event.kind", "event")?;
-    is(&event, "dkimwatch.verdict", "maintenance")?;
-    is(&event, "rule.id", "monitor/parent")?;
-    ensure!(watched.status.success(), "nobody unexpected was there: {}", watched.status);
-    Ok(())
 }

@@ -24,6 +24,9 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_counted_signers_program_is_renamed", renamed),
 ];
 
+/// It ends the service of the others.
+pub(crate) const ENDINGS: &[Sentence] = &[("the_process_that_started_the_watch_may_end_it", parent)];
+
 /// A service for all of these but the first: an emulated machine takes ten seconds to start one.
 #[derive(Debug)]
 pub(crate) struct Signing(Service);
@@ -65,6 +68,7 @@ fn open(signer: &mut Steady, key: &str) -> Result<()> {
 }
 
 fn exact(scene: &Scene) -> Result<()> {
+    scene.end_service()?;
     let service = Service::start(&scene.thief(), &["key", "other"], "")?;
     let mut signer = service.signer()?;
     let mut opened = service.until_counted(&mut signer, "key")?;
@@ -226,13 +230,11 @@ fn rotated(scene: &Scene) -> Result<()> {
 /// By the name that it was executed by, somebody has put another program.
 fn renamed(scene: &Scene) -> Result<()> {
     let name = "a_counted_signers_program_is_renamed";
-    let mut signing = scene.signing.lock().unwrap_or_else(PoisonError::into_inner);
-    // The last of these sentences: nobody needs the program any more.
-    let Some(Signing(service)) = signing.take() else {
+    let signing = scene.signing.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(Signing(service)) = signing.as_ref() else {
         scene.absent(name, "it was asked for alone");
         return Ok(());
     };
-    drop(signing);
     let mut signer = service.signer()?;
     let key = service.key(name);
     service.until_counted(&mut signer, name)?;
@@ -241,6 +243,26 @@ fn renamed(scene: &Scene) -> Result<()> {
     fs::create_dir(folder.join("elsewhere"))?;
     ensure!(Command::new("mv").arg(folder.join("signer")).arg(folder.join("elsewhere")).status()?.success(), "mv");
     open(&mut signer, &key.display().to_string())?;
-    ensure!(service.opens(name)?.len() == before + 1, "it is counted still");
-    service.stop().map(drop)
+    let after = service.opens(name)?.len();
+    // Whoever comes after this wants it.
+    fs::rename(folder.join("elsewhere/signer"), folder.join("signer"))?;
+    ensure!(after == before + 1, "it is counted still");
+    Ok(())
+}
+
+fn parent(scene: &Scene) -> Result<()> {
+    let signing = scene.signing.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(Signing(service)) = signing else {
+        scene.absent("the_process_that_started_the_watch_may_end_it", "it was asked for alone");
+        return Ok(());
+    };
+    let (watched, events) = service.stop()?;
+    let ends = |event: &&Event| event.text("rule.id") == Some("monitor/parent");
+    let event = events.iter().find(ends).context("by its parent")?;
+    ensure!(event.action() == "monitor-tampered" && event.verdict() == "maintenance", "{event}");
+    ensure!(!event.is_alert() && event.pid() == Some(std::process::id()), "{event}");
+    watched
+        .events
+        .only(|event| event.is_alert() && event.text("rule.id") == Some("monitor/signal"))
+        .exactly(0, "no alert")
 }

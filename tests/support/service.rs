@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -20,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Service {
     folder: tempfile::TempDir,
     watch: Watch,
+    /// The journal's events as far as they were read: an emulated machine takes its time for each.
+    read: Mutex<Vec<Event>>,
 }
 
 impl Service {
@@ -49,7 +52,7 @@ impl Service {
             command = command.backend(&backend);
         }
         let watch = command.start()?;
-        Ok(Self { folder, watch })
+        Ok(Self { folder, watch, read: Mutex::default() })
     }
 
     /// A key's path.
@@ -83,13 +86,24 @@ impl Service {
     /// # Errors
     /// A stranger at another key is not told of.
     pub fn events(&self) -> Result<Vec<Event>> {
+        self.events_where(|_| true)
+    }
+
+    /// As [`Self::events`], those that are wanted.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn events_where(&self, wanted: impl Fn(&Event) -> bool) -> Result<Vec<Event>> {
         let sentinel = self.key(SENTINEL);
         let told = |event: &Event| event.is_alert() && event.is_about(&sentinel);
         let before = self.watch.events_where(told).len();
         // What happened before it is in a ring when it is in its own, and entries are written before they are told.
         drop(fs::File::open(&sentinel)?);
         self.watch.wait_for_count("the sentinel", before + 1, PATIENCE, told)?;
-        events_in(&self.journal())
+        let mut events = self.read.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?;
+        let known = events.len();
+        events.extend(events_in(&self.journal(), known)?);
+        Ok(events.iter().filter(|event| wanted(event)).cloned().collect())
     }
 
     /// Opens of a key that are events of their own.
@@ -100,7 +114,7 @@ impl Service {
         let key = self.key(name);
         // An open for writing is told as what it allows.
         let is_open = |event: &Event| matches!(event.action(), "key-opened" | "key-modified") && event.is_about(&key);
-        Ok(self.events()?.into_iter().filter(is_open).collect())
+        self.events_where(is_open)
     }
 
     /// Has a signer open a key until its opens are no events of their own any more.
@@ -129,7 +143,7 @@ impl Service {
     pub fn stop(self) -> Result<(Watched, Vec<Event>)> {
         let journal = self.journal();
         let watched = self.watch.stop()?;
-        let events = events_in(&journal)?;
+        let events = events_in(&journal, 0)?;
         ensure!(!events.is_empty(), "an empty journal");
         Ok((watched, events))
     }
@@ -138,12 +152,17 @@ impl Service {
 /// A key of nobody's.
 const SENTINEL: &str = "sentinel";
 
-fn events_in(journal: &Path) -> Result<Vec<Event>> {
+/// All but so many at the beginning.
+fn events_in(journal: &Path, but: usize) -> Result<Vec<Event>> {
     let mut events = Vec::new();
+    let mut number = 0;
     for read in entries(journal, None)? {
         // The end of one that is being written is no entry yet.
         if let ReadOut::Entry(entry) = read? {
-            events.push(Event::parse(str::from_utf8(&entry.event).context("an event")?)?);
+            if number >= but {
+                events.push(Event::parse(str::from_utf8(&entry.event).context("an event")?)?);
+            }
+            number += 1;
         }
     }
     Ok(events)
