@@ -70,7 +70,7 @@ impl Sees {
         };
         let groups: Vec<Value> = groups
             .iter()
-            .map(|Group { title, held, sentences }| {
+            .map(|Group { title, held, sentences, .. }| {
                 let sentences: Vec<Value> = sentences.iter().map(|(name, _)| sentence(name)).collect();
                 json!({ "title": title, "held": held, "sentences": sentences })
             })

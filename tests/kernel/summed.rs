@@ -83,7 +83,12 @@ fn exact(scene: &Scene) -> Result<()> {
     let full = events.iter().filter(|event| event.action() == "key-opened" && event.pid() == Some(pid)).count() as u64;
     let sums: Vec<&Event> = events.iter().filter(|event| event.action() == "key-opens-summarised").collect();
     let counted: u64 = sums.iter().filter_map(|event| event.number("dkimwatch.summarised.count")).sum();
-    ensure!(full + counted == opened, "{opened} opens, {full} events, {counted} counted: {sums:?}");
+    // A kernel that preempts itself keeps others out of a program that somebody was preempted in, and counts that.
+    let passed = watched.events.only(|event| event.text("dkimwatch.lost.why") == Some("passed-by"));
+    let passed: u64 = passed.iter().filter_map(|event| event.number("dkimwatch.lost.count")).sum();
+    let told = full + counted;
+    let context = || format!("{opened} opens, {full} events, {counted} counted, {passed} passed by: {sums:?}");
+    ensure!(told <= opened && told + passed >= opened, "{}", context());
     ensure!(full < 100 && sums.iter().all(|sum| sum.is_about(&key)), "{full} events; {sums:?}");
     Ok(())
 }

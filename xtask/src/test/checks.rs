@@ -184,7 +184,8 @@ impl Check {
             How::Here { target, backend, needs } => here(ground, log, target, backend, needs),
             How::Guest { stock, backend } => match test_program(ground, log, KERNEL) {
                 Ok((artifacts, program)) => {
-                    let words = environment(&artifacts.product, backend, Path::new(guest::DISK));
+                    let mut words = environment(&artifacts.product, backend, Path::new(guest::DISK)).to_vec();
+                    words.push(("DKIMWATCH_SERVICE", guest::services(stock, backend)));
                     guest::run(stock, program, &["--show-output"], &words, tests_folder(), log)
                 }
                 Err(why) => Verdict::CouldNotRun(why),

@@ -51,6 +51,16 @@ pub(super) const STOCK: &[Stock] = &[
     Stock { name: "newest", title: "newest", series: "newest", append: &[], backends: ALL },
 ];
 
+/// Where the sentences about a service are tried, each backend once: an emulated machine takes minutes for them.
+const SERVICES: &[(&str, &str)] = &[("5.10", "tracepoint"), ("6.1", "fentry"), ("6.12", "lsm")];
+
+/// `DKIMWATCH_SERVICE` of a column: `here` or `elsewhere`. Where it is `everywhere` for us, it is that for all.
+pub(super) fn services(stock: &Stock, backend: &str) -> String {
+    let everywhere = std::env::var("DKIMWATCH_SERVICE").is_ok_and(|word| word == "everywhere");
+    let here = everywhere || SERVICES.contains(&(stock.name, backend));
+    if here { "here" } else { "elsewhere" }.to_owned()
+}
+
 /// Where a guest's disk is.
 pub(super) const DISK: &str = "/mnt/disk";
 
