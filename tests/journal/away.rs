@@ -3,7 +3,7 @@
 use std::{
     env, fs,
     os::unix::{
-        fs::{PermissionsExt as _, symlink},
+        fs::{DirBuilderExt as _, PermissionsExt as _, symlink},
         process::CommandExt as _,
     },
     path::Path,
@@ -256,7 +256,10 @@ fn nothing_is_left_where_it_is_not_to_be() -> Result<()> {
     // What removes its pins does not end it.
     for session in fs::read_dir(lab.pins())? {
         for pin in fs::read_dir(session?.path())? {
-            fs::remove_file(pin?.path())?;
+            let pin = pin?;
+            if !pin.file_type()?.is_dir() {
+                fs::remove_file(pin.path())?;
+            }
         }
     }
     let pid = ran(Command::new("/usr/bin/head").arg(&lab.key))?;
@@ -279,7 +282,7 @@ fn nothing_is_left_where_it_is_not_to_be() -> Result<()> {
     ensure!(
         started
             .iter()
-            .any(|event| event.to_string().contains("away: while dkimwatch run does not run, nothing is seen")),
+            .any(|event| event.to_string().contains("away: nothing is seen while dkimwatch run does not run")),
         "{started:?}"
     );
     Ok(())
@@ -303,5 +306,22 @@ fn pins_of_others_are_not_taken() -> Result<()> {
         ensure!(started.iter().any(|event| event.to_string().contains("away: ")), "{started:?}");
     }
     ensure!(!plain.exists(), "nothing is made where it is of no use");
+    // A link to a folder of somebody else's pins, in a place that is everybody's to write; and that folder itself.
+    let others = lab.bpf.0.path().join("others");
+    fs::DirBuilder::new().mode(0o700).create(&others)?;
+    for name in ["progs", "0123456789abcdeg"] {
+        fs::create_dir(others.join(name))?;
+    }
+    let led = lab.bpf.0.path().join("led");
+    symlink(&others, &led)?;
+    let command = || dkimwatch_tests::support::WatchCommand::new().service().config(lab.config());
+    let told = command().pins(&led).start()?.stop()?.events;
+    let started = told.only(|event| event.action() == "watch-started");
+    ensure!(started.iter().any(|event| event.to_string().contains("no link to one")), "{started:?}");
+    ensure!(fs::read_dir(&others)?.count() == 2, "it was not followed");
+    command().pins(&others).start()?.stop()?;
+    ensure!(fs::read_dir(&others)?.count() == 3, "its own beside them");
+    let unloaded = Command::new(program()?).args(["unload", "--pins"]).arg(&others).output()?;
+    ensure!(unloaded.status.success() && fs::read_dir(&others)?.count() == 2, "{unloaded:?}");
     Ok(())
 }

@@ -81,24 +81,25 @@ pub fn run(args: &Args) -> Result<Outcome> {
 
 /// Where hooks and rings are kept, and what another watch has left there.
 struct Kept {
-    folder: Option<PinFolder>,
+    /// Or why there is none.
+    folder: Result<PinFolder, String>,
     heritage: Vec<Heritage>,
 }
 
 impl Kept {
     /// What cannot be kept is said, and is a blind spot: it is no reason not to watch.
     fn open(args: &Args, journal: &Path, since_unix_ns: i64) -> Self {
-        let none = Self { folder: None, heritage: Vec::new() };
+        let none = |why| Self { folder: Err(why), heritage: Vec::new() };
         if args.no_pin {
-            return none;
+            return none("it is told to pin nothing (--no-pin)".to_owned());
         }
         let opened = PinFolder::open(&args.pins)
             .and_then(|folder| Ok((Heritage::all(&folder, journal, since_unix_ns)?, folder)));
         match opened {
-            Ok((heritage, folder)) => Self { folder: Some(folder), heritage },
+            Ok((heritage, folder)) => Self { folder: Ok(folder), heritage },
             Err(error) => {
                 tracing::error!("{error}");
-                none
+                none(error.to_string())
             }
         }
     }
@@ -165,7 +166,7 @@ async fn serve(args: &Args, wanted: Wanted, recorder: &Shared, mut kept: Kept) -
 
 /// What is the service's own beside its configuration.
 fn own(journal: &JournalSettings, kept: &Kept) -> Vec<Guarded> {
-    let pins = kept.folder.as_ref().map(|folder| Guarded { part: Part::Pins, path: folder.path().to_owned() });
+    let pins = kept.folder.as_ref().ok().map(|folder| Guarded { part: Part::Pins, path: folder.path().to_owned() });
     // In this order: a former watch's records name them by it.
     std::iter::once(Guarded { part: Part::Journal, path: journal.folder.clone() }).chain(pins).collect()
 }
@@ -173,7 +174,7 @@ fn own(journal: &JournalSettings, kept: &Kept) -> Vec<Guarded> {
 /// A pipeline as the service has it.
 fn serving(pipeline: Pipeline, journal: &JournalSettings, kept: &Kept) -> Result<Pipeline> {
     let mut pipeline = pipeline.with_heartbeat(HEARTBEAT).with_pulse(pulse);
-    pipeline.pin(kept.folder.as_ref(), &journal.folder);
+    pipeline.pin(kept.folder.as_ref().map_err(String::as_str), &journal.folder)?;
     match journal.record {
         Recording::Summary => pipeline.with_summaries(),
         Recording::All => Ok(pipeline),

@@ -57,14 +57,20 @@ impl Links {
         self.0.retain(|(program, _)| !is_gone(program));
     }
 
-    /// Pins them in a folder. From then on they are detached by removing the pin and dropping what is returned, and by nothing else.
+    /// Pins them in a folder, with numbers from `first` on. From then on they are detached by removing the pin and dropping what is returned, and by nothing else.
     ///
     /// # Errors
     /// When the kernel refuses one; those before it are detached then.
-    pub(super) fn pin(&mut self, ebpf: &mut Ebpf, btf: &Btf, folder: &Path) -> Result<PinnedLinks, KernelError> {
+    pub(super) fn pin(
+        &mut self,
+        ebpf: &mut Ebpf,
+        btf: &Btf,
+        folder: &Path,
+        first: usize,
+    ) -> Result<PinnedLinks, KernelError> {
         let mut pinned = PinnedLinks { links: Vec::new(), fleeting: Vec::new() };
         let may_pin_perf = self.0.iter().any(|(_, id)| matches!(id, LinkId::Tracepoint(_))) && perf_links(btf);
-        for (number, (program, id)) in std::mem::take(&mut self.0).into_iter().enumerate() {
+        for (number, (program, id)) in (first..).zip(std::mem::take(&mut self.0)) {
             if matches!(id, LinkId::Tracepoint(_)) && !may_pin_perf {
                 if !pinned.fleeting.contains(&program) {
                     pinned.fleeting.push(program);

@@ -33,7 +33,7 @@ pub use error::KernelError;
 pub use identify::Handle;
 pub use namespace::host_mount_namespace;
 pub use object::KERNEL_OBJECT;
-pub use pins::{FOLDER as PIN_FOLDER, Left, PinFolder, discard, unload};
+pub use pins::{FOLDER as PIN_FOLDER, Left, PinFolder, Pinning, discard, unload};
 pub use rights::missing_rights;
 pub use ring::{Batch, Mark, Rings};
 pub use session::{Attempt, Live, Session};

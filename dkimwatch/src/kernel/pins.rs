@@ -5,8 +5,10 @@
 //! reads are records, and a record says its version.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -15,9 +17,9 @@ use aya::{
     programs::links::PinnedLink,
 };
 use dkimwatch_common::names::maps;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
-use super::{KernelError, Rings, Session, Summaries, Switch, Tally, ring::Mapped};
+use super::{KernelError, Rings, Session, Summaries, Switch, Tally, links::PinnedLinks, ring::Mapped};
 use crate::pipeline::boot_ns;
 
 /// Where pins are, unless somebody says otherwise.
@@ -31,6 +33,36 @@ pub(super) struct Pinned {
     folder: PathBuf,
     /// In the order in which they were attached.
     links: Vec<PinnedLink>,
+    /// Programs that end with the process all the same.
+    fleeting: Vec<&'static str>,
+}
+
+/// A folder in a session's that says that all of it outlives its process.
+const WHOLE: &str = "whole";
+
+/// What came of pinning.
+#[derive(Debug)]
+pub enum Pinning {
+    /// All of it outlives the process.
+    Whole,
+    /// These programs end with it.
+    But(Vec<&'static str>),
+    /// Nothing is pinned, and everything is attached as it was.
+    Not(KernelError),
+}
+
+impl Pinned {
+    /// Says whether it is all that sees something.
+    fn mark(&self) -> Result<(), KernelError> {
+        let path = self.folder.join(WHOLE);
+        let marked = if self.fleeting.is_empty() { fs::create_dir(&path) } else { fs::remove_dir(&path) };
+        match marked {
+            Err(error) if !matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {
+                Err(KernelError::Pin { path, reason: error.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The folder with the sessions' folders, held by one process at a time.
@@ -48,18 +80,24 @@ impl PinFolder {
     pub fn open(path: &Path) -> Result<Self, KernelError> {
         let wrong = |reason: String| KernelError::Pin { path: path.to_owned(), reason };
         let io = |error: std::io::Error| wrong(error.to_string());
-        match fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+        let is_new = match fs::DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            Err(error) => {
                 let mount = "is the BPF file system mounted? mount -t bpf bpf /sys/fs/bpf";
                 return Err(wrong(format!("{error}; {mount}")));
             }
-            _ => {}
-        }
-        let folder = File::open(path).map_err(io)?;
+        };
+        // Anybody may make a link in the usual place, which is everybody's to write: it is not followed.
+        let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits();
+        let folder = fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path);
+        let folder = folder.map_err(|error| wrong(format!("{error}: it is to be a folder, and no link to one")))?;
         let kind = rustix::fs::fstatfs(&folder).map_err(|errno| io(errno.into()))?.f_type;
         if u64::try_from(kind) != Ok(BPF_FS_MAGIC) {
-            // It was just made, perhaps, and is of no use here.
-            let _ = fs::remove_dir(path);
+            if is_new {
+                // It is of no use here.
+                let _ = fs::remove_dir(path);
+            }
             return Err(wrong("no BPF file system is mounted there: mount -t bpf bpf /sys/fs/bpf".to_owned()));
         }
         let meta = folder.metadata().map_err(io)?;
@@ -83,7 +121,7 @@ impl PinFolder {
         &self.path
     }
 
-    /// What others have left there, the oldest first.
+    /// What former sessions have left there, the oldest first. Whatever else is there is not ours, and stays.
     ///
     /// # Errors
     /// When the folder cannot be listed.
@@ -91,7 +129,10 @@ impl PinFolder {
         let failed = |error: std::io::Error| KernelError::Pin { path: self.path.clone(), reason: error.to_string() };
         let mut folders = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(failed)? {
-            folders.push(entry.map_err(failed)?.path());
+            let entry = entry.map_err(failed)?;
+            if is_session(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
         }
         // They are named by their time.
         folders.sort();
@@ -100,23 +141,49 @@ impl PinFolder {
 }
 
 impl Session {
-    /// Pins all that is attached, and what a successor needs to read it. Of what cannot be pinned, the programs' names.
+    /// Pins all that is attached, and what a successor needs to read it.
     ///
     /// # Errors
-    /// When the kernel refuses something.
-    pub fn pin(&mut self, folder: &PinFolder) -> Result<Vec<&'static str>, KernelError> {
+    /// When the kernel refuses a hook's pin. That hook is detached by then, and so are those before it: this session does not see what
+    /// it should.
+    pub fn pin(&mut self, folder: &PinFolder) -> Result<Pinning, KernelError> {
         let path = folder.path.join(format!("{:016x}", boot_ns()));
-        let failed = |error: std::io::Error| KernelError::Pin { path: path.clone(), reason: error.to_string() };
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
-        self.pinned = Some(Pinned { folder: path.clone(), links: Vec::new() });
         // The rings first: hooks without them would be of no use to anybody.
-        for (name, map) in &self.kept {
-            let pin = path.join(name);
-            map.pin(&pin).map_err(|error| KernelError::pin(&pin, &error))?;
+        if let Err(error) = pin_maps(&path, &self.kept) {
+            let _ = remove(&path);
+            return Ok(Pinning::Not(error));
         }
-        let pinned = self.links.pin(&mut self.ebpf, &self.btf, &path)?;
-        self.pinned = Some(Pinned { folder: path, links: pinned.links });
-        Ok(pinned.fleeting)
+        match self.links.pin(&mut self.ebpf, &self.btf, &path, 0) {
+            Ok(PinnedLinks { links, fleeting }) => {
+                let pinning = if fleeting.is_empty() { Pinning::Whole } else { Pinning::But(fleeting.clone()) };
+                let pinned = self.pinned.insert(Pinned { folder: path, links, fleeting });
+                pinned.mark()?;
+                Ok(pinning)
+            }
+            Err(error) => {
+                let _ = remove(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Pins what was attached since.
+    ///
+    /// # Errors
+    /// As [`Self::pin`], of these hooks.
+    pub(super) fn pin_more(&mut self) -> Result<(), KernelError> {
+        let Some(pinned) = &mut self.pinned else { return Ok(()) };
+        // Behind the others: they are detached in the order of their numbers, from the last one on.
+        let more = self.links.pin(&mut self.ebpf, &self.btf, &pinned.folder, pinned.links.len())?;
+        pinned.links.extend(more.links);
+        pinned.fleeting = more.fleeting;
+        pinned.mark()
+    }
+
+    /// Whether all that sees something now goes on when this process has ended.
+    #[must_use]
+    pub fn outlives_us(&self) -> bool {
+        self.pinned.as_ref().is_some_and(|pinned| pinned.fleeting.is_empty())
     }
 
     /// The name of what is pinned, if it is.
@@ -185,6 +252,12 @@ impl Left {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// Whether all hooks went on when the process ended. To be asked before they are detached.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.folder.join(WHOLE).is_dir()
+    }
+
     /// Detaches the hooks, the last attached first. What the rings hold stays.
     ///
     /// # Errors
@@ -200,6 +273,21 @@ impl Left {
     pub fn remove(self) -> Result<(), KernelError> {
         remove(&self.folder)
     }
+}
+
+/// Whether a session's folder is called so: by its time, see [`Session::pin`].
+fn is_session(name: &OsStr) -> bool {
+    name.len() == 16 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Makes a session's folder, and pins the maps in it.
+fn pin_maps(folder: &Path, maps: &[(&'static str, MapData)]) -> Result<(), KernelError> {
+    let failed = |error: std::io::Error| KernelError::Pin { path: folder.to_owned(), reason: error.to_string() };
+    fs::DirBuilder::new().mode(0o700).create(folder).map_err(failed)?;
+    maps.iter().try_for_each(|(name, map)| {
+        let pin = folder.join(name);
+        map.pin(&pin).map_err(|error| KernelError::pin(&pin, &error))
+    })
 }
 
 /// Removes the pins of hooks. How many there were.
@@ -225,6 +313,7 @@ pub fn discard(folder: &Path) -> Result<(), KernelError> {
 
 /// Removes a session's pins and its folder.
 fn remove(folder: &Path) -> Result<(), KernelError> {
+    let _ = fs::remove_dir(folder.join(WHOLE));
     for pin in pins(folder)? {
         fs::remove_file(&pin).map_err(|error| KernelError::Pin { path: pin.clone(), reason: error.to_string() })?;
     }
@@ -235,7 +324,7 @@ fn remove(folder: &Path) -> Result<(), KernelError> {
 fn pins(folder: &Path) -> Result<Vec<PathBuf>, KernelError> {
     let failed = |error: std::io::Error| KernelError::Pin { path: folder.to_owned(), reason: error.to_string() };
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
     };
     let mut pins =
@@ -258,6 +347,7 @@ pub fn unload(path: &Path) -> Result<usize, KernelError> {
         hooks += detach(&left)?;
         remove(&left)?;
     }
-    fs::remove_dir(path).map_err(|error| KernelError::Pin { path: path.to_owned(), reason: error.to_string() })?;
+    // Unless something lies there that is not ours.
+    let _ = fs::remove_dir(path);
     Ok(hooks)
 }

@@ -229,7 +229,8 @@ impl Session {
     /// # Errors
     /// When the kernel refuses it.
     pub fn see_around_page_cache(&mut self) -> Result<(), KernelError> {
-        backend::attach_waiting(&mut self.waiting, &mut self.ebpf, &self.btf, &mut self.links)
+        backend::attach_waiting(&mut self.waiting, &mut self.ebpf, &self.btf, &mut self.links)?;
+        self.pin_more()
     }
 
     /// Tries every backend and leaves none attached; of the first that works, what it does not see.

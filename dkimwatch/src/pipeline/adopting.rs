@@ -9,7 +9,7 @@ use super::{Border, Pipeline, boot_ns, now, summing::Summing};
 use crate::{
     away::{Heritage, Losses, Memo, MemoFile, Recorded, Tags, retag},
     decode::{self, Access},
-    kernel::{Batch, PinFolder, Unseen},
+    kernel::{Batch, PinFolder, Pinning, Unseen},
     losses,
     print::{State, WatchResumed},
 };
@@ -36,27 +36,32 @@ pub(super) struct Inheritance {
 impl Pipeline {
     /// Lets hooks and rings outlive this process, and keeps a memo of what they mean beside the journal. What cannot be done is a
     /// blind spot, and said.
-    pub fn pin(&mut self, folder: Option<&PinFolder>, journal: &std::path::Path) {
-        let why = match folder.map(|folder| self.session.pin(folder)) {
-            Some(Ok(fleeting)) => {
-                self.memo = self.session.pin_name().map(|name| MemoFile::new(journal, name));
-                // The pins themselves are guarded.
-                self.refresh();
-                if fleeting.is_empty() {
-                    return;
+    ///
+    /// # Errors
+    /// When a hook was lost over it.
+    pub fn pin(&mut self, folder: Result<&PinFolder, &str>, journal: &std::path::Path) -> Result<()> {
+        let pinning = folder.map(|folder| self.session.pin(folder));
+        let why = match pinning {
+            Ok(pinning) => match pinning.context("pin the hooks; --no-pin leaves them as they are")? {
+                Pinning::Whole => None,
+                Pinning::But(fleeting) => Some(format!(
+                    "nothing is seen while dkimwatch run does not run, but for what the rings held when it ended without a word: this kernel cannot pin what perf attaches (it can from 5.15 on), {}",
+                    fleeting.join(", ")
+                )),
+                Pinning::Not(error) => {
+                    tracing::error!("{error}: hooks and rings end with this process");
+                    Some(format!("nothing is seen while dkimwatch run does not run: {error}"))
                 }
-                let programs = fleeting.join(", ");
-                format!(
-                    "while dkimwatch run does not run, what these programs see is not seen, as this kernel cannot pin what perf attaches (it can from 5.15 on): {programs}"
-                )
-            }
-            Some(Err(error)) => {
-                tracing::error!("{error}: hooks and rings end with this process");
-                format!("while dkimwatch run does not run, nothing is seen: {error}")
-            }
-            None => "while dkimwatch run does not run, nothing is seen, as it is not to pin its hooks".to_owned(),
+            },
+            Err(why) => Some(format!("nothing is seen while dkimwatch run does not run: {why}")),
         };
-        self.live.unseen.push(Unseen { id: AWAY, text: why });
+        self.live.unseen.extend(why.map(|text| Unseen { id: AWAY, text }));
+        self.memo = self.session.pin_name().map(|name| MemoFile::new(journal, name));
+        if self.memo.is_some() {
+            // The pins themselves are guarded, and the memo is written.
+            self.refresh();
+        }
+        Ok(())
     }
 
     /// Takes over what was left, before anything else; `border` is when this watch's own hooks saw everything.
@@ -89,6 +94,7 @@ impl Pipeline {
 
     async fn adopt_one(&mut self, heritage: Heritage) -> Result<()> {
         // Nothing comes after this, so that what is in the rings has an end. It stays there until it is written down.
+        let whole = heritage.left.is_whole();
         heritage.left.detach()?;
         let Heritage { mut left, memo, journal } = heritage;
         let first = left.rings.drain();
@@ -122,7 +128,7 @@ impl Pipeline {
         MemoFile::new(journal.folder(), &left.name()).remove();
         left.remove()?;
         let (count, known) = inheritance.map_or((0, 0), |inheritance| (inheritance.read, inheritance.known));
-        self.tell(State::Resumed(WatchResumed { unix_ns: now(), since_unix_ns: last_word, count, known }))
+        self.tell(State::Resumed(WatchResumed { unix_ns: now(), since_unix_ns: last_word, count, known, whole }))
     }
 
     /// Everything that the rings hold, until it is told and written down.

@@ -18,7 +18,7 @@ const WRITTEN: Duration = Duration::from_secs(5);
 impl Pipeline {
     /// Ends, and says what was told.
     pub(super) async fn end(mut self) -> Result<Counts> {
-        let goes_on = self.session.pin_name().is_some() && !self.before.is_drawn();
+        let goes_on = self.session.outlives_us() && !self.before.is_drawn();
         if goes_on {
             // What comes from now on is for the next watch.
             self.take_the_rest(Some(boot_ns())).await?;

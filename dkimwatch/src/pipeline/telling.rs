@@ -73,7 +73,7 @@ impl Pipeline {
 
     pub(super) fn tell_stopped(&mut self) -> Result<()> {
         let (unix_ns, ran) = (now(), self.started.elapsed());
-        let goes_on = self.session.pin_name().is_some();
+        let goes_on = self.session.outlives_us();
         self.tell(State::Stopped(WatchStopped { unix_ns, ran, counts: self.told, goes_on }))
     }
 

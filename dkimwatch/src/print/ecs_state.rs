@@ -93,6 +93,7 @@ fn taken_over(document: &mut Document, resumed: &WatchResumed) {
     document.set("event.end", time::rfc3339(resumed.unix_ns));
     document.set("dkimwatch.resumed.count", resumed.count);
     document.set("dkimwatch.resumed.known", resumed.known);
+    document.set("dkimwatch.resumed.whole", resumed.whole);
 }
 
 fn goes_on(document: &mut Document, heartbeat: &Heartbeat) {

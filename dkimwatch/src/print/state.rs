@@ -132,6 +132,8 @@ pub struct WatchResumed {
     pub count: u64,
     /// Records that it held and that the journal had already.
     pub known: u64,
+    /// All of the former watch's hooks went on; else what they had seen by its end is all that there is.
+    pub whole: bool,
 }
 
 /// `watch-stopped`: the summary.
@@ -226,8 +228,13 @@ impl State {
                     0 => String::new(),
                     known => format!(" {} in the journal already.", plural(known, "record was", "records were")),
                 };
+                let did = if resumed.whole {
+                    "went on watching since"
+                } else {
+                    "held what was not read when the former watch ended without a word, and nobody watched since"
+                };
                 format!(
-                    "The kernel went on watching since {}: {} that it held {} read, and what came of them stands before this.{known}",
+                    "The kernel {did} {}: {} that it held {} read, and what came of them stands before this.{known}",
                     super::time::rfc3339(resumed.since_unix_ns),
                     plural(resumed.count, "record", "records"),
                     if resumed.count == 1 { "was" } else { "were" },

@@ -47,7 +47,7 @@ fn journal_states() -> Vec<State> {
     let counts = Counts { expected: 1_000, ..Counts::default() };
     let heartbeat = State::Heartbeat(Heartbeat { unix_ns, ran: Duration::from_secs(60), counts });
     let noted = notices.into_iter().map(|notice| State::Journal(JournalNoted { unix_ns, notice }));
-    let resumed = WatchResumed { unix_ns, since_unix_ns: 5, count: 14, known: 1 };
+    let resumed = WatchResumed { unix_ns, since_unix_ns: 5, count: 14, known: 1, whole: true };
     let stopped = WatchStopped { unix_ns, ran: Duration::from_secs(9), counts, goes_on: true };
     let rest = [State::Resumed(resumed), State::Stopped(stopped)];
     [heartbeat, State::Summarised(Box::new(summed()))].into_iter().chain(noted).chain(rest).collect()

@@ -119,6 +119,7 @@ pub(super) struct Own<'e> {
     pub(super) enrichment: Enrichment<'e>,
     #[serde(borrow)]
     pub(super) lost: Lost<'e>,
+    pub(super) resumed: Resumed,
     pub(super) summarised: Summarised,
     #[serde(borrow)]
     pub(super) process: Login<'e>,
@@ -160,6 +161,13 @@ pub(super) struct Lost<'e> {
     pub(super) count: u64,
     #[serde(borrow)]
     pub(super) why: Known<'e>,
+}
+
+/// `watch-resumed`: whether all hooks had gone on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Resumed {
+    pub(super) whole: bool,
 }
 
 /// `key-opens-summarised`: how many.

@@ -177,11 +177,16 @@ impl Watched {
                 return;
             }
             "watch-stopped" => host.watch = Watch::Stopped(unix_ns),
-            "watch-resumed" => {
+            "watch-resumed" if event.dkimwatch.resumed.whole => {
                 (host.watch, host.has_heartbeat) = (Watch::Resumed, false);
                 // What the kernel saw meanwhile stands before this, and there was no heartbeat between.
                 let since = time(&event.event.start).unwrap_or(before);
                 self.gaps.retain(|gap| gap.kind != GapKind::Silent || gap.host != name || gap.from < Some(since));
+                return;
+            }
+            "watch-resumed" => {
+                // Nobody watched in between: what the rings held is from before, and this is no word of the former watch.
+                host.last = before;
                 return;
             }
             "watch-heartbeat" => {}
@@ -354,8 +359,9 @@ mod tests {
             let kind = if rest == "grave" { "alert" } else { "state" };
             let since = rest.parse::<i64>().ok().and_then(|minute| DateTime::from_timestamp(minute * 60, 0));
             let start = since.map_or(String::new(), |since| format!(r#","start":"{}""#, since.to_rfc3339()));
+            let whole = !rest.is_empty();
             let json = format!(
-                r#"{{"event":{{"action":"{action}","reason":"because","kind":"{kind}"{start}}},"host":{{"name":"mx1","boot":{{"id":"{rest}"}}}},"dkimwatch":{{"lost":{{"count":3,"why":"{rest}"}}}}}}"#
+                r#"{{"event":{{"action":"{action}","reason":"because","kind":"{kind}"{start}}},"host":{{"name":"mx1","boot":{{"id":"{rest}"}}}},"dkimwatch":{{"lost":{{"count":3,"why":"{rest}"}},"resumed":{{"whole":{whole}}}}}}}"#
             );
             let event: Event<'_> = serde_json::from_str(&json).expect("an event");
             watched.take(minute * MINUTE, &event, action != "key-opened", filter);
@@ -401,6 +407,9 @@ mod tests {
             (60, "watch-started"),
         ];
         assert_eq!(told(&killed, &all), [""; 0]);
+        // Where a part of the hooks had ended, it is one.
+        let partly = [(1, "watch-started"), (8, "key-opened"), (9, "watch-resumed"), (9, "watch-started")];
+        assert_eq!(told(&partly, &all), ["ended-without-a-word 8 9 0"]);
     }
 
     #[test]
