@@ -13,6 +13,7 @@ mod window;
 use std::{
     collections::VecDeque,
     future::Future,
+    ops::RangeInclusive,
     time::{Duration, Instant},
 };
 
@@ -50,9 +51,12 @@ const LOSS_CHECK: Duration = Duration::from_secs(1);
 /// How often the watch list is made true again although nothing told of a change: a safety net, not the mechanism.
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
-/// How long the watch list rests after it was made true: somebody who changes a watched folder without end must not keep
-/// the watch from watching.
-const REST: Duration = Duration::from_millis(200);
+/// How long the watch list rests after it was made true, at least and at most, when a watched folder changes: somebody who changes
+/// one without end must not keep the watch from watching. In between it is [`IDLE`] times what it took.
+const REST: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
+
+/// A tenth of the time, not more, is for the list.
+const IDLE: u32 = 9;
 
 /// Accesses that wait at once. Under a flood the rest is told as it stands.
 const HELD: usize = 1_024;
@@ -70,6 +74,10 @@ pub struct Pipeline {
     started: Instant,
     /// When the watch list was last made true.
     refreshed: Instant,
+    /// How long that took.
+    refreshing: Duration,
+    /// When it was last looked whether a mount led elsewhere.
+    looked: Instant,
     /// The same moment, before the looking began, by the clock of the records.
     refreshed_boot_ns: u64,
     told: Counts,
@@ -98,6 +106,8 @@ pub struct Pipeline {
     followed: VecDeque<AttributedAccess>,
     /// What is watched may lie elsewhere by now: look again.
     stale: bool,
+    /// Something was mounted or taken away: look whether that is so.
+    unsure: bool,
     /// Expected opens that are told in sum; none, where each is told.
     summing: Option<Summing>,
 }
@@ -133,6 +143,8 @@ impl Pipeline {
             live,
             started: Instant::now(),
             refreshed: Instant::now(),
+            refreshing: Duration::ZERO,
+            looked: Instant::now(),
             // The list was made true before this: the first stranger at a signer's path is worth a look.
             refreshed_boot_ns: 0,
             told: Counts::default(),
@@ -150,6 +162,7 @@ impl Pipeline {
             held: VecDeque::new(),
             followed: VecDeque::new(),
             stale: false,
+            unsure: false,
             summing: None,
         })
     }
@@ -166,7 +179,9 @@ impl Pipeline {
         let mut heartbeat = ticks(self.heartbeat.unwrap_or(SAFETY_NET));
         tokio::pin!(shutdown);
         loop {
-            let rested = tokio::time::Instant::from_std(self.refreshed + REST);
+            let (least, most) = (*REST.start(), *REST.end());
+            let rested = self.refreshed + (IDLE * self.refreshing).clamp(least, most);
+            let (rested, ready) = (rested.into(), (self.looked + least).into());
             let release = self.held.iter().map(|held| held.until).min();
             tokio::select! {
                 () = &mut shutdown => break,
@@ -175,14 +190,12 @@ impl Pipeline {
                 }
                 change = self.changes.next() => match change {
                     Change::Folder => self.stale = true,
-                    // Elsewhere on the host, mounts come and go with each container.
-                    Change::Mounts => self.stale |= self.list.is_elsewhere(),
+                    Change::Mounts => self.unsure = true,
                 },
                 (access, answer) = self.refused.next() => self.take_refused(access, &answer)?,
-                () = tokio::time::sleep_until(rested), if self.stale => {
-                    self.stale = false;
-                    self.refresh();
-                }
+                () = tokio::time::sleep_until(rested), if self.stale => self.refresh(),
+                // What is mounted over a key is watched only after a look: that does not wait as long.
+                () = tokio::time::sleep_until(ready), if self.unsure => self.look_at_mounts(),
                 answer = self.list.answer() => {
                     self.list.learn(answer);
                     self.judge_anew();
@@ -398,9 +411,20 @@ impl Pipeline {
         })
     }
 
+    /// Elsewhere on the host, mounts come and go with each container.
+    fn look_at_mounts(&mut self) {
+        self.unsure = false;
+        self.looked = Instant::now();
+        if self.list.is_elsewhere() {
+            self.refresh();
+        }
+    }
+
     /// Makes the watch list true. A failure does not end the watch: what is armed stays armed, and a full table must not be
     /// a way to switch the watch off.
     fn refresh(&mut self) {
+        let start = Instant::now();
+        (self.stale, self.unsure) = (false, false);
         self.refreshed_boot_ns = boot_ns();
         let before = self.summing.is_some().then(|| self.list.policy().clone());
         if let Err(error) = self.list.refresh(&mut self.session) {
@@ -413,6 +437,9 @@ impl Pipeline {
         self.changes.watch(self.list.concerned());
         self.remember();
         self.refreshed = Instant::now();
+        self.refreshing = self.refreshed - start;
+        self.looked = self.refreshed;
+        tracing::debug!(took = ?self.refreshing, "looked at what is watched");
     }
 }
 

@@ -18,6 +18,7 @@ mod pagecache;
 mod places;
 mod provenance;
 mod readers;
+mod realpaths;
 mod rpm;
 mod standing;
 mod systemd;
@@ -41,6 +42,8 @@ use dkimwatch_common::{
     record::Kind,
     watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch, is_own},
 };
+
+use realpaths::RealPaths;
 
 use crate::{
     config::Settings,
@@ -195,10 +198,15 @@ impl WatchList {
     pub fn refresh(&mut self, session: &mut Session) -> Result<(), KernelError> {
         // Before anything is resolved: what is mounted meanwhile is then found to be elsewhere.
         self.mounts = self.places_now();
-        let mut targets = self.targets();
+        let mut real = RealPaths::default();
+        let mut targets = self.targets(&mut real);
         // What leads to a container's key comes and goes with the container, and so do the mounts there.
         let of_host = targets.iter().filter(|target| !self.contained.has(target.purpose.tag()));
-        let ways = ways::to(of_host.map(|target| (target.path.as_path(), target.purpose.tag())));
+        let mut ways: Vec<_> = ways::to(of_host.map(|target| (target.path.as_path(), target.purpose.tag())), &mut real)
+            .into_iter()
+            .collect();
+        // Two ways can be one folder: what is written last stays, the smallest.
+        ways.sort_by_key(|(_, tag)| std::cmp::Reverse(*tag));
         targets.extend(ways.into_iter().map(|(path, tag)| Target { path, purpose: Purpose::Way(tag) }));
         let mut places = Places::default();
         let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
@@ -258,7 +266,7 @@ impl WatchList {
                 tracing::error!(%error, "reads of a key that is not read through the page cache are not seen");
             }
         }
-        self.add_paths(&mut places);
+        self.add_paths(&mut places, &mut real);
         self.places = places;
         readers::resolve(&self.settings, &mut self.policy, &mut self.executables, session)?;
         session.recall_signers()?;
@@ -272,22 +280,23 @@ impl WatchList {
             .map(|target| target.path)
             .chain(self.policy.readers.iter().filter_map(|reader| reader.executable.parent().map(Path::to_owned)))
             .collect();
-        self.concerned.sort();
+        // As bytes: what is a component of a path does not matter here, and takes its time.
+        self.concerned.sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
         self.concerned.dedup();
         self.mounts.also(&self.concerned);
         failed.map_or(Ok(()), Err)
     }
 
     /// Where the keys and the watched folders are, without links: what is mounted there, or above, lies over them.
-    fn add_paths(&self, places: &mut Places) {
-        own::add_paths(&self.policy, places);
+    fn add_paths(&self, places: &mut Places, real: &mut RealPaths) {
+        own::add_paths(&self.policy, places, real);
         let watched = (0..).zip(&self.policy.watched).filter(|(tag, _)| !self.contained.has(*tag));
         for (tag, entry) in watched {
             let (path, is_folder) = match entry {
                 Watched::Key(key) => (&key.path, false),
                 Watched::Folder { path, .. } => (path, true),
             };
-            let resolved = std::fs::canonicalize(path).ok();
+            let resolved = real.of(path);
             for path in std::iter::once(path).chain(resolved.as_ref()) {
                 places.add_path(path.as_os_str().as_bytes().to_vec(), tag, is_folder);
             }
@@ -368,7 +377,7 @@ impl WatchList {
     }
 
     /// Every path to arm. Folders first: once they are marked, whatever is born in them is seen.
-    fn targets(&self) -> Vec<Target> {
+    fn targets(&self, real: &mut RealPaths) -> Vec<Target> {
         let mut folders = Vec::new();
         let mut nests = Vec::new();
         let mut files = Vec::new();
@@ -378,7 +387,7 @@ impl WatchList {
                 Watched::Key(key) => {
                     // A key behind a symbolic link can be replaced at either end.
                     let of_host = !self.contained.has(tag);
-                    let resolved = of_host.then(|| std::fs::canonicalize(&key.path).ok()).flatten();
+                    let resolved = of_host.then(|| real.of(&key.path)).flatten();
                     for path in std::iter::once(key.path.clone()).chain(resolved.filter(|path| *path != key.path)) {
                         if let (Some(parent), Some(name)) = (path.parent(), path.file_name().map(OsStr::as_bytes)) {
                             nests.push(Target { path: parent.to_owned(), purpose: Purpose::Nest(tag, name.to_vec()) });
@@ -395,7 +404,7 @@ impl WatchList {
         });
         nests.sort_by_key(|target| !self.contained.has(target.purpose.tag()));
         // The watcher's own folders before those of keys, which matter more; its own files last, as they are no keys.
-        let own = own::targets(&self.policy);
+        let own = own::targets(&self.policy, real);
         own.folders.into_iter().chain(nests).chain(folders).chain(files).chain(own.files).collect()
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use dkimwatch_common::watch::{Tag, own_entry, own_tag};
 
-use super::{Purpose, Target, WatchList, folders};
+use super::{Purpose, Target, WatchList, folders, realpaths::RealPaths};
 use crate::{
     judge::{Guarded, Part, Policy},
     refused::Places,
@@ -38,9 +38,9 @@ impl WatchList {
 }
 
 /// Where it is, without links: what is mounted there, or above, lies over it.
-pub(super) fn add_paths(policy: &Policy, places: &mut Places) {
+pub(super) fn add_paths(policy: &Policy, places: &mut Places, real: &mut RealPaths) {
     for (tag, Guarded { part, path }) in each(policy) {
-        let resolved = std::fs::canonicalize(path).ok();
+        let resolved = real.of(path);
         for path in std::iter::once(path).chain(resolved.as_ref()) {
             places.add_path(path.as_os_str().as_bytes().to_vec(), tag, *part != Part::Configuration);
         }
@@ -48,10 +48,10 @@ pub(super) fn add_paths(policy: &Policy, places: &mut Places) {
 }
 
 /// What to arm for it.
-pub(super) fn targets(policy: &Policy) -> Own {
+pub(super) fn targets(policy: &Policy, real: &mut RealPaths) -> Own {
     let mut own = Own::default();
     for (tag, Guarded { part, path }) in each(policy) {
-        let resolved = std::fs::canonicalize(path).ok();
+        let resolved = real.of(path);
         if *part != Part::Configuration {
             folders::members(resolved.as_ref().unwrap_or(path), tag, &mut own.folders, &mut own.files);
             continue;
@@ -106,7 +106,7 @@ mod tests {
             Guarded { part: Part::Journal, path: root.join("journal") },
         ];
         let policy = Policy { guarded, ..Policy::default() };
-        let own = targets(&policy);
+        let own = targets(&policy, &mut RealPaths::default());
         assert!(own.folders.iter().chain(&own.files).all(|target| is_own(target.purpose.tag())));
         let purposes: Vec<_> = own.folders.iter().map(|target| &target.purpose).collect();
         assert_eq!(purposes, [&Purpose::Nest(own_tag(0), b"x.toml".to_vec()), &Purpose::Folder(own_tag(1))]);

@@ -1,7 +1,7 @@
 //! Which mount each path leads to, so that a mount elsewhere on the host costs a few look-ups and no more.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,7 @@ struct Place {
 
 /// Where paths led to; nowhere is a place as well.
 #[derive(Debug, Default)]
-pub(super) struct Places(BTreeMap<PathBuf, Option<Place>>);
+pub(super) struct Places(HashMap<PathBuf, Option<Place>>);
 
 impl Places {
     /// Looks at these paths, too. Those that were looked at keep their answer.

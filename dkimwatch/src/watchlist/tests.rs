@@ -53,7 +53,7 @@ fn a_key_is_armed_after_its_name_is_awaited_and_tags_name_entries() {
     fs::write(&first, "").unwrap();
     let list = list(&[first.clone(), second.clone()], &[]);
     assert_eq!(
-        list.targets(),
+        list.targets(&mut RealPaths::default()),
         [
             target(root.path(), Purpose::Nest(0, b"a.private".to_vec())),
             // Not there yet, and awaited all the same.
@@ -77,8 +77,11 @@ fn a_key_behind_a_link_is_awaited_at_both_ends() {
     fs::write(root.join("real/2026.private"), "").unwrap();
     let key = root.join("named/mail.private");
     symlink("../real/2026.private", &key).unwrap();
-    let nests: Vec<Target> =
-        list(&[key], &[]).targets().into_iter().filter(|target| matches!(target.purpose, Purpose::Nest(..))).collect();
+    let nests: Vec<Target> = list(&[key], &[])
+        .targets(&mut RealPaths::default())
+        .into_iter()
+        .filter(|target| matches!(target.purpose, Purpose::Nest(..)))
+        .collect();
     assert_eq!(
         nests,
         [
@@ -94,7 +97,7 @@ fn folders_come_before_what_is_in_them_and_a_key_in_one_stays_a_key() {
     let key = root.path().join("mail.private");
     fs::write(&key, "").unwrap();
     fs::create_dir(root.path().join("below")).unwrap();
-    let targets = list(std::slice::from_ref(&key), &[root.path().to_owned()]).targets();
+    let targets = list(std::slice::from_ref(&key), &[root.path().to_owned()]).targets(&mut RealPaths::default());
     let position = |wanted: &Target| targets.iter().position(|target| target == wanted).unwrap();
     let folder = position(&target(root.path(), Purpose::Folder(1)));
     let below = position(&target(root.path().join("below"), Purpose::Folder(1)));

@@ -22,6 +22,7 @@ mod artifacts;
 mod checks;
 mod counts;
 mod coverage;
+mod failures;
 mod guest;
 
 use checks::{Check, Ground};
@@ -115,6 +116,12 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
     } else if selected.len() < total {
         println!("{} of {total} checks were asked for", selected.len());
     }
+    // Last but the sums, as the end of a long output is what is kept of it.
+    for (name, _) in results.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Failed(..))) {
+        for failure in failures::read(&log_of(name)) {
+            println!("FAILED in {name}: {failure}");
+        }
+    }
     let summary = summary(&results);
     print!("{}", summary.text);
     Ok(if summary.whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -123,15 +130,23 @@ pub(crate) fn main(arguments: &Arguments) -> Result<ExitCode> {
 /// What an earlier run of a check saw, of the same programs: its log is younger than what was built.
 fn earlier(name: &str) -> Option<coverage::Sees> {
     let when = |path: PathBuf| fs::metadata(path).ok()?.modified().ok();
-    let log = logs().join(format!("{name}.log"));
-    if when(log.clone())? <= when(workspace::target().join("debug/dkimwatch"))? {
+    if when(log_path(name))? <= when(workspace::target().join("debug/dkimwatch"))? {
         return None;
     }
-    coverage::Sees::read(&String::from_utf8_lossy(&fs::read(log).ok()?))
+    coverage::Sees::read(&log_of(name))
 }
 
 fn selects(name: &str, check: &str) -> bool {
     check.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// What a check has printed.
+fn log_of(name: &str) -> String {
+    String::from_utf8_lossy(&fs::read(log_path(name)).unwrap_or_default()).into_owned()
+}
+
+fn log_path(name: &str) -> PathBuf {
+    logs().join(format!("{name}.log"))
 }
 
 fn logs() -> PathBuf {
@@ -169,7 +184,7 @@ fn run_all(selected: &[Check], ground: &Ground) -> Vec<(String, Verdict)> {
 
 fn run_one(check: &Check, ground: &Ground) -> Verdict {
     let start = Instant::now();
-    let path = logs().join(format!("{}.log", check.name));
+    let path = log_path(&check.name);
     let log = fs::File::options().read(true).write(true).create(true).truncate(true).open(&path);
     let verdict = match log.with_context(|| format!("cannot write {}", path.display())) {
         Ok(log) => check.run(ground, log),
@@ -179,7 +194,7 @@ fn run_one(check: &Check, ground: &Ground) -> Verdict {
     // Nothing can be done about a terminal that has gone; the summary's status still tells.
     let _ = writeln!(out, "{:28} {} ({})", check.name, describe(&verdict), command::seconds(start.elapsed()));
     if let Verdict::Failed(..) = verdict {
-        let text = String::from_utf8_lossy(&fs::read(&path).unwrap_or_default()).into_owned();
+        let text = log_of(&check.name);
         let lines: Vec<_> = text.lines().collect();
         let skipped = lines.len().saturating_sub(SHOWN);
         let _ = writeln!(out, "---- {} ({skipped} earlier lines in {})", check.name, path.display());
