@@ -104,9 +104,11 @@ pub struct Pipeline {
     held: VecDeque<Held>,
     /// Accesses that were told before their container's details were known.
     followed: VecDeque<AttributedAccess>,
-    /// What is watched may lie elsewhere by now: look again.
+    /// A watched folder changed: look again, once the list has rested.
     stale: bool,
-    /// Something was mounted or taken away: look whether that is so.
+    /// A key's data lies elsewhere by now: look again soon.
+    moved: bool,
+    /// Something was mounted or taken away: look soon whether that is so.
     unsure: bool,
     /// Expected opens that are told in sum; none, where each is told.
     summing: Option<Summing>,
@@ -162,6 +164,7 @@ impl Pipeline {
             held: VecDeque::new(),
             followed: VecDeque::new(),
             stale: false,
+            moved: false,
             unsure: false,
             summing: None,
         })
@@ -195,7 +198,7 @@ impl Pipeline {
                 (access, answer) = self.refused.next() => self.take_refused(access, &answer)?,
                 () = tokio::time::sleep_until(rested), if self.stale => self.refresh(),
                 // What is mounted over a key is watched only after a look: that does not wait as long.
-                () = tokio::time::sleep_until(ready), if self.unsure => self.look_at_mounts(),
+                () = tokio::time::sleep_until(ready), if self.moved || self.unsure => self.look_soon(),
                 answer = self.list.answer() => {
                     self.list.learn(answer);
                     self.judge_anew();
@@ -327,7 +330,7 @@ impl Pipeline {
         if !self.is_enrolled(&access) {
             return Ok(());
         }
-        self.stale |= self.list.is_copied_up(&access);
+        self.moved |= self.list.is_copied_up(&access);
         let mut attributed = self.attributor.attribute(access);
         self.enrich(&mut attributed);
         if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
@@ -411,11 +414,11 @@ impl Pipeline {
         })
     }
 
-    /// Elsewhere on the host, mounts come and go with each container.
-    fn look_at_mounts(&mut self) {
+    /// Makes the watch list true, if it is not: elsewhere on the host, mounts come and go with each container.
+    fn look_soon(&mut self) {
         self.unsure = false;
         self.looked = Instant::now();
-        if self.list.is_elsewhere() {
+        if self.moved || self.list.is_elsewhere() {
             self.refresh();
         }
     }
@@ -424,7 +427,7 @@ impl Pipeline {
     /// a way to switch the watch off.
     fn refresh(&mut self) {
         let start = Instant::now();
-        (self.stale, self.unsure) = (false, false);
+        (self.stale, self.moved, self.unsure) = (false, false, false);
         self.refreshed_boot_ns = boot_ns();
         let before = self.summing.is_some().then(|| self.list.policy().clone());
         if let Err(error) = self.list.refresh(&mut self.session) {

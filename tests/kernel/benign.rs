@@ -108,7 +108,7 @@ fn tools(scene: &Scene) -> Result<()> {
 fn around(scene: &Scene) -> Result<()> {
     let name = "looking_at_every_file_and_process_around_a_key_is_silent";
     let (folder, key) = (scene.folder(name), scene.key(name));
-    let looker = run(crate::loot::thief(scene).arg("look-around").arg(&key).arg("20"))?;
+    let looker = run(crate::loot::thief(scene).arg("look-around").arg(&key).arg("6"))?;
     // As people call them, where they are installed; what they find is not asked here.
     for (tool, arguments) in [("lsof", &["+D"][..]), ("fuser", &["-v"]), ("ps", &["auxf"]), ("getfacl", &["-R"])] {
         let mut command = Command::new(tool);

@@ -46,38 +46,45 @@ struct Group {
     /// The word there for one that holds.
     held: &'static str,
     sentences: &'static [Sentence],
-    /// They start a service of their own.
-    service: bool,
+    /// The variable that says that they are tried in other columns, where an emulated machine takes long for them.
+    variable: Option<&'static str>,
 }
 
 /// Ways to a key, each of which is to be seen.
 const fn seen(title: &'static str, sentences: &'static [Sentence]) -> Group {
-    Group { title, held: "seen", sentences, service: false }
+    Group { title, held: "seen", sentences, variable: None }
 }
 
 /// What is to give no event.
 const fn silent(title: &'static str, sentences: &'static [Sentence]) -> Group {
-    Group { title, held: "silent", sentences, service: false }
+    Group { title, held: "silent", sentences, variable: None }
 }
 
 /// Other promises.
 const fn holds(title: &'static str, sentences: &'static [Sentence]) -> Group {
-    Group { title, held: "holds", sentences, service: false }
+    Group { title, held: "holds", sentences, variable: None }
 }
 
 /// By a service that is started for them.
 const fn by_service(group: Group) -> Group {
-    Group { service: true, ..group }
+    Group { variable: Some("DKIMWATCH_SERVICE"), ..group }
 }
 
-/// Does nothing: see [`left_out`].
+/// The same whatever the backend of the column.
+const fn once_a_kernel(group: Group) -> Group {
+    Group { variable: Some("DKIMWATCH_COMMANDS"), ..group }
+}
+
+impl Group {
+    /// The variable, where it says so now.
+    fn left_out(&self) -> Option<&'static str> {
+        self.variable.filter(|variable| std::env::var_os(variable).is_some_and(|word| word == "elsewhere"))
+    }
+}
+
+/// Does nothing: see [`Group::left_out`].
 fn nothing(_: &Scene) -> anyhow::Result<()> {
     Ok(())
-}
-
-/// Whether sentences about a service are for other columns: an emulated machine takes minutes for them (`DKIMWATCH_SERVICE`).
-fn left_out() -> bool {
-    std::env::var_os("DKIMWATCH_SERVICE").is_some_and(|word| word == "elsewhere")
 }
 
 /// In the order in which they are tried. The flood is late: what it leaves behind makes every later wait longer.
@@ -108,7 +115,7 @@ const GROUPS: &[Group] = &[
     by_service(holds("Expected traffic in sum", summed::SENTENCES)),
     holds("Floods", flood::SENTENCES),
     holds("Floods of attempts", refused::FLOODS),
-    holds("Commands", command::SENTENCES),
+    once_a_kernel(holds("Commands", command::SENTENCES)),
     by_service(holds("Who may end the watch", summed::ENDINGS)),
 ];
 
@@ -116,7 +123,7 @@ const GROUPS: &[Group] = &[
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let sentences =
-        || GROUPS.iter().flat_map(|group| group.sentences.iter().map(|(name, body)| (*name, *body, group.service)));
+        || GROUPS.iter().flat_map(|group| group.sentences.iter().map(|(name, body)| (*name, *body, group.left_out())));
     let names: Vec<&str> = sentences().map(|(name, ..)| name).collect();
     let scene = match if arguments.list { None } else { Some(Scene::set(&names)) }.transpose() {
         Ok(scene) => scene.map(Arc::new),
@@ -127,15 +134,14 @@ fn main() -> ExitCode {
     };
     let sees = Arc::new(Sees::default());
     let trials = sentences()
-        .map(|(name, body, service)| {
+        .map(|(name, body, left_out)| {
             let (scene, sees) = (scene.clone(), Arc::clone(&sees));
             Trial::test(name, move || {
                 let scene = scene.ok_or("no scene was set")?;
-                let is_left_out = service && left_out();
-                if is_left_out {
-                    scene.absent(name, "tried in other columns: DKIMWATCH_SERVICE=everywhere tries it in all of them");
+                if let Some(variable) = left_out {
+                    scene.absent(name, format!("tried in other columns: {variable}=here tries it in all of them"));
                 }
-                let body = if is_left_out { nothing } else { body };
+                let body = if left_out.is_some() { nothing } else { body };
                 sees.told(name, &scene, body).map_err(|error| format!("{error:#}").into())
             })
         })

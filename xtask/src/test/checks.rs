@@ -153,9 +153,9 @@ impl Check {
         matches!(self.how, How::ContainersInGuest { .. })
     }
 
-    /// Whether it leaves the processors to others for most of its time: mail is on its way.
+    /// Whether it leaves the processors to others for most of its time: mail is on its way, a minute of a journal is to go by.
     pub(super) fn mostly_waits(&self) -> bool {
-        matches!(self.how, How::Here { target: MAIL, .. })
+        matches!(self.how, How::Here { target: MAIL | JOURNAL | CONTAINERS, .. })
     }
 
     /// Runs it; everything it prints goes to `log`.
@@ -185,7 +185,7 @@ impl Check {
             How::Guest { stock, backend } => match test_program(ground, log, KERNEL) {
                 Ok((artifacts, program)) => {
                     let mut words = environment(&artifacts.product, backend, Path::new(guest::DISK)).to_vec();
-                    words.push(("DKIMWATCH_SERVICE", guest::services(stock, backend)));
+                    words.extend(guest::tried(stock, backend));
                     guest::run(stock, program, &["--show-output"], &words, tests_folder(), log)
                 }
                 Err(why) => Verdict::CouldNotRun(why),

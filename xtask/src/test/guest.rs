@@ -54,11 +54,15 @@ pub(super) const STOCK: &[Stock] = &[
 /// Where the sentences about a service are tried, each backend once: an emulated machine takes minutes for them.
 const SERVICES: &[(&str, &str)] = &[("5.10", "tracepoint"), ("6.1", "fentry"), ("6.12", "lsm")];
 
-/// `DKIMWATCH_SERVICE` of a column: `here` or `elsewhere`. Where it is `everywhere` for us, it is that for all.
-pub(super) fn services(stock: &Stock, backend: &str) -> String {
-    let everywhere = std::env::var("DKIMWATCH_SERVICE").is_ok_and(|word| word == "everywhere");
-    let here = everywhere || SERVICES.contains(&(stock.name, backend));
-    if here { "here" } else { "elsewhere" }.to_owned()
+/// What says which sentences are tried in a column: those about a service, and those about commands, which are asked once a kernel.
+/// What is in our own environment is said of all columns.
+pub(super) fn tried(stock: &Stock, backend: &str) -> [(&'static str, String); 2] {
+    let services = SERVICES.contains(&(stock.name, backend));
+    let commands = stock.backends.last() == Some(&backend);
+    [("DKIMWATCH_SERVICE", services), ("DKIMWATCH_COMMANDS", commands)].map(|(name, here)| {
+        let usual = if here { "here" } else { "elsewhere" };
+        (name, std::env::var(name).unwrap_or_else(|_| usual.to_owned()))
+    })
 }
 
 /// Where a guest's disk is.
