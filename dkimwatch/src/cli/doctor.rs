@@ -1,13 +1,13 @@
 //! `dkimwatch doctor`: what this kernel allows, what stays unseen, and what to change.
 
-use std::io::Write as _;
+use std::{io::Write as _, path::Path};
 
 use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
     exit::Outcome,
-    kernel::{Attempt, Backend, Session, Unseen},
+    kernel::{Attempt, Backend, PIN_FOLDER, Pins, Session, Unseen},
 };
 
 /// Says what this kernel allows, which backend would be used and why, what stays unseen, and what to change.
@@ -28,6 +28,8 @@ struct Findings {
     chosen: Option<Backend>,
     /// What it does not see here.
     unseen: Vec<Unseen>,
+    /// What is pinned where `run` pins its hooks, unless it is told otherwise.
+    pins: Pins,
     /// What to change, most useful first.
     advice: Vec<String>,
 }
@@ -87,7 +89,13 @@ fn examine() -> Findings {
                 .to_owned(),
         );
     }
-    Findings { kernel, backends, chosen, unseen, advice }
+    let pins = Pins::of(Path::new(PIN_FOLDER));
+    if pins == Pins::Nowhere {
+        advice.push(
+            "mount -t bpf bpf /sys/fs/bpf: without it nothing is seen while `dkimwatch run` does not run".to_owned(),
+        );
+    }
+    Findings { kernel, backends, chosen, unseen, pins, advice }
 }
 
 fn kernel() -> Kernel {
@@ -104,7 +112,7 @@ fn kernel() -> Kernel {
 }
 
 fn print(findings: &Findings, out: &mut impl std::io::Write) -> std::io::Result<()> {
-    let Findings { kernel, backends, chosen, unseen, advice } = findings;
+    let Findings { kernel, backends, chosen, unseen, pins, advice } = findings;
     writeln!(out, "kernel      {}", kernel.release)?;
     writeln!(out, "BTF         {}", if kernel.btf { "yes" } else { "no: dkimwatch needs CONFIG_DEBUG_INFO_BTF=y" })?;
     writeln!(out, "LSM list    {}", kernel.lsm.as_deref().unwrap_or("not readable (securityfs is not mounted)"))?;
@@ -121,6 +129,22 @@ fn print(findings: &Findings, out: &mut impl std::io::Write) -> std::io::Result<
     }
     for Unseen { id, text } in unseen {
         writeln!(out, "unseen      {id}: {text}")?;
+    }
+    match pins {
+        Pins::Nowhere => writeln!(out, "pins        no: there is no BPF file system for {PIN_FOLDER}")?,
+        Pins::None => writeln!(out, "pins        none in {PIN_FOLDER}")?,
+        Pins::Hooks { hooks, whole: true } => {
+            writeln!(
+                out,
+                "pins        {hooks} hooks in {PIN_FOLDER}: they see while `dkimwatch run` does not run, too"
+            )?;
+        }
+        Pins::Hooks { hooks, whole: false } => writeln!(
+            out,
+            "pins        {hooks} hooks in {PIN_FOLDER}: they see while `dkimwatch run` does not run, too, but others have ended or \
+             will end with it"
+        )?,
+        Pins::Unknown { reason } => writeln!(out, "pins        unknown: {PIN_FOLDER}: {reason}")?,
     }
     for advice in advice {
         writeln!(out, "advice      {advice}")?;

@@ -17,7 +17,7 @@ use aya::{
     programs::links::PinnedLink,
 };
 use dkimwatch_common::names::maps;
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{FlockOperation, OFlags, StatFs};
 
 use super::{KernelError, Rings, Session, Summaries, Switch, Tally, links::PinnedLinks, ring::Mapped};
 use crate::pipeline::boot_ns;
@@ -38,7 +38,7 @@ pub(super) struct Pinned {
 }
 
 /// A folder in a session's that says that all of it outlives its process.
-const WHOLE: &str = "whole";
+pub(super) const WHOLE: &str = "whole";
 
 /// What came of pinning.
 #[derive(Debug)]
@@ -92,8 +92,7 @@ impl PinFolder {
         let flags = (OFlags::DIRECTORY | OFlags::NOFOLLOW).bits();
         let folder = fs::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path);
         let folder = folder.map_err(|error| wrong(format!("{error}: it is to be a folder, and no link to one")))?;
-        let kind = rustix::fs::fstatfs(&folder).map_err(|errno| io(errno.into()))?.f_type;
-        if u64::try_from(kind) != Ok(BPF_FS_MAGIC) {
+        if !is_bpf_system(&rustix::fs::fstatfs(&folder).map_err(|errno| io(errno.into()))?) {
             if is_new {
                 // It is of no use here.
                 let _ = fs::remove_dir(path);
@@ -126,17 +125,7 @@ impl PinFolder {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn left(&self) -> Result<Vec<PathBuf>, KernelError> {
-        let failed = |error: std::io::Error| KernelError::Pin { path: self.path.clone(), reason: error.to_string() };
-        let mut folders = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if is_session(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(entry.path());
-            }
-        }
-        // They are named by their time.
-        folders.sort();
-        Ok(folders)
+        sessions(&self.path).map_err(|error| KernelError::Pin { path: self.path.clone(), reason: error.to_string() })
     }
 }
 
@@ -275,6 +264,39 @@ impl Left {
     }
 }
 
+/// Whether a path is on a BPF file system. A link in its last place is followed.
+pub(super) fn is_bpf(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|system| is_bpf_system(&system))
+}
+
+fn is_bpf_system(system: &StatFs) -> bool {
+    u64::try_from(system.f_type) == Ok(BPF_FS_MAGIC)
+}
+
+/// The sessions' folders, the oldest first.
+pub(super) fn sessions(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if is_session(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            folders.push(entry.path());
+        }
+    }
+    // They are named by their time.
+    folders.sort();
+    Ok(folders)
+}
+
+/// The hooks' pins in a session's folder, in the order in which they were attached.
+pub(super) fn hooks(session: &Path) -> Result<Vec<PathBuf>, KernelError> {
+    let mut hooks = pins(session)?;
+    // They are numbered.
+    hooks.retain(|pin| {
+        pin.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
+    });
+    Ok(hooks)
+}
+
 /// Whether a session's folder is called so: by its time, see [`Session::pin`].
 fn is_session(name: &OsStr) -> bool {
     name.len() == 16 && name.as_encoded_bytes().iter().all(u8::is_ascii_hexdigit)
@@ -292,11 +314,7 @@ fn pin_maps(folder: &Path, maps: &[(&'static str, MapData)]) -> Result<(), Kerne
 
 /// Removes the pins of hooks. How many there were.
 fn detach(folder: &Path) -> Result<usize, KernelError> {
-    let mut links = pins(folder)?;
-    // They are numbered as they were attached.
-    links.retain(|link| {
-        link.file_name().is_some_and(|name| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
-    });
+    let links = hooks(folder)?;
     for link in links.iter().rev() {
         fs::remove_file(link).map_err(|error| KernelError::Pin { path: link.clone(), reason: error.to_string() })?;
     }
