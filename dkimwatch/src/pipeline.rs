@@ -74,12 +74,12 @@ pub struct Pipeline {
     started: Instant,
     /// When the watch list was last made true.
     refreshed: Instant,
-    /// How long that took.
+    /// The same moment, before the looking began, by the clock of the records.
+    refreshed_boot_ns: u64,
+    /// How long the looking took.
     refreshing: Duration,
     /// When it was last looked whether a mount led elsewhere.
     looked: Instant,
-    /// The same moment, before the looking began, by the clock of the records.
-    refreshed_boot_ns: u64,
     told: Counts,
     /// How often it says that it goes on; never, where somebody looks on.
     heartbeat: Option<Duration>,
@@ -145,10 +145,10 @@ impl Pipeline {
             live,
             started: Instant::now(),
             refreshed: Instant::now(),
-            refreshing: Duration::ZERO,
-            looked: Instant::now(),
             // The list was made true before this: the first stranger at a signer's path is worth a look.
             refreshed_boot_ns: 0,
+            refreshing: Duration::ZERO,
+            looked: Instant::now(),
             told: Counts::default(),
             heartbeat: None,
             pulse: None,
