@@ -97,7 +97,7 @@ machine that ran the tests (*here*).
 
 - *seen*, *silent*, *holds*: exactly the events that were due came, about the right process, and no others.
 - a name such as `data-without-open`: not seen. The watch and `dkimwatch doctor` name this limit there; [below](#limits) is why.
-- *–*: this kernel cannot do it; the footnote says why.
+- *–*: not tried here: this kernel cannot do it, or it is tried in other columns; the footnote says which.
 - **failed**: it should hold and did not. **not run**: nobody knows.
 ";
 
