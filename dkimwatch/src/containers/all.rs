@@ -39,6 +39,13 @@ pub struct Looked {
 }
 
 impl Looked {
+    /// What a store of Podman's has. Listed first: what comes meanwhile counts as new among the folders.
+    fn take_store(&mut self, host: &Host, stores: &Stores, store: &Path, owner: Option<u32>) {
+        let known = podman::all(host, store, &stores.labels);
+        self.folders.extend(podman::folders(host, store, &known));
+        self.take(host, "podman", owner, known);
+    }
+
     fn take(&mut self, host: &Host, runtime: &'static str, owner: Option<u32>, all: Vec<(String, Details)>) {
         for (id, mut details) in all.into_iter().take(MOST) {
             let keys = keys::of(&details, owner);
@@ -55,11 +62,12 @@ impl Looked {
 /// Looks at all containers of root's.
 #[must_use]
 pub fn look(host: &Host, stores: &Stores) -> Looked {
-    let mut looked = Looked { keyed: Vec::new(), folders: docker::folders(host, &stores.folders) };
-    looked.take(host, "docker", None, docker::all(host, &stores.folders, &stores.labels));
+    let mut looked = Looked::default();
+    let known = docker::all(host, &stores.folders, &stores.labels);
+    looked.folders.extend(docker::folders(host, &stores.folders, &known));
+    looked.take(host, "docker", None, known);
     for store in podman::roots(host, &stores.folders) {
-        looked.folders.extend(podman::folders(host, &store));
-        looked.take(host, "podman", None, podman::all(host, &store, &stores.labels));
+        looked.take_store(host, stores, &store, None);
     }
     looked.take(host, "containerd", None, bundle::all_of_containerd(host, &stores.labels));
     looked.folders.extend(lxc::folders(host));
@@ -81,8 +89,7 @@ pub fn look_at_users(host: &Host, stores: &Stores) -> Looked {
     for (uid, home) in homes(host, &stores.users) {
         let store = home.join(".local/share/containers/storage");
         if host.is_own_folder(&store) {
-            looked.folders.extend(podman::folders(host, &store));
-            looked.take(host, "podman", Some(uid), podman::all(host, &store, &stores.labels));
+            looked.take_store(host, stores, &store, Some(uid));
         }
     }
     looked.folders.truncate(MOST);

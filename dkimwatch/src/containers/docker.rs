@@ -1,6 +1,10 @@
 //! Docker: `config.v2.json` and `hostconfig.json` in `DATA-ROOT/containers/ID` (moby, `container/container.go`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Details, Image, Labels, MOST, Mount, NotFound, bundle,
@@ -32,10 +36,18 @@ pub(super) fn all(host: &Host, stores: &[PathBuf], labels: &Labels) -> Vec<(Stri
     all
 }
 
-/// Its folders in which something happens when a container comes.
-pub(super) fn folders(host: &Host, stores: &[PathBuf]) -> Vec<PathBuf> {
-    let folders = roots(host, stores).into_iter().map(|root| root.join("containers"));
-    folders.filter(|folder| host.is_own_folder(folder)).collect()
+/// Its folders in which something happens when a container comes, where these are known already: it gets a folder, and there its
+/// configuration.
+pub(super) fn folders(host: &Host, stores: &[PathBuf], known: &[(String, Details)]) -> Vec<PathBuf> {
+    let known: HashSet<&OsStr> = known.iter().map(|(id, _)| OsStr::new(id)).collect();
+    let mut folders: Vec<PathBuf> = roots(host, stores).into_iter().map(|root| root.join("containers")).collect();
+    folders.retain(|folder| host.is_own_folder(folder));
+    for at in 0..folders.len() {
+        let Some(containers) = folders.get(at).cloned() else { continue };
+        let new = host.names(&containers).into_iter().take(MOST).filter(|id| !known.contains(id.as_os_str()));
+        folders.extend(new.map(|id| containers.join(id)).filter(|folder| host.is_own_folder(folder)));
+    }
+    folders
 }
 
 /// Folders of Docker, each once.

@@ -1,7 +1,11 @@
 //! Podman and CRI-O: both keep their containers in a store of containers/storage, with a configuration of the OCI runtime
 //! beside (`docs/containers-storage.conf.5.md` there; `store.go`, `containers.go`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -9,7 +13,7 @@ use super::{
     Details, Image, Labels, MOST, NotFound, bundle,
     json::{cut, list, read, text, whole},
 };
-use crate::host::{Host, LONGEST_CONF, Presence};
+use crate::host::{Host, LONGEST_CONF};
 
 /// Where the store of root is, unless its configuration says otherwise.
 const ROOT: &str = "/var/lib/containers/storage";
@@ -45,19 +49,21 @@ pub(super) fn all(host: &Host, root: &Path, labels: &Labels) -> Vec<(String, Det
     all
 }
 
-/// The folders of a store in which something happens when a container comes: it is listed, and a moment later configured.
-pub(super) fn folders(host: &Host, root: &Path) -> Vec<PathBuf> {
+/// The folders of a store in which something happens when a container comes, where these are known already: it is listed, gets a
+/// folder a moment later, a folder in that, and there its configuration, which is written in place.
+pub(super) fn folders(host: &Host, root: &Path, known: &[(String, Details)]) -> Vec<PathBuf> {
+    let configured: HashSet<&OsStr> =
+        known.iter().filter(|(_, details)| details.root.is_some()).map(|(id, _)| OsStr::new(id)).collect();
     let mut folders = Vec::new();
     for driver in DRIVERS {
         let list = root.join(format!("{driver}-containers"));
         if !host.is_own_folder(&list) {
             continue;
         }
-        for id in host.names(&list).into_iter().take(MOST) {
-            let userdata = list.join(id).join("userdata");
-            if host.is_own_folder(&userdata) && host.presence(&userdata.join("config.json")) == Presence::Missing {
-                folders.push(userdata);
-            }
+        for id in host.names(&list).into_iter().take(MOST).filter(|id| !configured.contains(id.as_os_str())) {
+            let folder = list.join(id);
+            let inner = folder.join("userdata");
+            folders.extend([inner, folder].into_iter().find(|folder| host.is_own_folder(folder)));
         }
         folders.push(list);
     }

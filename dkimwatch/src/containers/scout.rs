@@ -68,7 +68,7 @@ impl Looker {
         std::thread::Builder::new().name("scout".to_owned()).spawn(work)?;
         // Its first tick is at once: a container may have come since the watch's own look.
         let clock = tokio::time::interval(SLOW);
-        let (changes, folders) = (Changes::new()?, BTreeSet::new());
+        let (changes, folders) = (Changes::with_writes()?, BTreeSet::new());
         Ok(Self { ask, found, changes, folders, clock, looking: None, again: false, rest: Instant::now() })
     }
 
@@ -106,5 +106,62 @@ fn work(look: Look, stores: &Stores, asked: &Receiver<()>, tell: &UnboundedSende
         if tell.send(looked).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    const ID: &str = "ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12";
+
+    /// An engine that is stopped behind each of its steps: what comes next is noticed all the same, and long before the slow clock.
+    #[tokio::test]
+    async fn a_container_that_comes_slowly_is_found_with_its_last_step() {
+        let lab = tempfile::tempdir().expect("a folder");
+        let (store, volume) = (lab.path().join("store"), lab.path().join("volume"));
+        let containers = store.join("vfs-containers");
+        let userdata = containers.join(ID).join("userdata");
+        let config = userdata.join("config.json");
+        fs::create_dir_all(&containers).expect("a store");
+        fs::create_dir(&volume).expect("a volume");
+        fs::write(volume.join("sel.private"), "").expect("a key");
+        let spec = format!(
+            r#"{{"root":{{"path":"/nowhere"}},"mounts":[{{"type":"bind","source":{volume:?},"destination":"/etc/dkimkeys"}}]}}"#
+        );
+        let (half, rest) = spec.split_at(spec.len() / 2);
+        let steps: [&dyn Fn(); 5] = [
+            &|| renamed(&containers, "containers.json", &format!(r#"[{{"id":"{ID}"}}]"#)),
+            &|| fs::create_dir(containers.join(ID)).expect("the container's folder"),
+            &|| fs::create_dir(&userdata).expect("the folder in it"),
+            &|| fs::write(&config, half).expect("half of a configuration"),
+            // By the same file, as an engine's one write is seen from outside.
+            &|| append(&config, rest),
+        ];
+        let mut scout = Scout::new(&Stores { folders: vec![store.clone()], ..Stores::default() }).expect("a scout");
+        let has_it = |found: &[Keyed]| found.iter().any(|container| container.id == ID);
+        for step in steps {
+            // Until it has looked at everything, and waits.
+            while let Ok(found) = tokio::time::timeout(Duration::from_millis(300), scout.next()).await {
+                assert!(!has_it(&found), "there is no key to be found yet");
+            }
+            step();
+        }
+        let found = tokio::time::timeout(SLOW / 3, async { while !has_it(&scout.next().await) {} }).await;
+        found.expect("found before the slow clock");
+    }
+
+    fn renamed(folder: &Path, name: &str, text: &str) {
+        let temporary = folder.join(".tmp");
+        fs::write(&temporary, text).expect("written");
+        fs::rename(temporary, folder.join(name)).expect("renamed");
+    }
+
+    fn append(path: &Path, text: &str) {
+        use std::io::Write as _;
+        let mut file = fs::OpenOptions::new().append(true).open(path).expect("opened");
+        file.write_all(text.as_bytes()).expect("written");
     }
 }

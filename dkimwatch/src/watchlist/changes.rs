@@ -30,6 +30,8 @@ pub enum Change {
 /// Tells when a folder of the watch list changed, or something was mounted.
 pub struct Changes {
     inotify: AsyncFd<OwnedFd>,
+    /// What of a folder is told.
+    mask: WatchFlags,
     /// This process's table of mounts; `None` where it cannot be polled.
     mounts: Option<AsyncFd<File>>,
     watched: HashSet<PathBuf>,
@@ -38,18 +40,30 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Opens an inotify instance.
+    /// Opens an inotify instance that tells of names and attributes.
     ///
     /// # Errors
     /// As inotify_init1(2).
     pub fn new() -> std::io::Result<Self> {
+        Self::of(mask())
+    }
+
+    /// The same, and of files that were written: what is read there may have been read half-written.
+    ///
+    /// # Errors
+    /// As inotify_init1(2).
+    pub fn with_writes() -> std::io::Result<Self> {
+        Self::of(mask() | WatchFlags::CLOSE_WRITE)
+    }
+
+    fn of(mask: WatchFlags) -> std::io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // SAFETY: the descriptor is owned and stays the same for as long as it is registered.
         let inotify = unsafe { AsyncFd::register(inotify) }.map_err(std::io::Error::from)?;
         let mounts = mounts().inspect_err(|error| {
             tracing::error!(%error, "cannot poll /proc/self/mountinfo: what is mounted over a watched path is noticed later");
         });
-        Ok(Self { inotify, mounts: mounts.ok(), watched: HashSet::new(), failed: false })
+        Ok(Self { inotify, mask, mounts: mounts.ok(), watched: HashSet::new(), failed: false })
     }
 
     /// Watches these folders as well. One that cannot be watched is left to the slow clock.
@@ -58,7 +72,7 @@ impl Changes {
             if self.watched.contains(folder) {
                 continue;
             }
-            match inotify::add_watch(self.inotify.get_ref(), folder.as_path(), mask()) {
+            match inotify::add_watch(self.inotify.get_ref(), folder.as_path(), self.mask) {
                 Ok(_) => {
                     self.watched.insert(folder.clone());
                 }
