@@ -21,6 +21,7 @@ use crate::{
 /// Type bits of `i_mode` (inode(7)).
 const S_IFMT: u32 = 0o17_0000;
 const S_IFREG: u32 = 0o10_0000;
+const S_IFLNK: u32 = 0o12_0000;
 const S_IFDIR: u32 = 0o04_0000;
 
 /// Parent levels, beyond the first, at which the tracepoint backend looks for a watched folder: it sees no folder being
@@ -216,7 +217,7 @@ pub fn object(entry: Ptr, ways: bool) -> Result<Object, Exit> {
     let ino = u64_at(inode, offset!(inode_i_ino));
     let dir = pointer(pointer(entry, offset!(dentry_d_parent)), offset!(dentry_d_inode));
     let kind = kind(inode);
-    if kind == S_IFREG && may_be_watched(ino) {
+    if (kind == S_IFREG || kind == S_IFLNK) && may_be_watched(ino) {
         let mut found = self::inode::<Probed>(inode)?;
         if found.watch.kind == file_watch::CANARY {
             return Err(Exit::FilterMiss);
@@ -256,7 +257,7 @@ pub fn placed_at(inode: Ptr, name: Ptr) -> Result<Object, Exit> {
     let watch = *watch;
     let kind = kind(inode);
     let tag = match kind {
-        S_IFREG => tag(watch, dir_id, name),
+        S_IFREG | S_IFLNK => tag(watch, dir_id, name),
         S_IFDIR if watch.kind == dir_watch::FOLDER => Some(watch.tag),
         _ => None,
     };
@@ -315,7 +316,7 @@ pub fn born(dir: Ptr, name: Ptr, inode: Ptr) -> Exit {
     if kind == S_IFDIR && watch.kind == dir_watch::FOLDER {
         return enrol_dir(file, watch);
     }
-    if kind != S_IFREG {
+    if kind != S_IFREG && kind != S_IFLNK {
         return Exit::FilterMiss;
     }
     let Some(tag) = tag(watch, dir_id, name) else { return Exit::FilterMiss };

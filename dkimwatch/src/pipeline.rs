@@ -58,6 +58,9 @@ const REST: RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::fr
 /// A tenth of the time, not more, is for the list.
 const IDLE: u32 = 9;
 
+/// The same where a key may lie elsewhere by now, which is watched only after a look; and never less than the last look took.
+const SOON: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(200);
+
 /// Accesses that wait at once. Under a flood the rest is told as it stands.
 const HELD: usize = 1_024;
 
@@ -106,7 +109,7 @@ pub struct Pipeline {
     followed: VecDeque<AttributedAccess>,
     /// A watched folder changed: look again, once the list has rested.
     stale: bool,
-    /// A key's data lies elsewhere by now: look again soon.
+    /// A key's data lies elsewhere by now, or a link leads there: look again soon.
     moved: bool,
     /// Something was mounted or taken away: look soon whether that is so.
     unsure: bool,
@@ -184,7 +187,8 @@ impl Pipeline {
         loop {
             let (least, most) = (*REST.start(), *REST.end());
             let rested = self.refreshed + (IDLE * self.refreshing).clamp(least, most);
-            let (rested, ready) = (rested.into(), (self.looked + least).into());
+            let ready = self.looked + (IDLE * self.refreshing).clamp(*SOON.start(), *SOON.end()).max(self.refreshing);
+            let (rested, ready) = (rested.into(), ready.into());
             let release = self.held.iter().map(|held| held.until).min();
             tokio::select! {
                 () = &mut shutdown => break,
@@ -192,7 +196,11 @@ impl Pipeline {
                     self.take(batch?)?;
                 }
                 change = self.changes.next() => match change {
-                    Change::Folder => self.stale = true,
+                    Change::Folder(names) => {
+                        self.stale = true;
+                        self.moved |= self.list.is_turned(&names);
+                    }
+                    Change::Anything => (self.stale, self.moved) = (true, true),
                     Change::Mounts => self.unsure = true,
                 },
                 (access, answer) = self.refused.next() => self.take_refused(access, &answer)?,

@@ -106,6 +106,7 @@ const GROUPS: &[Group] = &[
     by_service(seen("Hands on the watch", monitor::SENTENCES)),
     silent("What is no attempt at a key", refused::SILENT),
     seen("Tampering with names", tamper::NAMES),
+    seen("Tampering with links", tamper::LINKS),
     seen("Tampering with contents and attributes", tamper::CONTENTS),
     seen("Mounts over keys", tamper::MOUNTS),
     silent("What is no mount over a key", tamper::SILENT),

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dkimwatch_tests::support::{Event, Events, Missing, Watch, WatchCommand};
 
-use crate::{grounds::Grounds, hijack, itself::OtherHost, monitor::Service, summed::Signing};
+use crate::{grounds::Grounds, hijack, itself::OtherHost, monitor::Service, summed::Signing, tamper};
 
 /// The bytes of every key here. No key at all, so that nothing is stolen.
 pub(crate) const BYTES: &str = "-----BEGIN PRIVATE KEY-----\nnot one\n-----END PRIVATE KEY-----\n";
@@ -88,6 +88,7 @@ impl Scene {
             }
             paths.push(folder.join("whole"));
         }
+        paths.extend(tamper::lay_links(root.path())?);
         let grounds = Grounds::prepare(root.path())?;
         paths.extend(grounds.keys());
         let signer = root.path().join("bin/signer");

@@ -1,6 +1,7 @@
 //! Tampering: each deed is really done, and told once, of whoever did it.
 
 mod contents;
+mod links;
 mod mounts;
 mod names;
 
@@ -16,9 +17,12 @@ use crate::{
 };
 
 pub(crate) const NAMES: &[Sentence] = names::SENTENCES;
+pub(crate) const LINKS: &[Sentence] = links::SENTENCES;
 pub(crate) const CONTENTS: &[Sentence] = contents::SENTENCES;
 pub(crate) const MOUNTS: &[Sentence] = mounts::SENTENCES;
 pub(crate) const SILENT: &[Sentence] = mounts::SILENT;
+
+pub(crate) use links::lay as lay_links;
 
 /// What a deed is told as, and the limits of which one explains that it is not.
 #[derive(Clone, Copy)]

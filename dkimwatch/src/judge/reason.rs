@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn deed(attributed: &AttributedAccess, action: Action, key: &JudgedKey) -> String {
     let mut sentence = format!("{} {} {}", who(attributed), deed::did(attributed, action), object(attributed, key));
     // Another path to the same file: a hard link, a bind mount, a container's view.
-    let opened = opened_path(attributed).filter(|_| !attributed.access.file.path_in_fs);
+    let opened = opened_path(attributed).filter(|_| !attributed.access.file.path_in_fs && !is_link(attributed));
     if let Some(path) = opened.filter(|path| *path != key.path.as_os_str().as_bytes()) {
         let _ = write!(sentence, " by the path {}", escape::word(path));
     }
@@ -55,8 +55,22 @@ pub(super) fn by(attributed: &AttributedAccess) -> String {
     sentence
 }
 
-/// The key, or the folder that it is about.
+/// A symbolic link (inode(7)), to which something can be done that its key does not notice.
+fn is_link(attributed: &AttributedAccess) -> bool {
+    attributed.access.file.mode & 0o17_0000 == 0o12_0000
+}
+
+/// The key, or the folder or link that it is about.
 fn object(attributed: &AttributedAccess, key: &JudgedKey) -> String {
+    if is_link(attributed) {
+        let link = opened_path(attributed).unwrap_or_default();
+        // A path in its file system is the end of the whole one.
+        return if key.path.as_os_str().as_bytes().ends_with(link) {
+            format!("{}, which is a link", key_name(key))
+        } else {
+            format!("a link ({}) on the way to {}", escape::word(link), key_name(key))
+        };
+    }
     if !attributed.access.file.is_folder {
         return key_name(key);
     }

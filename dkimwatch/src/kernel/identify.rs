@@ -30,7 +30,15 @@ impl Handle {
         Ok(Self(openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
     }
 
-    /// The same by no symbolic link, neither at the path's end nor on its way.
+    /// Opens a path with `O_PATH`; a symbolic link at its end is not followed, but opened.
+    ///
+    /// # Errors
+    /// As openat(2).
+    pub fn open_itself(path: &Path) -> std::io::Result<Self> {
+        Ok(Self(openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?))
+    }
+
+    /// The same by no symbolic link at all, neither at the path's end nor on its way.
     ///
     /// # Errors
     /// As openat2(2): `ELOOP` where there is a link.

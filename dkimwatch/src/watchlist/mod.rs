@@ -12,6 +12,7 @@ mod folders;
 mod infs;
 mod inherited;
 mod layers;
+mod links;
 mod mountinfo;
 mod own;
 mod pagecache;
@@ -65,6 +66,7 @@ const AT_START: Duration = Duration::from_secs(30);
 const S_IFMT: u32 = 0o17_0000;
 const S_IFREG: u32 = 0o10_0000;
 const S_IFDIR: u32 = 0o04_0000;
+const S_IFLNK: u32 = 0o12_0000;
 
 /// What is watched, and the policy that judges it.
 pub struct WatchList {
@@ -74,6 +76,8 @@ pub struct WatchList {
     executables: readers::Executables,
     /// Folders whose changes call for a refresh.
     concerned: Vec<PathBuf>,
+    /// The links that led to what is watched.
+    links: links::Links,
     /// Where the keys and those folders were when they were last looked at.
     mounts: places::Places,
     /// What is there, as stat(2) names it.
@@ -111,13 +115,20 @@ enum Purpose {
     Nest(Tag, Vec<u8>),
     /// A folder that leads to one of the above.
     Way(Tag),
+    /// A symbolic link by which a path leads there.
+    Link(Tag),
 }
 
 impl Purpose {
     /// The entry that it serves.
     const fn tag(&self) -> Tag {
         match self {
-            Self::Key(tag) | Self::Member(tag) | Self::Folder(tag) | Self::Nest(tag, _) | Self::Way(tag) => *tag,
+            Self::Key(tag)
+            | Self::Member(tag)
+            | Self::Folder(tag)
+            | Self::Nest(tag, _)
+            | Self::Way(tag)
+            | Self::Link(tag) => *tag,
         }
     }
 }
@@ -148,6 +159,7 @@ impl WatchList {
             policy,
             executables,
             concerned: Vec::new(),
+            links: links::Links::default(),
             mounts: places::Places::default(),
             places: Places::default(),
             layered: BTreeSet::new(),
@@ -208,6 +220,8 @@ impl WatchList {
         // Two ways can be one folder: what is written last stays, the smallest.
         ways.sort_by_key(|(_, tag)| std::cmp::Reverse(*tag));
         targets.extend(ways.into_iter().map(|(path, tag)| Target { path, purpose: Purpose::Way(tag) }));
+        let links = self.links_now(&mut real);
+        targets.extend(links.iter().map(|(path, tag)| Target { path: path.to_owned(), purpose: Purpose::Link(tag) }));
         let mut places = Places::default();
         let mut systems: BTreeMap<u32, Tag> = BTreeMap::new();
         let mut is_around_page_cache = false;
@@ -220,12 +234,16 @@ impl WatchList {
             let mut opened = Vec::new();
             for target in batch {
                 // What is not there (yet) is awaited by name in its parent.
-                if let Ok(handle) = self.contained.open(target.purpose.tag(), &target.path) {
+                let handle = match target.purpose {
+                    Purpose::Link(_) => Handle::open_itself(&target.path),
+                    _ => self.contained.open(target.purpose.tag(), &target.path),
+                };
+                if let Ok(handle) = handle {
                     if let Ok(stat) = rustix::fs::fstat(&handle) {
                         place(&mut places, target, &stat);
                     }
                     // What is the watcher's own may be read by whoever can.
-                    is_around_page_cache |= !matches!(target.purpose, Purpose::Way(_))
+                    is_around_page_cache |= !matches!(target.purpose, Purpose::Way(_) | Purpose::Link(_))
                         && !is_own(target.purpose.tag())
                         && !pagecache::is_read_through(&handle);
                     let layers = match target.purpose {
@@ -278,12 +296,14 @@ impl WatchList {
             // The journal's changes all the time, and the hooks know what is born in it.
             .filter(|target| !is_own(target.purpose.tag()))
             .map(|target| target.path)
+            .chain(links.iter().filter_map(|(link, _)| Some(link.parent()?.to_owned())))
             .chain(self.policy.readers.iter().filter_map(|reader| reader.executable.parent().map(Path::to_owned)))
             .collect();
         // As bytes: what is a component of a path does not matter here, and takes its time.
         self.concerned.sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
         self.concerned.dedup();
         self.mounts.also(&self.concerned);
+        self.links = links;
         failed.map_or(Ok(()), Err)
     }
 
@@ -433,7 +453,13 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
             set.await_name(identified.file, name, *tag)
         }
         Purpose::Way(tag) if is(S_IFDIR) => set.leads(identified.file, *tag),
-        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => Ok(()),
+        Purpose::Link(tag) if is(S_IFLNK) => set.arm_file(identified.file, file(*tag, file_watch::ARMED)),
+        Purpose::Key(_)
+        | Purpose::Member(_)
+        | Purpose::Folder(_)
+        | Purpose::Nest(..)
+        | Purpose::Way(_)
+        | Purpose::Link(_) => Ok(()),
     }
 }
 
@@ -445,7 +471,12 @@ fn place(places: &mut Places, target: &Target, stat: &rustix::fs::Stat) {
         Purpose::Member(tag) if is(S_IFREG) => places.add_member(place, *tag),
         Purpose::Folder(tag) if is(S_IFDIR) => places.add_folder(place, *tag),
         Purpose::Nest(tag, name) if is(S_IFDIR) => places.add_name(place, name.clone(), *tag),
-        Purpose::Key(_) | Purpose::Member(_) | Purpose::Folder(_) | Purpose::Nest(..) | Purpose::Way(_) => {}
+        Purpose::Key(_)
+        | Purpose::Member(_)
+        | Purpose::Folder(_)
+        | Purpose::Nest(..)
+        | Purpose::Way(_)
+        | Purpose::Link(_) => {}
     }
 }
 

@@ -30,6 +30,11 @@ impl Places {
         }
     }
 
+    /// Whether this path was looked at.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.0.contains_key(path)
+    }
+
     /// Whether one of them leads elsewhere now.
     pub(super) fn changed(&self) -> bool {
         self.0.iter().any(|(path, before)| place(path) != *before)

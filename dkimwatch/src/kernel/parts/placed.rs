@@ -26,6 +26,11 @@ const FRESH_MOUNT: Limit = (
     "a key on a file system that was mounted over its path a moment ago, until the mount has been noticed (milliseconds) and its place looked at",
 );
 
+const FRESH_LINK: Limit = (
+    "fresh-link",
+    "a file that a link at a watched path, or on the way to one, was turned to a moment ago, until that has been noticed (milliseconds) and looked at; the turning itself is told as what is done to the key, but where a link is made where there was nothing",
+);
+
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
     match backend {
         Backend::Lsm => {
@@ -65,10 +70,11 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
     match backend {
-        Backend::Lsm | Backend::Fentry => &[FRESH_LAYER, FRESH_MOUNT, FRESH_CONTAINER],
+        Backend::Lsm | Backend::Fentry => &[FRESH_LAYER, FRESH_MOUNT, FRESH_LINK, FRESH_CONTAINER],
         Backend::Tracepoint => &[
             FRESH_LAYER,
             FRESH_MOUNT,
+            FRESH_LINK,
             FRESH_CONTAINER,
             (
                 "deep-new-subfolder",

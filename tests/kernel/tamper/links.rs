@@ -1,0 +1,133 @@
+//! A link by which a key's path leads to it is turned to another file, at the path's end or on its way.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, ensure};
+
+use super::{Told, about, act, told};
+use crate::{
+    Sentence,
+    loot::Loot,
+    scene::{BYTES, NOBODY, Scene, alarms, as_user, is},
+};
+
+pub(crate) const SENTENCES: &[Sentence] = &[
+    (TURNED, turned),
+    (REMOVED, removed),
+    (WAY_TURNED, way_turned),
+    (MADE, made_in_its_place),
+    ("a_link_that_is_renamed_over_a_key", renamed_over_a_file),
+];
+
+const TURNED: &str = "a_link_to_a_key_that_is_turned";
+const REMOVED: &str = "a_link_to_a_key_that_is_removed";
+const WAY_TURNED: &str = "a_link_on_the_way_to_a_key_that_is_turned";
+const MADE: &str = "a_link_that_is_made_in_the_place_of_a_key";
+
+const LIMITS: &[&str] = &["tamper-names"];
+const REPLACED: Told = Told { action: "key-replaced", deed: "replace", limits: LIMITS };
+const DELETED: Told = Told { action: "key-deleted", deed: "unlink", limits: LIMITS };
+
+/// The links, below the sentences' folders: what the watch is to be told of.
+pub(crate) fn lay(root: &Path) -> Result<Vec<PathBuf>> {
+    for (name, link) in [(TURNED, "linked.private"), (REMOVED, "linked.private"), (WAY_TURNED, "way")] {
+        for home in ["old", "new"] {
+            fs::create_dir(root.join(name).join(home))?;
+            fs::write(key_in(&root.join(name).join(home)), BYTES)?;
+        }
+        let to = if link == "way" { PathBuf::from("old") } else { key_in(Path::new("old")) };
+        symlink(to, root.join(name).join(link))?;
+    }
+    Ok([TURNED, REMOVED]
+        .map(|name| root.join(name).join("linked.private"))
+        .into_iter()
+        .chain([key_in(&root.join(WAY_TURNED).join("way"))])
+        .collect())
+}
+
+fn key_in(folder: &Path) -> PathBuf {
+    folder.join("real.private")
+}
+
+/// Renames a new link over what is there.
+fn turn(scene: &Scene, link: &Path, to: &Path) -> Result<Loot> {
+    let new = link.with_extension("new");
+    symlink(to, &new)?;
+    let doer = act(scene, &[&"rename", &new, &link])?;
+    ensure!(fs::read_link(link)? == to, "it was not turned");
+    Ok(doer)
+}
+
+/// What somebody reads that was no key before is seen, once the watch has looked.
+fn becomes_a_key(scene: &Scene, name: &str, key: &Path, file: &Path) -> Result<()> {
+    const TRIES: usize = 50;
+    for _ in 0..TRIES {
+        let pid = as_user(NOBODY, "cat", &[file.as_os_str()])?;
+        let of_it = scene.settled(name, key)?.by(pid);
+        if !of_it.is_empty() {
+            let event = of_it.one("the reader's")?;
+            alarms(event)?;
+            is(event, "event.action", "key-opened")?;
+            return is(event, "file.path", &file.display().to_string());
+        }
+    }
+    anyhow::bail!("{} was never seen to be read", file.display())
+}
+
+fn turned(scene: &Scene) -> Result<()> {
+    let folder = scene.folder(TURNED);
+    let link = folder.join("linked.private");
+    let doer = turn(scene, &link, &key_in(Path::new("new")))?;
+    if let Some(event) = told(scene, TURNED, &doer, REPLACED)? {
+        about(&event, &link)?;
+        is(&event, "file.type", "symlink")?;
+    }
+    becomes_a_key(scene, TURNED, &link, &key_in(&folder.join("new")))
+}
+
+fn removed(scene: &Scene) -> Result<()> {
+    let folder = scene.folder(REMOVED);
+    let link = folder.join("linked.private");
+    let doer = act(scene, &[&"unlink", &link])?;
+    if let Some(event) = told(scene, REMOVED, &doer, DELETED)? {
+        about(&event, &link)?;
+        is(&event, "file.type", "symlink")?;
+    }
+    symlink(key_in(Path::new("new")), &link)?;
+    becomes_a_key(scene, REMOVED, &link, &key_in(&folder.join("new")))
+}
+
+fn way_turned(scene: &Scene) -> Result<()> {
+    let folder = scene.folder(WAY_TURNED);
+    let way = folder.join("way");
+    let doer = turn(scene, &way, Path::new("new"))?;
+    if let Some(event) = told(scene, WAY_TURNED, &doer, REPLACED)? {
+        about(&event, &key_in(&way))?;
+        is(&event, "file.type", "symlink")?;
+    }
+    becomes_a_key(scene, WAY_TURNED, &key_in(&way), &key_in(&folder.join("new")))
+}
+
+fn made_in_its_place(scene: &Scene) -> Result<()> {
+    let (key, other) = (scene.key(MADE), scene.folder(MADE).join("other"));
+    fs::write(&other, BYTES)?;
+    fs::remove_file(&key)?;
+    symlink("other", &key)?;
+    becomes_a_key(scene, MADE, &key, &other)
+}
+
+fn renamed_over_a_file(scene: &Scene) -> Result<()> {
+    let name = "a_link_that_is_renamed_over_a_key";
+    let (key, other) = (scene.key(name), scene.folder(name).join("other"));
+    fs::write(&other, BYTES)?;
+    let doer = turn(scene, &key, Path::new("other"))?;
+    if let Some(event) = told(scene, name, &doer, REPLACED)? {
+        about(&event, &key)?;
+        is(&event, "file.type", "file")?;
+    }
+    becomes_a_key(scene, name, &key, &other)
+}
