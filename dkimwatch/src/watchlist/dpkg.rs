@@ -1,7 +1,7 @@
 //! What dpkg(1) recorded of a file: the MD5 sums that a package came with, looked up by path.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::ErrorKind,
     os::unix::ffi::OsStrExt as _,
@@ -39,15 +39,20 @@ impl Dpkg {
         folder.join("info").is_dir().then(|| Self { folder: folder.to_owned(), as_of: None, known: HashMap::new() })
     }
 
-    /// Every package's record of the file at a path, links resolved. A package that is being unpacked counts: its files
-    /// are in place before its sums are, which lie in `tmp.ci` meanwhile (dpkg's `process_archive()`).
-    pub(super) fn recorded(&mut self, path: &Path) -> Vec<Recorded> {
-        let path = merged(path.as_os_str().as_bytes());
-        let (name, only) = self.diverted(&path);
-        let mut found = self.installed(&name);
-        found.extend(self.unpacking(&name));
-        found.retain(|one| only.as_ref().is_none_or(|only| only.allows(&one.package)));
-        found
+    /// Every package's record of the files at these paths, links resolved, in their order. All are looked for in one go, as every
+    /// package's list has to be read. A package that is being unpacked counts: its files are in place before its sums are, which
+    /// lie in `tmp.ci` meanwhile (dpkg's `process_archive()`).
+    pub(super) fn recorded(&mut self, paths: &[&Path]) -> Vec<Vec<Recorded>> {
+        let diverted = |path: &&Path| self.diverted(&merged(path.as_os_str().as_bytes()));
+        let (names, claims): (Vec<Vec<u8>>, Vec<Option<Claim>>) = paths.iter().map(diverted).unzip();
+        let installed = self.installed(&names);
+        let all = names.iter().zip(installed).zip(claims);
+        all.map(|((name, mut found), only)| {
+            found.extend(self.unpacking(name));
+            found.retain(|one| only.as_ref().is_none_or(|only| only.allows(&one.package)));
+            found
+        })
+        .collect()
     }
 
     /// Whether dpkg is at work: it holds a lock on its database all the while. Somebody else can hold it to look like that,
@@ -59,7 +64,7 @@ impl Dpkg {
         fcntl_getlk(&lock, &whole).is_ok_and(|held| held.is_some())
     }
 
-    fn installed(&mut self, name: &[u8]) -> Vec<Recorded> {
+    fn installed(&mut self, names: &[Vec<u8>]) -> Vec<Vec<Recorded>> {
         let info = self.folder.join("info");
         let modified = fs::metadata(&info).and_then(|metadata| metadata.modified()).ok();
         if self.as_of.is_none() || self.as_of != modified {
@@ -67,25 +72,31 @@ impl Dpkg {
             // A change within the clock's grain of the look would go unnoticed: such a look is not kept.
             self.as_of = modified.filter(|at| at.elapsed().is_ok_and(|age| age > Duration::from_secs(1)));
         }
-        if let Some(known) = self.known.get(name) {
-            return known.clone();
-        }
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&info).into_iter().flatten().flatten() {
+        let new: Vec<&[u8]> = names.iter().map(Vec::as_slice).filter(|name| !self.known.contains_key(*name)).collect();
+        let mut found: HashMap<Vec<u8>, Vec<Recorded>> = new.iter().map(|name| (name.to_vec(), Vec::new())).collect();
+        let entries = (!new.is_empty()).then(|| fs::read_dir(&info).into_iter().flatten().flatten());
+        for entry in entries.into_iter().flatten() {
             let file = entry.file_name();
             let Some(package) = file.as_bytes().strip_suffix(b".md5sums") else { continue };
             let Ok(sums) = fs::read(entry.path()) else { continue };
-            found.extend(of(&sums, name).map(|digest| Recorded { package: bare(package), digest }));
+            for (name, digest) in of(&sums, &new) {
+                if let Some(found) = found.get_mut(name) {
+                    found.push(Recorded { package: bare(package), digest });
+                }
+            }
         }
+        let of_name = |name: &Vec<u8>| self.known.get(name).or_else(|| found.get(name)).cloned().unwrap_or_default();
+        let recorded = names.iter().map(of_name).collect();
         if self.as_of.is_some() {
-            self.known.insert(name.to_vec(), found.clone());
+            self.known.extend(found);
         }
-        found
+        recorded
     }
 
     fn unpacking(&self, name: &[u8]) -> Option<Recorded> {
         let folder = self.folder.join("tmp.ci");
-        let digest = of(&fs::read(folder.join("md5sums")).ok()?, name).next()?;
+        let sums = fs::read(folder.join("md5sums")).ok()?;
+        let (_, digest) = of(&sums, &[name]).next()?;
         let control = fs::read(folder.join("control")).ok()?;
         let package = control.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Package:"))?;
         Some(Recorded { package: bare(package.trim_ascii()), digest })
@@ -131,14 +142,17 @@ impl Claim {
     }
 }
 
-/// The sums of a path in a list of `HEX  path` lines.
-fn of<'a>(sums: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = Digest> + 'a {
+/// The sums of these paths in a list of `HEX  path` lines.
+fn of<'a>(sums: &'a [u8], names: &'a [&[u8]]) -> impl Iterator<Item = (&'a [u8], Digest)> {
+    let last = |path: &'a [u8]| path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    // Most lines have another name at their end: no need to put the whole path together.
+    let ends: HashSet<&[u8]> = names.iter().map(|name| last(name)).collect();
     sums.split(|byte| *byte == b'\n').filter_map(move |line| {
         let (hex, path) = line.split_at_checked(32)?;
-        let path = path.strip_prefix(b"  ")?;
-        // Most lines end otherwise: no need to put the whole path together.
-        let ends_alike = path.last() == name.last() && path.len() <= name.len();
-        (ends_alike && merged(&[b"/", path].concat()) == name).then(|| digest(hex)).flatten()
+        let path = path.strip_prefix(b"  ").filter(|path| ends.contains(last(path)))?;
+        let path = merged(&[b"/", path].concat());
+        let name = names.iter().find(|name| **name == path)?;
+        Some((*name, digest(hex)?))
     })
 }
 
@@ -175,7 +189,7 @@ mod tests {
     }
 
     fn packages(dpkg: &mut Dpkg, path: &str) -> Vec<(String, Digest)> {
-        dpkg.recorded(Path::new(path)).into_iter().map(|one| (one.package, one.digest)).collect()
+        dpkg.recorded(&[Path::new(path)]).concat().into_iter().map(|one| (one.package, one.digest)).collect()
     }
 
     fn sum(hex: &str) -> Digest {

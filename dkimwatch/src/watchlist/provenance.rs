@@ -114,23 +114,30 @@ struct Database {
 }
 
 impl Database {
-    fn finding(&mut self, path: &Path, digest: &Digest) -> Finding {
-        if let Some(dpkg) = &mut self.dpkg {
-            let recorded = dpkg.recorded(path);
-            if recorded.iter().any(|one| one.digest == *digest) {
-                return Finding::Package;
-            }
-            if let Some(one) = recorded.into_iter().next() {
-                return Finding::NotPackage(one.package);
-            }
-        } else if let Some(rpm) = &self.rpm {
-            match rpm::verify(rpm, path) {
-                rpm::Said::Same(_) => return Finding::Package,
-                rpm::Said::Other(package) => return Finding::NotPackage(package),
-                rpm::Said::Nothing => {}
-            }
+    /// Whose bytes the files at these paths are, of which these are the sums.
+    fn findings(&mut self, files: &[(&Path, &Digest)]) -> Vec<Finding> {
+        let Some(dpkg) = &mut self.dpkg else {
+            return files.iter().map(|(path, _)| self.by_rpm(path)).collect();
+        };
+        let paths: Vec<&Path> = files.iter().map(|(path, _)| *path).collect();
+        let found = dpkg.recorded(&paths).into_iter().zip(files);
+        found
+            .map(|(recorded, (_, digest))| {
+                if recorded.iter().any(|one| one.digest == **digest) {
+                    Finding::Package
+                } else {
+                    recorded.into_iter().next().map_or(Finding::Nobody, |one| Finding::NotPackage(one.package))
+                }
+            })
+            .collect()
+    }
+
+    fn by_rpm(&self, path: &Path) -> Finding {
+        match self.rpm.as_ref().map(|rpm| rpm::verify(rpm, path)) {
+            Some(rpm::Said::Same(_)) => Finding::Package,
+            Some(rpm::Said::Other(package)) => Finding::NotPackage(package),
+            Some(rpm::Said::Nothing) | None => Finding::Nobody,
         }
-        Finding::Nobody
     }
 
     /// Whether another look may give another answer. rpm says nothing of its work: it has recorded a package before it
@@ -155,30 +162,32 @@ fn examine(mut database: Database, asked: &Receiver<Question>, tell: &UnboundedS
         } else {
             asked.recv_timeout(AGAIN)
         };
-        match next {
-            Ok(question) => match read(&question.file) {
+        let first = match next {
+            Ok(question) => Some(question),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        // At the start every signer is asked about, and the databases are read once for all of them.
+        let mut more = first.into_iter();
+        while let Some(question) = more.next().or_else(|| asked.try_recv().ok()) {
+            match read(&question.file) {
+                Some(digest) if question.accepted.contains(&digest) => {
+                    answer(tell, question, Some(digest), Finding::Before);
+                }
                 Some(digest) => open.push(Open { question, digest, asked: Instant::now() }),
                 None => answer(tell, question, None, Finding::Unread),
-            },
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+            }
         }
-        for one in std::mem::take(&mut open) {
-            let finding = if one.question.accepted.contains(&one.digest) {
-                Finding::Before
+        // Asked before the look: what is recorded after a look that found dpkg at rest is no upgrade.
+        let busy = database.is_busy();
+        let files: Vec<_> = open.iter().map(|one| (one.question.path.as_path(), &one.digest)).collect();
+        let findings = database.findings(&files);
+        for (one, finding) in std::mem::take(&mut open).into_iter().zip(findings) {
+            if finding != Finding::Package && busy && one.asked.elapsed() < PATIENCE {
+                open.push(one);
             } else {
-                // Asked before the look: what is recorded after a look that found dpkg at rest is no upgrade.
-                let busy = database.is_busy() && one.asked.elapsed() < PATIENCE;
-                match database.finding(&one.question.path, &one.digest) {
-                    Finding::Package => Finding::Package,
-                    _ if busy => {
-                        open.push(one);
-                        continue;
-                    }
-                    other => other,
-                }
-            };
-            answer(tell, one.question, Some(one.digest), finding);
+                answer(tell, one.question, Some(one.digest), finding);
+            }
         }
     }
 }
