@@ -376,6 +376,12 @@ pub fn generation(inode: Ptr) -> u32 {
     if present(at) { u32_at(inode, at) } else { 0 }
 }
 
+/// Whether an inode is a symbolic link.
+#[inline(always)]
+pub fn is_link(inode: Ptr) -> bool {
+    kind(inode) == S_IFLNK
+}
+
 /// The type bits of the inode's mode.
 #[inline(always)]
 fn kind(inode: Ptr) -> u32 {

@@ -132,6 +132,7 @@ impl Pipeline {
         let rings = session.rings()?;
         let mut changes = Changes::new().context("inotify")?;
         changes.watch(list.concerned());
+        let moved = !list.is_settled();
         let scout = if list.discovers() { Some(Scout::new(&stores).context("look for containers")?) } else { None };
         Ok(Self {
             session,
@@ -167,7 +168,7 @@ impl Pipeline {
             held: VecDeque::new(),
             followed: VecDeque::new(),
             stale: false,
-            moved: false,
+            moved,
             unsure: false,
             summing: None,
         })
@@ -338,7 +339,7 @@ impl Pipeline {
         if !self.is_enrolled(&access) {
             return Ok(());
         }
-        self.moved |= self.list.is_copied_up(&access);
+        self.moved |= self.list.is_copied_up(&access) || self.list.leads_elsewhere(&access);
         let mut attributed = self.attributor.attribute(access);
         self.enrich(&mut attributed);
         if let Some(judged) = judge::judge(attributed.clone(), self.list.policy()) {
@@ -447,6 +448,8 @@ impl Pipeline {
         }
         self.changes.watch(self.list.concerned());
         self.remember();
+        // What became of a link between the look and now, nobody tells.
+        self.moved |= !self.list.is_settled();
         self.refreshed = Instant::now();
         self.refreshing = self.refreshed - start;
         self.looked = self.refreshed;

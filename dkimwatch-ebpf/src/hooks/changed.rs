@@ -71,6 +71,10 @@ fn changed<M: Memory, const BY_TIME: bool>(inode: Ptr) -> Exit {
     if !watch::may_be_watched(ino) {
         return Exit::Unrelated;
     }
+    // Who only passes by a link has it written down as well, for the time of its last use.
+    if !BY_TIME && watch::is_link(inode) {
+        return Exit::FilterMiss;
+    }
     match watched(inode) {
         Some(changed) => within_a_call::<BY_TIME>(&changed),
         None => Exit::FilterMiss,

@@ -36,13 +36,16 @@ pub struct Looked {
     pub keyed: Vec<Keyed>,
     /// Folders in which something happens when a container comes.
     pub folders: Vec<PathBuf>,
+    /// Folders of containers that are on their way: their configuration is still to come, or to be written to its end.
+    pub unfinished: Vec<PathBuf>,
 }
 
 impl Looked {
     /// What a store of Podman's has. Listed first: what comes meanwhile counts as new among the folders.
     fn take_store(&mut self, host: &Host, stores: &Stores, store: &Path, owner: Option<u32>) {
         let known = podman::all(host, store, &stores.labels);
-        self.folders.extend(podman::folders(host, store, &known));
+        self.folders.extend(podman::folders(host, store));
+        self.unfinished.extend(podman::unfinished(host, store, &known));
         self.take(host, "podman", owner, known);
     }
 
@@ -64,7 +67,8 @@ impl Looked {
 pub fn look(host: &Host, stores: &Stores) -> Looked {
     let mut looked = Looked::default();
     let known = docker::all(host, &stores.folders, &stores.labels);
-    looked.folders.extend(docker::folders(host, &stores.folders, &known));
+    looked.folders.extend(docker::folders(host, &stores.folders));
+    looked.unfinished.extend(docker::unfinished(host, &stores.folders, &known));
     looked.take(host, "docker", None, known);
     for store in podman::roots(host, &stores.folders) {
         looked.take_store(host, stores, &store, None);
@@ -75,6 +79,7 @@ pub fn look(host: &Host, stores: &Stores) -> Looked {
     looked.folders.extend(nspawn::folders(host));
     looked.take(host, "systemd-nspawn", None, nspawn::all(host));
     looked.folders.truncate(MOST);
+    looked.unfinished.truncate(MOST);
     looked
 }
 
@@ -93,6 +98,7 @@ pub fn look_at_users(host: &Host, stores: &Stores) -> Looked {
         }
     }
     looked.folders.truncate(MOST);
+    looked.unfinished.truncate(MOST);
     looked
 }
 

@@ -36,18 +36,21 @@ pub(super) fn all(host: &Host, stores: &[PathBuf], labels: &Labels) -> Vec<(Stri
     all
 }
 
-/// Its folders in which something happens when a container comes, where these are known already: it gets a folder, and there its
-/// configuration.
-pub(super) fn folders(host: &Host, stores: &[PathBuf], known: &[(String, Details)]) -> Vec<PathBuf> {
+/// Its folders in which something happens when a container comes: it gets a folder there.
+pub(super) fn folders(host: &Host, stores: &[PathBuf]) -> Vec<PathBuf> {
+    let folders = roots(host, stores).into_iter().map(|root| root.join("containers"));
+    folders.filter(|folder| host.is_own_folder(folder)).collect()
+}
+
+/// The folders of containers that are on their way, where these are known already: their configuration is to come.
+pub(super) fn unfinished(host: &Host, stores: &[PathBuf], known: &[(String, Details)]) -> Vec<PathBuf> {
     let known: HashSet<&OsStr> = known.iter().map(|(id, _)| OsStr::new(id)).collect();
-    let mut folders: Vec<PathBuf> = roots(host, stores).into_iter().map(|root| root.join("containers")).collect();
-    folders.retain(|folder| host.is_own_folder(folder));
-    for at in 0..folders.len() {
-        let Some(containers) = folders.get(at).cloned() else { continue };
+    let mut unfinished = Vec::new();
+    for containers in folders(host, stores) {
         let new = host.names(&containers).into_iter().take(MOST).filter(|id| !known.contains(id.as_os_str()));
-        folders.extend(new.map(|id| containers.join(id)).filter(|folder| host.is_own_folder(folder)));
+        unfinished.extend(new.map(|id| containers.join(id)).filter(|folder| host.is_own_folder(folder)));
     }
-    folders
+    unfinished
 }
 
 /// Folders of Docker, each once.

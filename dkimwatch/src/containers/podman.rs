@@ -49,25 +49,26 @@ pub(super) fn all(host: &Host, root: &Path, labels: &Labels) -> Vec<(String, Det
     all
 }
 
-/// The folders of a store in which something happens when a container comes, where these are known already: it is listed, gets a
-/// folder a moment later, a folder in that, and there its configuration, which is written in place.
-pub(super) fn folders(host: &Host, root: &Path, known: &[(String, Details)]) -> Vec<PathBuf> {
+/// The folders of a store in which something happens when a container comes: it is listed there, and gets a folder.
+pub(super) fn folders(host: &Host, root: &Path) -> Vec<PathBuf> {
+    let lists = DRIVERS.map(|driver| root.join(format!("{driver}-containers")));
+    lists.into_iter().filter(|list| host.is_own_folder(list)).collect()
+}
+
+/// The folders of containers that are on their way, where these are known already: in a container's folder comes another one, and
+/// in that its configuration, which is written in place.
+pub(super) fn unfinished(host: &Host, root: &Path, known: &[(String, Details)]) -> Vec<PathBuf> {
     let configured: HashSet<&OsStr> =
         known.iter().filter(|(_, details)| details.root.is_some()).map(|(id, _)| OsStr::new(id)).collect();
-    let mut folders = Vec::new();
-    for driver in DRIVERS {
-        let list = root.join(format!("{driver}-containers"));
-        if !host.is_own_folder(&list) {
-            continue;
-        }
+    let mut unfinished = Vec::new();
+    for list in folders(host, root) {
         for id in host.names(&list).into_iter().take(MOST).filter(|id| !configured.contains(id.as_os_str())) {
             let folder = list.join(id);
             let inner = folder.join("userdata");
-            folders.extend([inner, folder].into_iter().find(|folder| host.is_own_folder(folder)));
+            unfinished.extend([inner, folder].into_iter().find(|folder| host.is_own_folder(folder)));
         }
-        folders.push(list);
     }
-    folders
+    unfinished
 }
 
 /// Stores of root's, each once.

@@ -68,7 +68,7 @@ impl Looker {
         std::thread::Builder::new().name("scout".to_owned()).spawn(work)?;
         // Its first tick is at once: a container may have come since the watch's own look.
         let clock = tokio::time::interval(SLOW);
-        let (changes, folders) = (Changes::with_writes()?, BTreeSet::new());
+        let (changes, folders) = (Changes::new()?, BTreeSet::new());
         Ok(Self { ask, found, changes, folders, clock, looking: None, again: false, rest: Instant::now() })
     }
 
@@ -78,8 +78,9 @@ impl Looker {
             tokio::select! {
                 Some(looked) = self.found.recv() => {
                     self.changes.watch(&looked.folders);
+                    self.changes.watch_writes(&looked.unfinished);
                     // What came into a folder between the look and now, nobody tells.
-                    let folders = BTreeSet::from_iter(looked.folders);
+                    let folders = looked.folders.into_iter().chain(looked.unfinished).collect::<BTreeSet<_>>();
                     self.again |= !folders.is_subset(&self.folders);
                     self.folders = folders;
                     let now = Instant::now();

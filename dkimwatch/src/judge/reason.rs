@@ -65,7 +65,7 @@ fn object(attributed: &AttributedAccess, key: &JudgedKey) -> String {
     if is_link(attributed) {
         let link = opened_path(attributed).unwrap_or_default();
         // A path in its file system is the end of the whole one.
-        return if key.path.as_os_str().as_bytes().ends_with(link) {
+        return if !link.is_empty() && key.path.as_os_str().as_bytes().ends_with(link) {
             format!("{}, which is a link", key_name(key))
         } else {
             format!("a link ({}) on the way to {}", escape::word(link), key_name(key))

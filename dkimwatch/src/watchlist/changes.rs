@@ -34,8 +34,6 @@ pub enum Change {
 /// Tells when a folder of the watch list changed, or something was mounted.
 pub struct Changes {
     inotify: AsyncFd<OwnedFd>,
-    /// What of a folder is told.
-    mask: WatchFlags,
     /// This process's table of mounts; `None` where it cannot be polled.
     mounts: Option<AsyncFd<File>>,
     watched: HashSet<PathBuf>,
@@ -46,39 +44,40 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Opens an inotify instance that tells of names and attributes.
+    /// Opens an inotify instance.
     ///
     /// # Errors
     /// As inotify_init1(2).
     pub fn new() -> std::io::Result<Self> {
-        Self::of(mask())
-    }
-
-    /// The same, and of files that were written: what is read there may have been read half-written.
-    ///
-    /// # Errors
-    /// As inotify_init1(2).
-    pub fn with_writes() -> std::io::Result<Self> {
-        Self::of(mask() | WatchFlags::CLOSE_WRITE)
-    }
-
-    fn of(mask: WatchFlags) -> std::io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         // SAFETY: the descriptor is owned and stays the same for as long as it is registered.
         let inotify = unsafe { AsyncFd::register(inotify) }.map_err(std::io::Error::from)?;
         let mounts = mounts().inspect_err(|error| {
             tracing::error!(%error, "cannot poll /proc/self/mountinfo: what is mounted over a watched path is noticed later");
         });
-        Ok(Self { inotify, mask, mounts: mounts.ok(), watched: HashSet::new(), folders: HashMap::new(), failed: false })
+        Ok(Self { inotify, mounts: mounts.ok(), watched: HashSet::new(), folders: HashMap::new(), failed: false })
     }
 
-    /// Watches these folders as well. One that cannot be watched is left to the slow clock.
+    /// Watches these folders as well: names in them, and attributes. One that cannot be watched is left to the slow clock.
     pub fn watch(&mut self, folders: &[PathBuf]) {
+        self.watch_for(folders, mask());
+    }
+
+    /// The same, and files in them that were written: what was read there may have been read half-written.
+    pub fn watch_writes(&mut self, folders: &[PathBuf]) {
+        self.watch_for(folders, mask() | WatchFlags::CLOSE_WRITE);
+    }
+
+    fn watch_for(&mut self, folders: &[PathBuf], mask: WatchFlags) {
+        // All are watched anew: a folder that was renamed keeps its number, and has another path.
+        if self.watched.is_empty() {
+            self.folders.clear();
+        }
         for folder in folders {
             if self.watched.contains(folder) {
                 continue;
             }
-            match inotify::add_watch(self.inotify.get_ref(), folder.as_path(), self.mask) {
+            match inotify::add_watch(self.inotify.get_ref(), folder.as_path(), mask) {
                 Ok(watch) => {
                     self.watched.insert(folder.clone());
                     let folders = self.folders.entry(watch).or_default();

@@ -207,6 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn several_are_found_in_one_go_and_each_has_its_own_answer() {
+        let (folder, mut dpkg) = database();
+        write(&folder, "info/one.md5sums", format!("{A}  usr/sbin/one\n{B}  usr/lib/two\n"));
+        write(&folder, "info/two.md5sums", format!("{B}  sbin/one\n{A}  opt/one\n"));
+        let paths = ["/usr/lib/two", "/usr/sbin/none", "/usr/sbin/one", "/usr/lib/two"].map(Path::new);
+        for round in 0..2 {
+            let found = dpkg.recorded(&paths).into_iter().map(|all| {
+                let mut all: Vec<_> = all.into_iter().map(|one| (one.package, one.digest)).collect();
+                all.sort();
+                all
+            });
+            let (one, two) = ("one".to_owned(), "two".to_owned());
+            let second = vec![(one.clone(), sum(B))];
+            let first = vec![(one, sum(A)), (two, sum(B))];
+            assert_eq!(found.collect::<Vec<_>>(), [second.clone(), vec![], first, second], "round {round}");
+        }
+        assert_eq!(dpkg.recorded(&[]), Vec::<Vec<Recorded>>::new());
+    }
+
+    #[test]
     fn a_new_version_is_found_while_it_is_unpacked_and_after() {
         let (folder, mut dpkg) = database();
         write(&folder, "info/signer.md5sums", format!("{A}  usr/sbin/signer\n"));

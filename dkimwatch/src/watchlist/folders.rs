@@ -16,7 +16,7 @@ const FILES: usize = limits::WATCHED_FILES as usize / 2;
 /// Folders that are marked, likewise.
 const FOLDERS: usize = limits::WATCHED_DIRS as usize / 2;
 
-/// The folder, those below it, and their files. Symbolic links are not followed: what they lead to is not in the folder.
+/// The folder, those below it, and their files and links. These are not followed: what they lead to is not in the folder.
 pub(super) fn members(root: &Path, tag: Tag, folders: &mut Vec<Target>, files: &mut Vec<Target>) {
     let mut waiting: Vec<(PathBuf, usize)> = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = waiting.pop() {
@@ -32,7 +32,7 @@ pub(super) fn members(root: &Path, tag: Tag, folders: &mut Vec<Target>, files: &
         for entry in entries.flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => waiting.push((entry.path(), depth + 1)),
-                Ok(kind) if kind.is_file() && files.len() < FILES => {
+                Ok(kind) if (kind.is_file() || kind.is_symlink()) && files.len() < FILES => {
                     files.push(Target { path: entry.path(), purpose: Purpose::Member(tag) });
                 }
                 Ok(_) | Err(_) => {}
@@ -54,7 +54,10 @@ mod tests {
         let (mut folders, mut files) = (Vec::new(), Vec::new());
         members(&root, 7, &mut folders, &mut files);
         assert_eq!(folders.len(), 3);
-        assert_eq!(files.iter().map(|file| file.path.clone()).collect::<Vec<_>>(), [root.join("a/b/key")]);
+        assert_eq!(
+            files.iter().map(|file| file.path.clone()).collect::<Vec<_>>(),
+            [root.join("away"), root.join("a/b/key")]
+        );
         std::fs::remove_dir_all(root).expect("clean up");
     }
 }

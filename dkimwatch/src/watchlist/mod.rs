@@ -78,6 +78,9 @@ pub struct WatchList {
     concerned: Vec<PathBuf>,
     /// The links that led to what is watched.
     links: links::Links,
+    armed_links: links::Armed,
+    /// The last look found the same links as the one before it.
+    is_settled: bool,
     /// Where the keys and those folders were when they were last looked at.
     mounts: places::Places,
     /// What is there, as stat(2) names it.
@@ -160,6 +163,8 @@ impl WatchList {
             executables,
             concerned: Vec::new(),
             links: links::Links::default(),
+            armed_links: links::Armed::default(),
+            is_settled: true,
             mounts: places::Places::default(),
             places: Places::default(),
             layered: BTreeSet::new(),
@@ -210,6 +215,7 @@ impl WatchList {
     pub fn refresh(&mut self, session: &mut Session) -> Result<(), KernelError> {
         // Before anything is resolved: what is mounted meanwhile is then found to be elsewhere.
         self.mounts = self.places_now();
+        self.forget_turned(session);
         let mut real = RealPaths::default();
         let mut targets = self.targets(&mut real);
         // What leads to a container's key comes and goes with the container, and so do the mounts there.
@@ -235,15 +241,20 @@ impl WatchList {
             for target in batch {
                 // What is not there (yet) is awaited by name in its parent.
                 let handle = match target.purpose {
-                    Purpose::Link(_) => Handle::open_itself(&target.path),
+                    // What is in a watched folder, and not what that leads to.
+                    Purpose::Link(_) | Purpose::Member(_) if !self.contained.has(target.purpose.tag()) => {
+                        Handle::open_itself(&target.path)
+                    }
                     _ => self.contained.open(target.purpose.tag(), &target.path),
                 };
                 if let Ok(handle) = handle {
-                    if let Ok(stat) = rustix::fs::fstat(&handle) {
-                        place(&mut places, target, &stat);
+                    let stat = rustix::fs::fstat(&handle);
+                    if let Ok(stat) = &stat {
+                        place(&mut places, target, stat);
                     }
                     // What is the watcher's own may be read by whoever can.
-                    is_around_page_cache |= !matches!(target.purpose, Purpose::Way(_) | Purpose::Link(_))
+                    is_around_page_cache |= !matches!(target.purpose, Purpose::Way(_))
+                        && stat.is_ok_and(|stat| stat.st_mode & S_IFMT != S_IFLNK)
                         && !is_own(target.purpose.tag())
                         && !pagecache::is_read_through(&handle);
                     let layers = match target.purpose {
@@ -265,8 +276,12 @@ impl WatchList {
                         failed.get_or_insert(error);
                         continue;
                     }
+                    if let Purpose::Link(_) = target.purpose {
+                        self.armed_links.add(&target.path, identified.file);
+                    }
                     if let Purpose::Key(tag) | Purpose::Member(tag) = target.purpose
                         && !is_own(tag)
+                        && identified.mode & S_IFMT != S_IFLNK
                     {
                         let first = systems.entry(identified.file.dev).or_insert(tag);
                         *first = tag.min(*first);
@@ -296,13 +311,14 @@ impl WatchList {
             // The journal's changes all the time, and the hooks know what is born in it.
             .filter(|target| !is_own(target.purpose.tag()))
             .map(|target| target.path)
-            .chain(links.iter().filter_map(|(link, _)| Some(link.parent()?.to_owned())))
+            .chain(links.folders())
             .chain(self.policy.readers.iter().filter_map(|reader| reader.executable.parent().map(Path::to_owned)))
             .collect();
         // As bytes: what is a component of a path does not matter here, and takes its time.
         self.concerned.sort_unstable_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
         self.concerned.dedup();
         self.mounts.also(&self.concerned);
+        self.is_settled = self.links.are(&links);
         self.links = links;
         failed.map_or(Ok(()), Err)
     }
@@ -380,22 +396,6 @@ impl WatchList {
         }
     }
 
-    /// Whether a path of the list leads to another mount than when it was last looked at: something was mounted over it,
-    /// or taken away.
-    #[must_use]
-    pub fn is_elsewhere(&self) -> bool {
-        self.mounts.changed()
-    }
-
-    fn places_now(&self) -> places::Places {
-        let mut places = places::Places::default();
-        // Of the host's: a path in a container may lead anywhere, and asking about it wait for anything.
-        let of_host = (0..).zip(self.paths()).filter(|(tag, _)| !self.contained.has(*tag));
-        places.also(of_host.map(|(_, path)| path));
-        places.also(&self.concerned);
-        places
-    }
-
     /// Every path to arm. Folders first: once they are marked, whatever is born in them is seen.
     fn targets(&self, real: &mut RealPaths) -> Vec<Target> {
         let mut folders = Vec::new();
@@ -444,7 +444,9 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
     let is = |kind| identified.mode & S_IFMT == kind;
     match &target.purpose {
         Purpose::Key(tag) if is(S_IFREG) => set.arm_file(identified.file, file(*tag, file_watch::ARMED)),
-        Purpose::Member(tag) if is(S_IFREG) => set.arm_file(identified.file, file(*tag, file_watch::BORN)),
+        Purpose::Member(tag) if is(S_IFREG) || is(S_IFLNK) => {
+            set.arm_file(identified.file, file(*tag, file_watch::BORN))
+        }
         Purpose::Folder(tag) if is(S_IFDIR) => {
             set.arm_dir(identified.file, DirWatch { tag: *tag, kind: dir_watch::FOLDER })
         }

@@ -7,6 +7,8 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
+use super::WatchList;
+
 /// A mount and the inode in it: the mount's id, which kernels have told since 5.8, and what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
@@ -30,14 +32,27 @@ impl Places {
         }
     }
 
-    /// Whether this path was looked at.
-    pub(super) fn has(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
-    }
-
     /// Whether one of them leads elsewhere now.
     pub(super) fn changed(&self) -> bool {
         self.0.iter().any(|(path, before)| place(path) != *before)
+    }
+}
+
+impl WatchList {
+    /// Whether a path of the list leads to another mount than when it was last looked at: something was mounted over it,
+    /// or taken away.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.mounts.changed()
+    }
+
+    pub(super) fn places_now(&self) -> Places {
+        let mut places = Places::default();
+        // Of the host's: a path in a container may lead anywhere, and asking about it wait for anything.
+        let of_host = (0..).zip(self.paths()).filter(|(tag, _)| !self.contained.has(*tag));
+        places.also(of_host.map(|(_, path)| path));
+        places.also(&self.concerned);
+        places
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use rustix::{
@@ -15,73 +15,140 @@ use rustix::{
 };
 
 /// What was asked for, for as long as one look takes: the answers are not asked for again. A slash at the end is no part of a path.
+///
+/// Links are others' to make: what they say is walked in a loop, and no further than the kernel would.
 #[derive(Debug, Default)]
 pub(super) struct RealPaths {
     known: HashMap<PathBuf, Real>,
-    /// Links that are being followed, one in the other.
-    depth: usize,
+    /// What lies at a path without links.
+    there: HashMap<PathBuf, There>,
 }
 
 /// What a path leads to.
 #[derive(Clone, Debug, Default)]
-struct Real {
-    path: Option<PathBuf>,
+pub(super) struct Real {
+    /// The path without links; `None` where nothing is there, or nobody can say.
+    pub(super) path: Option<PathBuf>,
     /// The links on its way, each by a path that has none but itself.
-    links: Vec<PathBuf>,
+    pub(super) links: Vec<PathBuf>,
+    /// Where it ends on its way, as there is nothing: a folder, or what a link leads to. The path itself is not on its way.
+    pub(super) missing: Option<PathBuf>,
+}
+
+/// What lies at a path.
+#[derive(Clone, Debug)]
+enum There {
+    /// A link to this.
+    Link(PathBuf),
+    /// Something else.
+    Else,
+    /// Nothing.
+    Nothing,
+    /// Nobody can say.
+    Unknown,
 }
 
 /// `MAXSYMLINKS` (`include/linux/namei.h`).
-const DEEPEST: usize = 40;
+const MOST_LINKS: usize = 40;
+/// Parts of paths that are walked for one, `PATH_MAX` and more.
+const MOST_PARTS: usize = 4_096;
 
 impl RealPaths {
-    /// The path without links; `None` where nothing is there, or nobody can say.
+    /// The path without links.
     pub(super) fn of(&mut self, path: &Path) -> Option<PathBuf> {
         self.look(path).path
     }
 
-    /// The links that a path leads by, whether or not it leads somewhere. Each is named by a path that has no link but itself.
-    pub(super) fn links(&mut self, path: &Path) -> Vec<PathBuf> {
-        self.look(path).links
+    /// The same, and what is on its way.
+    pub(super) fn look(&mut self, path: &Path) -> Real {
+        let mut real = self.follow(path);
+        real.missing = real.missing.filter(|missing| missing != path);
+        real
     }
 
-    fn look(&mut self, path: &Path) -> Real {
+    fn follow(&mut self, path: &Path) -> Real {
         if let Some(known) = self.known.get(path) {
             return known.clone();
         }
         let real = match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) if path.is_absolute() => self.inside(path, parent, name),
-            // What ends in `..` is above what comes before that.
-            (Some(below), None) if path.is_absolute() && path.ends_with("..") => {
-                Real { path: fs::canonicalize(path).ok(), links: self.links(below) }
+            (Some(parent), Some(name)) if path.is_absolute() => {
+                let folder = self.follow(parent);
+                match &folder.path {
+                    Some(at) => self.walk(path, at.clone(), folder.links, Path::new(name)),
+                    None => folder,
+                }
             }
-            // The root, and what begins in this process's folder.
-            _ => Real { path: fs::canonicalize(path).ok(), links: Vec::new() },
+            // The root, and what ends in `..`.
+            _ if path.is_absolute() => self.walk(path, PathBuf::from("/"), Vec::new(), path),
+            // What begins in this process's folder.
+            _ => Real { path: fs::canonicalize(path).ok(), ..Real::default() },
         };
         self.known.insert(path.to_owned(), real.clone());
         real
     }
 
-    fn inside(&mut self, asked: &Path, parent: &Path, name: &OsStr) -> Real {
-        let Real { path: folder, mut links } = self.look(parent);
-        let Some(folder) = folder else { return Real { path: None, links } };
-        let path = folder.join(name);
-        match readlinkat(CWD, &path, Vec::new()) {
-            Ok(to) => {
-                // Known as leading nowhere for as long as it is followed: it may lead to itself.
-                self.known.insert(asked.to_owned(), Real::default());
-                links.push(path.clone());
-                if self.depth < DEEPEST {
-                    self.depth += 1;
-                    links.extend(self.links(&folder.join(OsStr::from_bytes(to.as_bytes()))));
-                    self.depth -= 1;
+    /// From a folder without links, to which these led, on by a path.
+    fn walk(&mut self, asked: &Path, mut at: PathBuf, mut links: Vec<PathBuf>, by: &Path) -> Real {
+        let mut ahead = parts(by);
+        let (mut followed, mut walked, mut is_plain) = (links.len(), 0, true);
+        while let Some(part) = ahead.pop() {
+            walked += 1;
+            match part.as_bytes() {
+                b"/" => at = PathBuf::from("/"),
+                b".." => {
+                    is_plain = false;
+                    at.pop();
                 }
-                Real { path: fs::canonicalize(path).ok(), links }
+                _ => {
+                    let next = at.join(&part);
+                    match self.there(&next) {
+                        There::Else => at = next,
+                        There::Link(to) if followed < MOST_LINKS && walked < MOST_PARTS => {
+                            (followed, is_plain) = (followed + 1, false);
+                            if !links.contains(&next) {
+                                links.push(next);
+                            }
+                            ahead.extend(parts(&to));
+                        }
+                        There::Nothing => {
+                            return Real { path: None, links, missing: Some(next) };
+                        }
+                        There::Link(_) | There::Unknown => return Real { path: None, links, missing: None },
+                    }
+                }
             }
-            // It is there, and no link.
-            Err(Errno::INVAL) => Real { path: Some(path), links },
-            Err(_) => Real { path: None, links },
         }
+        // What a file's `..` is, and more of that kind, the kernel knows.
+        let path = if is_plain { Some(at) } else { fs::canonicalize(asked).ok() };
+        Real { path, links, missing: None }
     }
+
+    fn there(&mut self, path: &Path) -> There {
+        if let Some(known) = self.there.get(path) {
+            return known.clone();
+        }
+        let there = match readlinkat(CWD, path, Vec::new()) {
+            Ok(to) => There::Link(PathBuf::from(OsStr::from_bytes(to.as_bytes()))),
+            // It is there, and no link.
+            Err(Errno::INVAL) => There::Else,
+            Err(Errno::NOENT) => There::Nothing,
+            Err(_) => There::Unknown,
+        };
+        self.there.insert(path.to_owned(), there.clone());
+        there
+    }
+}
+
+/// The parts of a path, the first one last.
+fn parts(path: &Path) -> Vec<OsString> {
+    let mut parts: Vec<OsString> = path
+        .components()
+        .filter(|part| *part != Component::CurDir)
+        .take(MOST_PARTS)
+        .map(|part| part.as_os_str().to_owned())
+        .collect();
+    parts.reverse();
+    parts
 }
 
 #[cfg(test)]
@@ -126,9 +193,8 @@ mod tests {
         }
         let mut paths = RealPaths::default();
         let mut of = |path: &str| {
-            let mut links = paths.links(&root.join(path));
+            let mut links = paths.look(&root.join(path)).links;
             links.sort();
-            links.dedup();
             let within = |link: PathBuf| link.strip_prefix(&root).expect("in the folder").display().to_string();
             links.into_iter().map(within).collect::<Vec<_>>()
         };
@@ -140,5 +206,38 @@ mod tests {
         assert_eq!(of("round"), ["round"]);
         assert_eq!(of("named/absent"), ["named"]);
         assert_eq!(of("named/now/../key"), ["named", "real/key", "real/now"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_unless_it_is_the_end() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path().canonicalize().expect("a path");
+        symlink("gone/away", root.join("dangling")).expect("a link");
+        let mut paths = RealPaths::default();
+        let mut missing = |path: &str| paths.look(&root.join(path)).missing;
+        assert_eq!(missing("key"), None);
+        assert_eq!(missing("folder/key"), Some(root.join("folder")));
+        assert_eq!(missing("dangling"), Some(root.join("gone")));
+        assert_eq!(missing("dangling/key"), Some(root.join("gone")));
+    }
+
+    /// Who may make links in a folder of a key's may make any.
+    #[test]
+    fn links_that_lead_far_cost_little_and_lead_nowhere() {
+        let root = tempfile::tempdir().expect("a folder");
+        let root = root.path().canonicalize().expect("a path");
+        symlink(".", root.join("a")).expect("a link");
+        let long = |first: &str, then: &str| format!("{first}{}", then.repeat(2_000));
+        symlink(long("a", "/a"), root.join("again")).expect("a link");
+        for link in 0..60 {
+            let to = long(&format!("l{}", link + 1), "/x");
+            symlink(to, root.join(format!("l{link}"))).expect("a link");
+        }
+        let mut paths = RealPaths::default();
+        for (path, most) in [("again", 2), ("l0", MOST_LINKS)] {
+            let real = paths.look(&root.join(path));
+            assert!(real.path.is_none() && real.links.len() <= most, "{path}: {} links", real.links.len());
+        }
+        assert!(paths.there.len() < 200, "{}", paths.there.len());
     }
 }

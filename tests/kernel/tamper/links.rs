@@ -19,6 +19,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     (TURNED, turned),
     (REMOVED, removed),
     (WAY_TURNED, way_turned),
+    (USED, only_used),
     (MADE, made_in_its_place),
     ("a_link_that_is_renamed_over_a_key", renamed_over_a_file),
 ];
@@ -26,6 +27,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
 const TURNED: &str = "a_link_to_a_key_that_is_turned";
 const REMOVED: &str = "a_link_to_a_key_that_is_removed";
 const WAY_TURNED: &str = "a_link_on_the_way_to_a_key_that_is_turned";
+const USED: &str = "a_key_that_is_unlinked_by_way_of_a_link";
 const MADE: &str = "a_link_that_is_made_in_the_place_of_a_key";
 
 const LIMITS: &[&str] = &["tamper-names"];
@@ -34,7 +36,7 @@ const DELETED: Told = Told { action: "key-deleted", deed: "unlink", limits: LIMI
 
 /// The links, below the sentences' folders: what the watch is to be told of.
 pub(crate) fn lay(root: &Path) -> Result<Vec<PathBuf>> {
-    for (name, link) in [(TURNED, "linked.private"), (REMOVED, "linked.private"), (WAY_TURNED, "way")] {
+    for (name, link) in [(TURNED, "linked.private"), (REMOVED, "linked.private"), (WAY_TURNED, "way"), (USED, "way")] {
         for home in ["old", "new"] {
             fs::create_dir(root.join(name).join(home))?;
             fs::write(key_in(&root.join(name).join(home)), BYTES)?;
@@ -45,7 +47,7 @@ pub(crate) fn lay(root: &Path) -> Result<Vec<PathBuf>> {
     Ok([TURNED, REMOVED]
         .map(|name| root.join(name).join("linked.private"))
         .into_iter()
-        .chain([key_in(&root.join(WAY_TURNED).join("way"))])
+        .chain([WAY_TURNED, USED].map(|name| key_in(&root.join(name).join("way"))))
         .collect())
 }
 
@@ -110,6 +112,21 @@ fn way_turned(scene: &Scene) -> Result<()> {
         is(&event, "file.type", "symlink")?;
     }
     becomes_a_key(scene, WAY_TURNED, &key_in(&way), &key_in(&folder.join("new")))
+}
+
+/// Who passes by a link does nothing to it, though its inode is written down for the time of its use.
+fn only_used(scene: &Scene) -> Result<()> {
+    let way = scene.folder(USED).join("way");
+    let (key, beside) = (key_in(&way), way.join("beside"));
+    fs::write(&beside, "")?;
+    let passer = act(scene, &[&"unlink", &beside])?;
+    let doer = act(scene, &[&"unlink", &key])?;
+    ensure!(!key.exists() && !beside.exists(), "they are still there");
+    let Some(event) = told(scene, USED, &doer, DELETED)? else { return Ok(()) };
+    about(&event, &key)?;
+    is(&event, "file.type", "file")?;
+    ensure!(scene.settled(USED, &scene.folder(USED))?.by(passer.pid).is_empty(), "who passed by did nothing");
+    Ok(())
 }
 
 fn made_in_its_place(scene: &Scene) -> Result<()> {

@@ -44,7 +44,7 @@ const CALLS: &[&str] = &[
 /// What is unseen without a way to see an inode change.
 const NAMES: Limit = (
     "tamper-names",
-    "a key that is deleted, renamed, replaced, linked, or put in place: where this kernel has no tracepoints of change times (6.13) only on ext4, where that is loaded when the watch starts",
+    "a key that is deleted, renamed, replaced, linked, or put in place: where this kernel has no tracepoints of change times (6.13) only on ext4, where that is loaded when the watch starts, and not of a link that leads to one",
 );
 const ATTRIBUTES: Limit = (
     "tamper-attributes",

@@ -28,7 +28,7 @@ const FRESH_MOUNT: Limit = (
 
 const FRESH_LINK: Limit = (
     "fresh-link",
-    "a file that a link at a watched path, or on the way to one, was turned to a moment ago, until that has been noticed (milliseconds) and looked at; the turning itself is told as what is done to the key, but where a link is made where there was nothing",
+    "a file that a link at a watched path, or on the way to one, was turned to a moment ago, until that has been noticed (milliseconds) and looked at; the turning itself is told as what is done to the key, but not where a link is made where nothing was, nor of a link on the way that is turned again before that",
 );
 
 pub(super) const fn parts(backend: Backend) -> &'static [Part] {
