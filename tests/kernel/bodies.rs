@@ -250,10 +250,10 @@ impl Group {
         Ok(Self { folder })
     }
 
-    /// What is executed in it is given as arguments.
+    /// What is executed in it is given as arguments. Hosts have managers that take away what is empty for a moment.
     fn run(&self) -> Command {
         let mut joined = Command::new("sh");
-        joined.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(&self.folder);
+        joined.args(["-c", "mkdir -p \"$0\" && echo $$ > \"$0/cgroup.procs\" && exec \"$@\""]).arg(&self.folder);
         joined
     }
 }

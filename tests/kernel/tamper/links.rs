@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use dkimwatch_tests::support::Event;
 
 use super::{Told, about, act, told};
 use crate::{
@@ -64,6 +65,19 @@ fn turn(scene: &Scene, link: &Path, to: &Path) -> Result<Loot> {
     Ok(doer)
 }
 
+/// The one event about who did something to a link; `None` where a limit is named: there a rename onto a watched name is all that may
+/// be known of it.
+fn told_of_link(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told) -> Result<Option<Event>> {
+    if !scene.unseen("tamper-names") {
+        return told(scene, name, doer, wanted);
+    }
+    for event in scene.settled(name, &scene.folder(name))?.by(doer.pid).iter() {
+        alarms(event)?;
+    }
+    scene.limited(name, "tamper-names");
+    Ok(None)
+}
+
 /// What somebody reads that was no key before is seen, once the watch has looked.
 fn becomes_a_key(scene: &Scene, name: &str, key: &Path, file: &Path) -> Result<()> {
     const TRIES: usize = 50;
@@ -84,7 +98,7 @@ fn turned(scene: &Scene) -> Result<()> {
     let folder = scene.folder(TURNED);
     let link = folder.join("linked.private");
     let doer = turn(scene, &link, &key_in(Path::new("new")))?;
-    if let Some(event) = told(scene, TURNED, &doer, REPLACED)? {
+    if let Some(event) = told_of_link(scene, TURNED, &doer, REPLACED)? {
         about(&event, &link)?;
         is(&event, "file.type", "symlink")?;
     }
@@ -95,7 +109,7 @@ fn removed(scene: &Scene) -> Result<()> {
     let folder = scene.folder(REMOVED);
     let link = folder.join("linked.private");
     let doer = act(scene, &[&"unlink", &link])?;
-    if let Some(event) = told(scene, REMOVED, &doer, DELETED)? {
+    if let Some(event) = told_of_link(scene, REMOVED, &doer, DELETED)? {
         about(&event, &link)?;
         is(&event, "file.type", "symlink")?;
     }
@@ -107,7 +121,7 @@ fn way_turned(scene: &Scene) -> Result<()> {
     let folder = scene.folder(WAY_TURNED);
     let way = folder.join("way");
     let doer = turn(scene, &way, Path::new("new"))?;
-    if let Some(event) = told(scene, WAY_TURNED, &doer, REPLACED)? {
+    if let Some(event) = told_of_link(scene, WAY_TURNED, &doer, REPLACED)? {
         about(&event, &key_in(&way))?;
         is(&event, "file.type", "symlink")?;
     }
