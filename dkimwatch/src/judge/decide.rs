@@ -180,9 +180,9 @@ fn key(access: &Access, policy: &Policy) -> JudgedKey {
         Some(Watched::Key(key)) => key.clone(),
         Some(Watched::Folder { path, signer }) => {
             let opened = opened();
-            let below = if access.file.path_in_fs { below(path, &opened).unwrap_or(opened) } else { opened };
+            let whole = if access.file.path_in_fs { below(path, &opened).unwrap_or(opened) } else { opened };
             // A link, or a folder, on the way to it is told as that.
-            let path = if access.kind == Kind::Tamper && path.starts_with(&below) { path.clone() } else { below };
+            let path = if access.kind == Kind::Tamper && path.starts_with(&whole) { path.clone() } else { whole };
             JudgedKey { path, domain: None, selector: None, signer: signer.clone() }
         }
         None => JudgedKey { path: opened(), domain: None, selector: None, signer: None },
