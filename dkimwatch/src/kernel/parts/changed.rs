@@ -94,6 +94,10 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
                 "what was done to a key through io_uring or by a 32-bit system call is told by its effect, without the other name; a change that was refused there is not told, and elsewhere only where the path as it was asked for leads to the key a moment later",
             ),
             (
+                "tamper-way",
+                "a folder above a key's own that is renamed, or replaced by a link: the key that is moved with it stays watched, and what the path leads to then is looked at within 30 seconds",
+            ),
+            (
                 "layer-tampering",
                 "a change to a key on an overlay that is made around it, in a layer below: what the overlay itself does there looks the same; and a key that somebody's own overlay of that layer copies up, as it is opened there for writing",
             ),
