@@ -54,9 +54,11 @@ pub const WAYS: u32 = 4_096;
 pub const RECENT: u32 = 4_096;
 /// Nanoseconds after which a refusal that repeats itself is told again.
 pub const RECENT_NS: u64 = 1_000_000_000;
+/// The same of what is in doubt: less than passes until it is looked at, so that one look is behind all that was not told.
+pub const DOUBT_NS: u64 = 5_000_000;
 
 /// Watched files and folders whose attributes are kept, to say of a change what they were.
-pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS;
+pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS + WAYS;
 /// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
 pub const CHANGES: u32 = 1_024;
 /// Processes whose memory holds a key: signers, their workers, and who has read a key and not ended; beyond it the least

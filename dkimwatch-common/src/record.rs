@@ -150,6 +150,8 @@ pub mod mark {
     pub const AS_ASKED: u32 = 1 << 16;
     /// The process is the parent of `other`.
     pub const PARENT: u32 = 1 << 17;
+    /// The deed was done to a folder, or to what lies in it: which, its path says a moment later.
+    pub const IN_DOUBT: u32 = 1 << 18;
     /// `other` may dump no core but through a pipe (`RLIMIT_CORE` is zero).
     pub const CORE_LIMITED: u32 = 1 << 15;
 }

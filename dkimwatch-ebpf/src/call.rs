@@ -116,14 +116,17 @@ impl Call {
         let registers = Registers::current();
         /// `__X32_SYSCALL_BIT`.
         const X32: u32 = 0x4000_0000;
-        let number = u32_at(registers.0, offset!(regs_orig_ax)) & !X32;
+        let called = u32_at(registers.0, offset!(regs_orig_ax));
+        let number = called & !X32;
         /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`).
         const COMPAT: u32 = 2;
         let status = offset!(task_status);
         if present(status) && u32_at(task, status) & COMPAT != 0 {
             return compat(number);
         }
-        native(number, registers)
+        let call = native(number, registers);
+        // Of one with 32-bit pointers no tracepoint tells.
+        Call { ends: call.ends && called & X32 == 0, ..call }
     }
 }
 

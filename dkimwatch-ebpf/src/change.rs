@@ -10,7 +10,7 @@ use dkimwatch_common::{
     limits,
     record::{Kind, RawAttributes, RawExtended, Via, fact, mark},
     tally::{Exit, Hook},
-    watch::FileWatch,
+    watch::{FileWatch, file_watch},
 };
 
 use crate::{
@@ -45,6 +45,9 @@ pub const SLOT_OTHER_FOLDER: u32 = 3;
 /// A change that is told at once.
 pub const SLOT_NOW: u32 = 4;
 
+/// Among a change's marks: what is put in the folder, or in the one that it lies in, can be watched. No record's mark.
+pub const HOLDS: u32 = 1 << 31;
+
 /// A change that has begun.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -67,7 +70,7 @@ pub struct Change {
     pub has_before: u32,
     /// The system call.
     pub number: u32,
-    /// [`mark`]s.
+    /// [`mark`]s, and [`HOLDS`].
     pub marks: u32,
     /// Bytes used in `path`.
     pub path_len: u32,
@@ -92,7 +95,7 @@ static NOTHING: Change = Change {
     number: 0,
     marks: 0,
     path_len: 0,
-    told: Told { file: 0, other: 0, text: 0, kind: 0, deed: 0, outcome: 0, pad: 0 },
+    told: Told { file: 0, other: 0, text: 0, kind: 0, deed: 0, outcome: 0, marks: 0 },
     path: [0; limits::PATH_BYTES],
 };
 
@@ -166,12 +169,18 @@ pub fn begin(place: Place, changed: &Changed, number: u32) -> Option<*mut Change
         (*change).name = u64_at(entry, offset!(dentry_hash_len));
         (*change).number = number;
         attributes::write(&raw mut (*change).after, changed.inode);
-        if let Some(before) = ATTRIBUTES.get(changed.file) {
+        // Those of a folder above are as old as the last look.
+        if !is_way(&changed.watch)
+            && let Some(before) = ATTRIBUTES.get(changed.file)
+        {
             (*change).before = *before;
             (*change).has_before = 1;
         }
         if changed.folder {
             (*change).marks |= mark::FOLDER;
+            if !is_way(&changed.watch) {
+                (*change).marks |= HOLDS;
+            }
         }
     }
     change_path(u64::from(place.tid), u64::from(place.slot));
@@ -192,6 +201,13 @@ extern "C" fn change_path(tid: u64, slot: u64) -> u64 {
         }
     }
     1
+}
+
+/// Whether it is a folder above what is watched, and not watched itself.
+#[inline(always)]
+pub fn is_way(watch: *const FileWatch) -> bool {
+    // SAFETY: the caller's, or in an entry that is this thread's.
+    unsafe { (*watch).kind == file_watch::NONE }
 }
 
 /// Whether the inode at a change's address is still the one that was changed.
@@ -231,7 +247,9 @@ pub fn renamed(change: *const Change) -> Deed {
     } else {
         return Deed::Replace;
     }
-    if present(unhashed) && u64_at(entry, unhashed) == 0 {
+    // The root of a file system is in no table of names.
+    let is_root = pointer(entry, offset!(dentry_d_parent)) == entry;
+    if !is_root && present(unhashed) && u64_at(entry, unhashed) == 0 {
         return Deed::Replace;
     }
     if u64_at(entry, offset!(dentry_hash_len)) != name {
@@ -292,8 +310,8 @@ pub struct Told {
     pub deed: u32,
     /// Zero or a negative errno.
     pub outcome: i32,
-    /// Explicit padding.
-    pub pad: u32,
+    /// [`mark`]s.
+    pub marks: u32,
 }
 
 /// Records the change at a place.
@@ -325,7 +343,9 @@ extern "C" fn change_draft(tid: u64, slot: u64, ring: u64) -> u64 {
         if there {
             attributes::write(&raw mut (*change).after, inode);
             // A table that lost an entry costs a "before".
-            let _ = ATTRIBUTES.insert(file, (*change).after, u64::from(BPF_ANY));
+            if !is_way(&raw const (*change).watch) {
+                let _ = ATTRIBUTES.insert(file, (*change).after, u64::from(BPF_ANY));
+            }
         }
         let found = Found { inode, file, dir: FileId::new(0, 0), watch: (*change).watch };
         let (kind, deed, hook, via) = (Kind::Tamper, Deed::None, Hook::InodeDirty, emit::via(Via::Tracepoint));
@@ -339,7 +359,7 @@ extern "C" fn change_draft(tid: u64, slot: u64, ring: u64) -> u64 {
         (*record).deed = (*told).deed;
         (*record).outcome = (*told).outcome;
         (*record).known |= fact::OUTCOME;
-        (*record).marks |= (*change).marks & mark::FOLDER;
+        (*record).marks |= (*change).marks & mark::FOLDER | (*told).marks;
         if !there {
             let attributes = &raw const (*change).after;
             (*record).file_generation = (*change).watch.generation;

@@ -34,6 +34,7 @@ mod pending;
 mod process;
 mod recent;
 mod seen;
+mod slots;
 mod subject;
 mod summary;
 mod syscall;

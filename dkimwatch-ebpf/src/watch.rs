@@ -376,10 +376,16 @@ pub fn generation(inode: Ptr) -> u32 {
     if present(at) { u32_at(inode, at) } else { 0 }
 }
 
-/// Whether an inode is a symbolic link.
+/// Whether an inode of this mode is a symbolic link.
 #[inline(always)]
-pub fn is_link(inode: Ptr) -> bool {
-    kind(inode) == S_IFLNK
+pub fn is_link(mode: u16) -> bool {
+    u32::from(mode) & S_IFMT == S_IFLNK
+}
+
+/// Whether an inode of this mode is a folder.
+#[inline(always)]
+pub fn is_folder(mode: u16) -> bool {
+    u32::from(mode) & S_IFMT == S_IFDIR
 }
 
 /// The type bits of the inode's mode.

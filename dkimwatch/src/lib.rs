@@ -6,6 +6,7 @@
 pub mod attribute;
 pub mod away;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod containers;
 pub mod decode;

@@ -2,6 +2,7 @@
 
 mod adopting;
 mod asked;
+mod doubts;
 mod ending;
 mod held;
 mod making;
@@ -29,6 +30,7 @@ use dkimwatch_common::{
 use crate::{
     attribute::{AttributedAccess, Attributor},
     away::{Heritage, MemoFile},
+    clock::{boot_ns, now},
     containers::{Enricher, Keyed, Name, Scout, Stores, Within},
     decode::{self, Access, Ring},
     host::Host,
@@ -40,6 +42,7 @@ use crate::{
     watchlist::{Change, Changes, Standing, WatchList},
 };
 use adopting::Inheritance;
+use doubts::Doubts;
 use held::Held;
 use settling::Settling;
 use summing::Summing;
@@ -71,6 +74,7 @@ pub struct Pipeline {
     list: WatchList,
     changes: Changes,
     refused: Resolver,
+    doubts: Doubts,
     attributor: Attributor,
     printer: Box<dyn Printer>,
     live: Live,
@@ -145,6 +149,7 @@ impl Pipeline {
                 Attributor::for_this_host().without_recorded_code()
             },
             refused: Resolver::default(),
+            doubts: Doubts::default(),
             printer,
             live,
             started: Instant::now(),
@@ -205,6 +210,7 @@ impl Pipeline {
                     Change::Mounts => self.unsure = true,
                 },
                 (access, answer) = self.refused.next() => self.take_refused(access, &answer)?,
+                () = self.doubts.due() => self.look_at_doubts()?,
                 () = tokio::time::sleep_until(rested), if self.stale => self.refresh(),
                 // What is mounted over a key is watched only after a look: that does not wait as long.
                 () = tokio::time::sleep_until(ready), if self.moved || self.unsure => self.look_soon(),
@@ -251,6 +257,7 @@ impl Pipeline {
                 Kind::Refused => self.refused.ask(access),
                 // Of which only the path is known.
                 Kind::Tamper if access.file.tag == Tag::MAX => self.ask_about(access)?,
+                Kind::Tamper if access.file.in_doubt => self.doubt(access)?,
                 Kind::Device if access.deed == Deed::BlockDevice && access.file.tag == Tag::MAX => {
                     self.take_device(access)?;
                 }
@@ -333,6 +340,7 @@ impl Pipeline {
     /// The rest of the road, once it is known which file it was.
     fn go_on(&mut self, mut access: Access) -> Result<()> {
         self.list.resolve_paths(&mut access);
+        self.decide_doubts(&access);
         if is_folder_read(&access) || self.list.ends_container(&access) {
             return Ok(());
         }
@@ -389,6 +397,7 @@ impl Pipeline {
                 let watch = FileWatch { tag: file.tag, kind: file_watch::ARMED, generation: file.generation, pad: 0 };
                 self.session.watch_set.arm_file(file.id, watch)
             }
+            Standing::Another if file.is_folder => self.session.watch_set.leads_no_more(file.id),
             Standing::Another => {
                 tracing::debug!(inode = file.id.ino, "the inode number was reused; no longer watched");
                 self.session.watch_set.disarm_file(file.id)
@@ -477,18 +486,4 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks
-}
-
-/// Nanoseconds since boot, as `bpf_ktime_get_boot_ns()` counts them.
-#[must_use]
-pub fn boot_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
-}
-
-/// Wall-clock time, nanoseconds since the Unix epoch.
-fn now() -> i128 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }

@@ -44,6 +44,9 @@ const MAPPED: &str = "dkimwatch-keys";
 const IMAGES: [(&str, u64); 3] = [("ext4", 16 << 20), ("btrfs", 128 << 20), ("xfs", 320 << 20)];
 
 impl Grounds {
+    /// The file systems with a key that lies two folders deep, `deep/own/key.private`.
+    pub(crate) const KINDS: [&str; 4] = ["ext4", "xfs", "tmpfs", "btrfs"];
+
     /// Makes and mounts them below the scene's folder.
     ///
     /// # Errors
@@ -68,6 +71,12 @@ impl Grounds {
         for kind in ["ext4", "xfs", "tmpfs"] {
             grounds.key(&grounds.at(kind).join("keys"))?;
         }
+        for kind in Self::KINDS {
+            grounds.key(&grounds.at(kind).join("deep/own"))?;
+        }
+        // What is made in one transaction has one generation.
+        let sync = |folder: &Path| run(Command::new("btrfs").args(["filesystem", "sync"]).arg(folder)).map(drop);
+        sync(&grounds.at("btrfs"))?;
         // Each subvolume numbers its files from the same number on.
         for subvolume in ["keys", "twin", "other"] {
             let folder = grounds.at("btrfs").join(subvolume);
@@ -76,8 +85,7 @@ impl Grounds {
                 "other" => fs::write(folder.join("plain"), BYTES)?,
                 _ => grounds.key(&folder)?,
             }
-            // What is made in one transaction has one generation.
-            run(Command::new("btrfs").args(["filesystem", "sync"]).arg(&folder))?;
+            sync(&folder)?;
         }
         grounds.stack = grounds.stacked().map_err(|error| format!("{error:#}"));
         grounds.layers()?;

@@ -88,7 +88,7 @@ impl Scene {
             }
             paths.push(folder.join("whole"));
         }
-        paths.extend(tamper::lay_links(root.path())?);
+        paths.extend(tamper::lay(root.path())?);
         let grounds = Grounds::prepare(root.path())?;
         paths.extend(grounds.keys());
         let signer = root.path().join("bin/signer");

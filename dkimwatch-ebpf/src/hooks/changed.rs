@@ -12,7 +12,7 @@ use aya_ebpf::{
 use dkimwatch_common::{
     deed::Deed,
     limits,
-    record::Kind,
+    record::{Kind, mark},
     tally::{Exit, Hook},
     watch::{FileWatch, Refusal, file_watch, is_own, refusal},
 };
@@ -24,9 +24,9 @@ use crate::{
         self, Change, Changed, Place, SLOT_FILE, SLOT_FOLDER, SLOT_NOW, SLOT_OTHER_FILE, SLOT_OTHER_FOLDER, Told,
     },
     itself,
-    maps::{CHANGES, DIRS, FILES, RECENT},
+    maps::{CHANGES, DIRS, FILES, RECENT, WAYS},
     memory::{Memory, Probed, Ptr, Typed, offset, pointer},
-    seen,
+    seen, slots,
     subject::Subject,
     syscall, tally, watch,
 };
@@ -68,42 +68,59 @@ fn ext4_mark_inode_dirty(ctx: RawTracePointContext) -> i32 {
 fn changed<M: Memory, const BY_TIME: bool>(inode: Ptr) -> Exit {
     // SAFETY: an integer.
     let ino = unsafe { M::read::<u64>(inode, offset!(inode_i_ino)) };
-    if !watch::may_be_watched(ino) {
+    let maybe = watch::may_be_watched(ino);
+    // SAFETY: an integer; `umode_t` is 16 bits wide.
+    let mode = unsafe { M::read::<u16>(inode, offset!(inode_i_mode)) };
+    let is_folder = watch::is_folder(mode);
+    if !maybe && !is_folder {
         return Exit::Unrelated;
     }
     // Who only passes by a link has it written down as well, for the time of its last use.
-    if !BY_TIME && watch::is_link(inode) {
+    if !BY_TIME && watch::is_link(mode) {
         return Exit::FilterMiss;
     }
-    match watched(inode) {
+    let found = if is_folder { folder(inode, maybe) } else { file(inode) };
+    match found {
         Some(changed) => within_a_call::<BY_TIME>(&changed),
-        None => Exit::FilterMiss,
+        None if maybe => Exit::FilterMiss,
+        None => Exit::Unrelated,
     }
 }
 
-/// The watched file or folder that an inode is.
+/// The watched file that an inode is.
 #[inline(always)]
-fn watched(inode: Ptr) -> Option<Changed> {
+fn file(inode: Ptr) -> Option<Changed> {
     let file = watch::identity(inode);
     // SAFETY: a value is only copied out.
-    if let Some(watch) = unsafe { FILES.get(file) } {
-        // What changes in a layer is for the most part what is done by the overlay, which is told of its own file.
-        if itself::does_to_its_own(watch.tag) {
-            itself::forget_gone(file, inode);
-            return None;
-        }
-        return if matches!(watch.kind, file_watch::CANARY | file_watch::LAYER) {
-            None
-        } else {
-            Some(Changed { inode, file, watch: *watch, folder: false })
-        };
-    }
-    // SAFETY: as above.
-    let folder = *unsafe { DIRS.get(file) }?;
-    if itself::does_to_its_own(folder.tag) {
+    let watch = *unsafe { FILES.get(file) }?;
+    // What changes in a layer is for the most part what is done by the overlay, which is told of its own file.
+    if itself::does_to_its_own(watch.tag) {
+        itself::forget_gone(file, inode);
         return None;
     }
-    let watch = FileWatch { tag: folder.tag, kind: file_watch::BORN, generation: watch::generation(inode), pad: 0 };
+    if matches!(watch.kind, file_watch::CANARY | file_watch::LAYER) {
+        return None;
+    }
+    Some(Changed { inode, file, watch, folder: false })
+}
+
+/// The folder that an inode is: a watched one, which `maybe` it is, or one above what is watched. That has no slot in the filter, into
+/// which the opens of other files would fall.
+#[inline(always)]
+fn folder(inode: Ptr, maybe: bool) -> Option<Changed> {
+    let file = watch::identity(inode);
+    let mut watch = FileWatch { tag: 0, kind: file_watch::BORN, generation: watch::generation(inode), pad: 0 };
+    // SAFETY: a value is only copied out.
+    if maybe && let Some(folder) = unsafe { DIRS.get(file) } {
+        watch.tag = folder.tag;
+    } else {
+        // SAFETY: as above.
+        watch.tag = *unsafe { WAYS.get(file) }?;
+        watch.kind = file_watch::NONE;
+    }
+    if itself::does_to_its_own(watch.tag) {
+        return None;
+    }
     Some(Changed { inode, file, watch, folder: true })
 }
 
@@ -118,49 +135,47 @@ fn within_a_call<const BY_TIME: bool>(changed: &Changed) -> Exit {
     if call.unsure && subject.is_kernel_thread() && is_own(changed.watch.tag) {
         return Exit::FilterMiss;
     }
+    let way = change::is_way(&changed.watch);
+    let mut doubt = false;
     match call.deed {
         Deed::None => return Exit::FilterMiss,
+        // Of a folder above, only its name says where the key's path leads. A file server does not say what it does.
+        Deed::Rename if way && call.ends => {}
+        Deed::Rename | Deed::Changed if way => doubt = true,
+        _ if way => return Exit::FilterMiss,
         // What is done to a name is done to the folder that holds it as well, which is not told.
         Deed::Write | Deed::Size if changed.folder => return Exit::FilterMiss,
-        Deed::Unlink | Deed::Rename | Deed::Link if changed.folder && !call.ends => return Exit::FilterMiss,
+        Deed::Link if changed.folder && !call.ends => return Exit::FilterMiss,
+        Deed::Unlink | Deed::Rename if changed.folder && !call.ends => doubt = true,
         _ => {}
     }
     if call.ends {
         return until_it_ends(changed, &call, subject);
     }
-    at_once(changed, &call, subject, call.unsure && !BY_TIME)
+    let deed = if doubt && call.deed as u32 == Deed::Changed as u32 { Deed::Rename } else { call.deed };
+    let marks = if doubt { mark::IN_DOUBT } else { 0 };
+    at_once(changed, &Call { deed, ..call }, subject, marks, call.unsure && !BY_TIME && !doubt)
 }
 
 /// The call's end is seen: it is told then.
 #[inline(always)]
 fn until_it_ends(changed: &Changed, call: &Call, subject: Subject) -> Exit {
     let tid = subject.tid;
-    let slot = if changed.folder {
-        if is_taken(Place { tid, slot: SLOT_FOLDER }, changed, call.number) { SLOT_OTHER_FOLDER } else { SLOT_FOLDER }
-    } else if is_taken(Place { tid, slot: SLOT_FILE }, changed, call.number) {
-        SLOT_OTHER_FILE
-    } else {
-        SLOT_FILE
-    };
-    match change::begin(Place { tid, slot }, changed, call.number) {
-        Some(_) => Exit::Enrolled,
+    let Some(slot) = slots::of(tid, changed, call.number) else { return Exit::FilterMiss };
+    match change::begin(Place { tid, slot: slot.number }, changed, call.number) {
+        Some(change) => {
+            // SAFETY: the entry is this thread's, which runs this hook.
+            unsafe { (*change).marks |= slot.marks };
+            Exit::Enrolled
+        }
         None => Exit::TableFull,
     }
 }
 
-/// Whether another file of the same call is in the slot.
+/// The call's end is not seen, or is not worth a program at it. `marks`: [`mark::IN_DOUBT`] where it may have been done to what
+/// lies in the folder. `perhaps_not`: only what can be seen to have changed has.
 #[inline(always)]
-fn is_taken(place: Place, changed: &Changed, number: u32) -> bool {
-    match CHANGES.get_ptr(place) {
-        // SAFETY: the entry is this thread's, which runs this hook.
-        Some(known) => unsafe { (*known).number == number && (*known).inode != changed.inode as u64 },
-        None => false,
-    }
-}
-
-/// The call's end is not seen, or is not worth a program at it. `perhaps_not`: only what can be seen to have changed has.
-#[inline(always)]
-fn at_once(changed: &Changed, call: &Call, subject: Subject, perhaps_not: bool) -> Exit {
+fn at_once(changed: &Changed, call: &Call, subject: Subject, marks: u32, perhaps_not: bool) -> Exit {
     let mut descriptor: Ptr = core::ptr::null();
     if call.descriptor >= 0 {
         descriptor = call::file(subject.task, call.descriptor);
@@ -185,27 +200,29 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject, perhaps_not: bool) 
     let Some(change) = change::begin(place, changed, call.number) else { return Exit::TableFull };
     let exit = if perhaps_not && !change::changes_attributes(change) {
         Exit::FilterMiss
-    } else if !writes && told_already(change, call, subject) {
+    } else if !writes
+        && told_already(change, call, subject, if marks == 0 { limits::RECENT_NS } else { limits::DOUBT_NS })
+    {
         Exit::AlreadySeen
     } else {
         let (kind, deed) = if writes {
             (Kind::Data, Deed::Write)
-        } else if call.deed as u32 == Deed::Rename as u32 && change::lost_a_name(change) {
+        } else if call.deed as u32 == Deed::Rename as u32 && !changed.folder && change::lost_a_name(change) {
             (Kind::Tamper, Deed::Replace)
         } else {
             (Kind::Tamper, call.deed)
         };
         let (file, other) = (descriptor as u64, call.other as u64);
         let (kind, deed) = (kind as u32, deed as u32);
-        change::tell(place, change, &Told { file, other, text: 0, kind, deed, outcome: 0, pad: 0 })
+        change::tell(place, change, &Told { file, other, text: 0, kind, deed, outcome: 0, marks })
     };
     let _ = CHANGES.remove(place);
     exit
 }
 
-/// Whether this very change was told a moment ago: one call can change an inode's time more than once.
+/// Whether this very change was told within a time: one call can change an inode's time more than once.
 #[inline(always)]
-fn told_already(change: *const Change, call: &Call, subject: Subject) -> bool {
+fn told_already(change: *const Change, call: &Call, subject: Subject, within: u64) -> bool {
     // SAFETY: the entry is this thread's.
     let (file, after) = unsafe { ((*change).file, (*change).after) };
     let what = file.ino ^ u64::from(after.mode) << 48 ^ u64::from(after.nlink) << 32 ^ u64::from(after.flags) << 24;
@@ -215,7 +232,7 @@ fn told_already(change: *const Change, call: &Call, subject: Subject) -> bool {
     let now = unsafe { bpf_ktime_get_boot_ns() };
     // SAFETY: a value is only compared.
     if let Some(at) = unsafe { RECENT.get(refusal) }
-        && now.wrapping_sub(*at) < limits::RECENT_NS
+        && now.wrapping_sub(*at) < within
     {
         return true;
     }
@@ -249,14 +266,14 @@ fn ended(ctx: &TracePointContext) -> Exit {
                 let exit = told(at(slot), change, deed, number, result);
                 // What has the number of a former key can become one by the name that it gets.
                 if another {
-                    placed(number);
+                    placed(number, true);
                 }
                 exit
             }
             None => Exit::FilterMiss,
         }
     } else if result == 0 {
-        placed(number)
+        placed(number, slots::holds(at(SLOT_FOLDER)) || slots::holds(at(SLOT_OTHER_FOLDER)))
     } else {
         Exit::FilterMiss
     };
@@ -290,8 +307,6 @@ fn role(number: u32, place: Place) -> Deed {
 /// One call is one deed: which of the things that it changed it is told of, and as what.
 #[inline(always)]
 fn chosen(number: u32, tid: u32) -> (u32, Deed) {
-    const RENAMEAT2: u32 = 316;
-    const RENAME_EXCHANGE: u64 = 1 << 1;
     let is = |one: Deed, other: Deed| one as u32 == other as u32;
     let (mut slot, mut deed) = (SLOT_OTHER_FILE, role(number, Place { tid, slot: SLOT_OTHER_FILE }));
     // Of the two files of a rename, the one whose name was taken.
@@ -304,15 +319,28 @@ fn chosen(number: u32, tid: u32) -> (u32, Deed) {
     if is(deed, Deed::None) {
         (slot, deed) = (SLOT_OTHER_FOLDER, role(number, Place { tid, slot: SLOT_OTHER_FOLDER }));
     }
-    if number == RENAMEAT2 && !is(deed, Deed::None) && Registers::current().fifth() & RENAME_EXCHANGE != 0 {
+    if !is(deed, Deed::None) && exchanges(number) {
         deed = Deed::Exchange;
     }
     (slot, deed)
 }
 
-/// Something happened in a watched folder, and to nothing that is watched: perhaps a file was given a name there.
+/// Whether two names change places.
 #[inline(always)]
-fn placed(number: u32) -> Exit {
+fn exchanges(number: u32) -> bool {
+    const RENAMEAT2: u32 = 316;
+    const RENAME_EXCHANGE: u64 = 1 << 1;
+    number == RENAMEAT2 && Registers::current().fifth() & RENAME_EXCHANGE != 0
+}
+
+/// Something happened in a watched folder (`holds`) or in one above, and to nothing that is watched: perhaps a file was given a name
+/// there. Or two names changed places, which some file systems (XFS, F2FS) do not write down at what bears them.
+#[inline(always)]
+fn placed(number: u32, holds: bool) -> Exit {
+    let exchanges = exchanges(number);
+    if !holds && !exchanges {
+        return Exit::FilterMiss;
+    }
     let deed = call::ending(number);
     if deed as u32 != Deed::Rename as u32 && deed as u32 != Deed::Link as u32 {
         return Exit::FilterMiss;
@@ -323,7 +351,8 @@ fn placed(number: u32) -> Exit {
         Some((_, other)) => other,
         None => 0,
     };
-    asked::tell(&asked::Asked { deed: Deed::Place, hook: Hook::InodeDirty, outcome: 0, dfd, path, other })
+    let deed = if exchanges { Deed::Exchange } else { Deed::Place };
+    asked::tell(&asked::Asked { deed, hook: Hook::InodeDirty, outcome: 0, dfd, path, other })
 }
 
 /// A change was refused, before anything changed: what it was about is told as it was asked for.
@@ -368,7 +397,7 @@ fn told(place: Place, change: *mut Change, deed: Deed, number: u32, result: i32)
         deed = Deed::Acl;
     }
     let (kind, deed, file, outcome) = (Kind::Tamper as u32, deed as u32, descriptor as u64, result.min(0));
-    change::tell(place, change, &Told { file, other: 0, text, kind, deed, outcome, pad: 0 })
+    change::tell(place, change, &Told { file, other: 0, text, kind, deed, outcome, marks: 0 })
 }
 
 /// Whether an attribute's name begins with `system.posix_acl`.

@@ -19,11 +19,12 @@ use crate::{
         watch::Format,
         watching::{Wanted, complain, see, shutdown, wanted},
     },
+    clock::boot_ns,
     config::{JournalSettings, Recording},
     exit::Outcome,
     judge::{Guarded, JudgedAccess, Part},
     kernel::{BackendChoice, PIN_FOLDER, PinFolder},
-    pipeline::{Border, Pipeline, boot_ns},
+    pipeline::{Border, Pipeline},
     print::{Colour, Ecs, HostFacts, JournalNoted, Pretty, Printer, Progress, State},
     record::{Journal, JournalError, Recorder},
 };

@@ -179,6 +179,8 @@ pub struct OpenedFile {
     pub path_in_fs: bool,
     /// It is a watched folder, not a file in it.
     pub is_folder: bool,
+    /// The deed was done to this folder, or to what lies in it: which, its path says a moment later.
+    pub in_doubt: bool,
     /// The name was gone (unlinked) already.
     pub unlinked: bool,
     /// The watch list's entry.

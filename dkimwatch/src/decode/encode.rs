@@ -152,6 +152,7 @@ impl RecordBuilder {
         self.u32(offset_of!(RawRecord, watch_tag), file.tag);
         self.mark(mark::PATH_IN_FS, file.path_in_fs);
         self.mark(mark::FOLDER, file.is_folder);
+        self.mark(mark::IN_DOUBT, file.in_doubt);
         self.mark(mark::UNLINKED, file.unlinked);
         if let Some(path) = self.fact(fact::PATH, &file.path) {
             self.mark(mark::PATH_CUT, path.cut);

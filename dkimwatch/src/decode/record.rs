@@ -157,6 +157,7 @@ fn file(raw: Fields<'_>, facts: Facts) -> OpenedFile {
         }),
         path_in_fs: facts.marked(mark::PATH_IN_FS),
         is_folder: facts.marked(mark::FOLDER),
+        in_doubt: facts.marked(mark::IN_DOUBT),
         unlinked: facts.marked(mark::UNLINKED),
         tag: raw.u32(offset_of!(RawRecord, watch_tag)),
         watch_kind: raw.u32(offset_of!(RawRecord, watch_kind)),

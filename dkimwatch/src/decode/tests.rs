@@ -107,6 +107,7 @@ impl Random {
                 }),
                 path_in_fs: self.chance(),
                 is_folder: self.chance(),
+                in_doubt: self.chance(),
                 unlinked: self.chance(),
                 tag: self.u32(),
                 watch_kind: self.u32(),

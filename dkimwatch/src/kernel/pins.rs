@@ -20,7 +20,7 @@ use dkimwatch_common::names::maps;
 use rustix::fs::{FlockOperation, OFlags, StatFs};
 
 use super::{KernelError, Rings, Session, Summaries, Switch, Tally, links::PinnedLinks, ring::Mapped};
-use crate::pipeline::boot_ns;
+use crate::clock::boot_ns;
 
 /// Where pins are, unless somebody says otherwise.
 pub const FOLDER: &str = "/sys/fs/bpf/dkimwatch";

@@ -1,6 +1,6 @@
 //! The maps that say what is watched.
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData, MapError};
 use dkimwatch_common::{
     filter,
     identity::FileId,
@@ -48,13 +48,7 @@ impl WatchSet {
     /// # Errors
     /// When the map refuses for another reason than that it is not there.
     pub fn disarm_file(&mut self, file: FileId) -> Result<(), KernelError> {
-        match self.files.remove(&pod::File(file)) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(())
-            }
-            Err(error) => Err(KernelError::map(maps::FILES)(error)),
-        }
+        removed(self.files.remove(&pod::File(file))).map_err(KernelError::map(maps::FILES))
     }
 
     /// Forgets the canary and its slot. A memfd has a small inode number, as have files on every tmpfs: a slot left behind
@@ -119,6 +113,14 @@ impl WatchSet {
         self.ways.insert(pod::File(folder), tag, 0).map_err(KernelError::map(maps::WAYS))
     }
 
+    /// A folder no longer does: its inode number was reused.
+    ///
+    /// # Errors
+    /// When the map refuses for another reason than that it is not there.
+    pub fn leads_no_more(&mut self, folder: FileId) -> Result<(), KernelError> {
+        removed(self.ways.remove(&pod::File(folder))).map_err(KernelError::map(maps::WAYS))
+    }
+
     /// Watches the file behind a loop device whose file system holds a key.
     ///
     /// # Errors
@@ -140,6 +142,15 @@ impl WatchSet {
 
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {
         self.filter.set(filter::slot(ino), 1, 0).map_err(KernelError::map(maps::FILTER))
+    }
+}
+
+/// What is not there need not be removed.
+fn removed(answer: Result<(), MapError>) -> Result<(), MapError> {
+    match answer {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        answer => answer,
     }
 }
 

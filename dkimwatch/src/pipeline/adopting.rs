@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use dkimwatch_common::watch::is_own;
 
-use super::{Border, Pipeline, boot_ns, now, summing::Summing};
+use super::{Border, Pipeline, summing::Summing};
 use crate::{
     away::{Heritage, Losses, Memo, MemoFile, Recorded, Tags, retag},
+    clock::{boot_ns, now},
     decode::{self, Access},
     kernel::{Batch, PinFolder, Pinning, Unseen},
     losses,

@@ -52,6 +52,9 @@ impl Pipeline {
             tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
         }
         let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
+        if access.deed == Deed::Exchange {
+            return self.take_exchanged(access, answer);
+        }
         if access.kind == Kind::Tamper {
             let places = self.list.places();
             let found = match access.deed {
@@ -71,5 +74,17 @@ impl Pipeline {
             }
         }
         self.go_on(access)
+    }
+
+    /// Two names changed places, and of the hooks none had what bears them: a folder that is watched or leads there, or what is a key
+    /// by the name that it has got.
+    fn take_exchanged(&mut self, mut access: Access, answer: &Answer) -> Result<()> {
+        if let Answer::There(found) = answer
+            && let Some(exchanged) = self.list.exchanged(found)
+        {
+            return self.go_on(refused::exchanged(access, exchanged, found));
+        }
+        access.deed = Deed::Place;
+        self.take_refused(access, answer)
     }
 }

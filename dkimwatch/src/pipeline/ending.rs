@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Pipeline, boot_ns};
-use crate::print::Counts;
+use super::Pipeline;
+use crate::{clock::boot_ns, print::Counts};
 
 /// How long the end of the watch waits for details that are still looked for.
 const LAST_LOOK: Duration = Duration::from_secs(1);
@@ -80,6 +80,7 @@ impl Pipeline {
                 break;
             }
         }
+        self.end_doubts().await?;
         while let Some(last) = self.held.iter().map(|held| held.until).max() {
             tokio::select! {
                 answer = self.list.answer() => {

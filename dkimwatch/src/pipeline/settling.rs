@@ -64,7 +64,7 @@ impl Pipeline {
     /// Gives back what is settled. Where the rings would fill up, the rest as well: what the kernel cannot write down is lost for sure.
     pub(super) fn settle(&mut self) {
         let held = self.held.iter().map(|held| held.attributed.access.boot_ns).min();
-        let oldest = held.into_iter().chain(self.refused.oldest()).min();
+        let oldest = held.into_iter().chain(self.refused.oldest()).chain(self.doubts.oldest()).min();
         let mut settled = self.settling.settled(oldest, self.printer.progress());
         if self.rings.are_filling() {
             settled = self.settling.all().or(settled);

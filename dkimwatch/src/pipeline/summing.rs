@@ -3,8 +3,9 @@
 use anyhow::{Context as _, Result};
 use dkimwatch_common::{limits, watch::Tag};
 
-use super::{Pipeline, boot_ns, now};
+use super::Pipeline;
 use crate::{
+    clock::{boot_ns, now},
     judge::JudgedAccess,
     kernel::{CountedBy, KernelError, Summaries, Switch},
     print::State,

@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result};
 
-use super::{HELD, Pipeline, now};
+use super::{HELD, Pipeline};
 use crate::{
+    clock::now,
     containers::Enrichment,
     decode::DecodeError,
     judge::{JudgedAccess, Verdict},

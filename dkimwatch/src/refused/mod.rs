@@ -28,7 +28,10 @@ use dkimwatch_common::{
     watch::{Tag, file_watch},
 };
 
-use crate::decode::{Access, Fact, KernelPath};
+use crate::{
+    decode::{Access, Fact, KernelPath},
+    watchlist::Exchanged,
+};
 
 /// `st_mode`'s type bits.
 const S_IFMT: u32 = 0o17_0000;
@@ -121,6 +124,21 @@ pub fn changed(access: Access, answer: &Answer, places: &Places) -> Option<Acces
     access.second =
         if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
     Some(access)
+}
+
+/// The access to a folder that changed places with another one, by what is found at the new one's path now.
+#[must_use]
+pub fn exchanged(mut access: Access, exchanged: Exchanged, found: &Found) -> Access {
+    let asked = access.second.known().map(|path| second_text(&path.bytes).to_vec()).unwrap_or_default();
+    // It is where the other one was, or the other one is there now.
+    let other = if exchanged.path == found.path { asked } else { found.path.clone() };
+    let (file, folder) = (&mut access.file, exchanged.folder);
+    (file.id, file.tag, file.is_folder) = (folder.file, exchanged.tag, true);
+    (file.generation, file.watch_generation) = (folder.generation, folder.generation);
+    (file.mode, file.uid, file.gid, file.nlink) = (folder.mode, folder.uid, folder.gid, folder.nlink);
+    (file.path, file.path_in_fs) = (Fact::Known(KernelPath { bytes: exchanged.path, cut: false }), false);
+    access.second = Fact::Known(KernelPath { bytes: other, cut: false });
+    access
 }
 
 #[cfg(test)]

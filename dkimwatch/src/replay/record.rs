@@ -382,6 +382,7 @@ impl File {
             path: self.path.0.map(kernel_path),
             path_in_fs: self.path_in_fs,
             is_folder: self.is_folder,
+            in_doubt: false,
             unlinked: self.unlinked,
             tag: self.tag,
             watch_kind: match self.watch {

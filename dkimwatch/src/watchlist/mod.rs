@@ -24,10 +24,12 @@ mod rpm;
 mod standing;
 mod systemd;
 mod ways;
+mod whereabouts;
 
 pub use changes::{Change, Changes};
 pub use provenance::Answer;
 pub use standing::Standing;
+pub use whereabouts::Exchanged;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -85,6 +87,7 @@ pub struct WatchList {
     mounts: places::Places,
     /// What is there, as stat(2) names it.
     places: Places,
+    whereabouts: whereabouts::Whereabouts,
     /// Those that lie on an overlay.
     layered: BTreeSet<FileId>,
     /// The devices that all of it lies on.
@@ -167,6 +170,7 @@ impl WatchList {
             is_settled: true,
             mounts: places::Places::default(),
             places: Places::default(),
+            whereabouts: whereabouts::Whereabouts::default(),
             layered: BTreeSet::new(),
             devices: devices::Devices::of(Path::new("/")),
             looks: contained::Looks::default(),
@@ -235,6 +239,7 @@ impl WatchList {
         let mut below = Vec::new();
         let mut overlays = layers::Overlays::default();
         let mut failed = None;
+        self.whereabouts.begin();
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
@@ -249,6 +254,7 @@ impl WatchList {
                 };
                 if let Ok(handle) = handle {
                     let stat = rustix::fs::fstat(&handle);
+                    let found = stat.as_ref().ok().map(Place::from);
                     if let Ok(stat) = &stat {
                         place(&mut places, target, stat);
                     }
@@ -262,11 +268,11 @@ impl WatchList {
                         _ => Vec::new(),
                     };
                     handles.push(handle);
-                    opened.push((target, layers));
+                    opened.push((target, layers, found));
                 }
             }
             let identified = session.identify(&handles)?;
-            for ((target, layers), identified) in opened.into_iter().zip(identified) {
+            for ((target, layers, found), identified) in opened.into_iter().zip(identified) {
                 if let Some(identified) = identified {
                     if !self.contained.may_arm(target.purpose.tag(), identified.file) {
                         continue;
@@ -275,6 +281,11 @@ impl WatchList {
                         // The rest of the list is none the worse for it.
                         failed.get_or_insert(error);
                         continue;
+                    }
+                    if let Some(place) = found {
+                        let is_contained = self.contained.has(target.purpose.tag());
+                        let by_no_link = || is_contained || real.of(&target.path).as_ref() == Some(&target.path);
+                        self.whereabouts.add(target, &identified, place, by_no_link);
                     }
                     if let Purpose::Link(_) = target.purpose {
                         self.armed_links.add(&target.path, identified.file);

@@ -31,6 +31,9 @@ impl WatchList {
         at: impl FnOnce(&Path) -> Result<Option<FileId>, KernelError>,
     ) -> Result<Standing, KernelError> {
         let file = &access.file;
+        if self.is_another_folder(access) {
+            return Ok(Standing::Another);
+        }
         if file.generation == file.watch_generation {
             return Ok(Standing::Enrolled);
         }

@@ -125,6 +125,7 @@ fn reused(opened: Option<&Path>) -> OpenedFile {
         }),
         path_in_fs: false,
         is_folder: false,
+        in_doubt: false,
         unlinked: false,
         tag: 0,
         watch_kind: file_watch::ARMED,

@@ -4,6 +4,7 @@
 //! code 0 when it got them, 1 when the road is closed; the reason goes to standard error.
 
 mod bodies;
+mod compat;
 mod data;
 mod lies;
 mod look;
@@ -48,6 +49,7 @@ fn take(mut arguments: impl Iterator<Item = OsString>) -> Result<()> {
     let roads = [
         ways::ROADS,
         bodies::ROADS,
+        compat::ROADS,
         data::ROADS,
         lies::ROADS,
         look::ROADS,

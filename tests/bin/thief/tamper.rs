@@ -12,6 +12,7 @@ use std::{
         unix::fs::PermissionsExt as _,
     },
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,7 +30,7 @@ use rustix::{
     stdio::stdin,
 };
 
-use crate::{Road, argument, loot, number, raw, ring, ways};
+use crate::{Road, argument, compat, loot, number, raw, ring, ways};
 
 pub(crate) const ROADS: &[Road] = &[("do", done), ("refused", refused)];
 
@@ -37,6 +38,8 @@ const DEEDS: &[Road] = &[
     ("unlink", |of| fs::remove_file(argument(of, 0)?).context("unlink")),
     ("rmdir", |of| fs::remove_dir(argument(of, 0)?).context("rmdir")),
     ("rename", |of| renamed(of, RenameFlags::empty())),
+    ("int80-rename", |of| compat::rename(argument(of, 0)?, argument(of, 1)?)),
+    ("int80-renames", renames_with_rests),
     ("exchange", |of| renamed(of, RenameFlags::EXCHANGE)),
     ("whiteout", |of| renamed(of, RenameFlags::WHITEOUT)),
     ("link", |of| linkat(CWD, argument(of, 0)?, CWD, argument(of, 1)?, AtFlags::empty()).context("linkat")),
@@ -143,6 +146,16 @@ fn mode(arguments: &[OsString], at: usize) -> Result<fs::Permissions> {
 
 fn renamed(of: &[OsString], flags: RenameFlags) -> Result<()> {
     renameat_with(CWD, argument(of, 0)?, CWD, argument(of, 1)?, flags).context("renameat2")
+}
+
+/// One after the other, with time for the watch to look: `int80-renames FROM TO FROM TO…`.
+#[expect(clippy::disallowed_methods, reason = "what the watch does meanwhile, nothing tells of")]
+fn renames_with_rests(of: &[OsString]) -> Result<()> {
+    for of in of.chunks(2) {
+        compat::rename(argument(of, 0)?, argument(of, 1)?)?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
 }
 
 /// A further name by a descriptor alone (`AT_EMPTY_PATH`): `link-descriptor KEY NAME`.

@@ -29,8 +29,6 @@ pub(crate) const ROADS: &[Road] = &[
     ("in-root", |arguments| resolved(arguments, ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS)),
     ("held-folder", held_folder),
     ("handle", by_handle),
-    #[cfg(target_arch = "x86_64")]
-    ("int80", by_32_bit_call),
     ("detached-mount", detached_mount),
     ("idmapped-mount", idmapped_mount),
     ("pivot-root", pivoted),
@@ -110,52 +108,6 @@ fn by_handle(arguments: &[OsString]) -> Result<()> {
     // SAFETY: the handle that was filled above.
     let fd = unsafe { raw::call(libc::SYS_open_by_handle_at, words) }.context("open_by_handle_at")?;
     loot::take(raw::descriptor(fd)?)
-}
-
-/// The 32-bit open and read, from a 64-bit program: the kernel does not tell the tracepoints of system calls.
-#[cfg(target_arch = "x86_64")]
-fn by_32_bit_call(arguments: &[OsString]) -> Result<()> {
-    const ROOM: usize = 4096;
-    /// `arch/x86/entry/syscalls/syscall_32.tbl`.
-    const READ: u32 = 3;
-    const OPEN: u32 = 5;
-    let path = raw::c_path(argument(arguments, 0)?)?;
-    let path = path.as_bytes_with_nul();
-    ensure!(path.len() <= ROOM, "too long a path");
-    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT);
-    // SAFETY: a new mapping, wherever the kernel likes it below 2 GiB.
-    let below = unsafe { libc::mmap(std::ptr::null_mut(), ROOM, prot, flags, -1, 0) };
-    ensure!(below != libc::MAP_FAILED, "no memory below 4 GiB");
-    // SAFETY: the mapping has that much room and is this function's alone.
-    let room = unsafe { std::slice::from_raw_parts_mut(below.cast::<u8>(), ROOM) };
-    room.iter_mut().zip(path).for_each(|(to, from)| *to = *from);
-    let address = u32::try_from(below as usize)?;
-    let fd = call_32(OPEN, address, 0, 0)?;
-    let reader = loot::Reader::this_thread()?;
-    let count = call_32(READ, fd, address, u32::try_from(ROOM)?)?;
-    loot::show(reader, room.get(..usize::try_from(count)?).context("too much")?)
-}
-
-#[cfg(target_arch = "x86_64")]
-fn call_32(number: u32, first: u32, second: u32, third: u32) -> Result<u32> {
-    let answer: u32;
-    // SAFETY: `int 0x80` takes its number and words in 32-bit registers and answers in eax; rbx, which the compiler keeps
-    // to itself, is put back. The addresses given are those of a mapping with room.
-    unsafe {
-        core::arch::asm!(
-            "xchg rbx, {first}",
-            "int 0x80",
-            "xchg rbx, {first}",
-            first = inout(reg) u64::from(first) => _,
-            inlateout("eax") number => answer,
-            in("ecx") second,
-            in("edx") third,
-            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-        );
-    }
-    let signed = answer.cast_signed();
-    ensure!(signed >= 0, "32-bit system call {number}: {}", std::io::Error::from_raw_os_error(-signed));
-    Ok(answer)
 }
 
 /// A copy of the folder's mount that is attached nowhere: `detached-mount FOLDER NAME`.

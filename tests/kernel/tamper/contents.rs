@@ -8,6 +8,7 @@ use dkimwatch_tests::support::Event;
 use super::{Told, about, act, act_on, is_absent, told, told_among, told_in_vain, try_in_vain};
 use crate::{
     Sentence,
+    grounds::Grounds,
     scene::{BYTES, NOBODY, Scene, is, run},
 };
 
@@ -337,7 +338,7 @@ fn overlay_mode(scene: &Scene) -> Result<()> {
 
 fn other_file_systems(scene: &Scene) -> Result<()> {
     let name = "keys_on_other_file_systems_whose_mode_changes";
-    for kind in ["ext4", "xfs", "tmpfs", "btrfs"] {
+    for kind in Grounds::KINDS {
         let key = scene.grounds.at(kind).join("keys/key.private");
         let doer = act(scene, &[&"chmod", &key, &"666"])?;
         let events = scene.settled(name, &key)?.by(doer.pid);

@@ -44,7 +44,7 @@ const CALLS: &[&str] = &[
 /// What is unseen without a way to see an inode change.
 const NAMES: Limit = (
     "tamper-names",
-    "a key that is deleted, renamed, replaced, linked, or put in place: where this kernel has no tracepoints of change times (6.13) only on ext4, where that is loaded when the watch starts, and not of a link that leads to one",
+    "a key that is deleted, renamed, replaced, linked, or put in place, and a folder above it that is renamed: where this kernel has no tracepoints of change times (6.13) only on ext4, where that is loaded when the watch starts, and not of a link that leads to one",
 );
 const ATTRIBUTES: Limit = (
     "tamper-attributes",
@@ -91,11 +91,7 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
         Backend::Tracepoint => &[
             (
                 "tamper-kind",
-                "what was done to a key through io_uring or by a 32-bit system call is told by its effect, without the other name; a change that was refused there is not told, and elsewhere only where the path as it was asked for leads to the key a moment later",
-            ),
-            (
-                "tamper-way",
-                "a folder above a key's own that is renamed, or replaced by a link: the key that is moved with it stays watched, and what the path leads to then is looked at within 30 seconds",
+                "what was done to a key through io_uring or by a 32-bit system call is told by its effect, without the other name, and that a folder was renamed (the key's own or one above) only where it is still away 20 milliseconds later; a change that was refused there is not told, and elsewhere only where the path as it was asked for leads to the key a moment later",
             ),
             (
                 "layer-tampering",

@@ -1,0 +1,224 @@
+//! Deeds that were done to a folder, or to what lies in it: which, the folder's path says a moment later.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use dkimwatch_common::deed::Deed;
+use tokio::time::Instant;
+
+use super::Pipeline;
+use crate::decode::Access;
+
+/// How long after it was heard of the path is looked at: by the first look a deed is mostly done, and on a slow disk by the second.
+const LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+
+/// Doubts at once. Beyond, a deed is told as one to the folder: better an alarm too many.
+const MOST: usize = 256;
+
+/// The doubts that are left, oldest first.
+#[derive(Default)]
+pub(super) struct Doubts(Vec<Doubt>);
+
+struct Doubt {
+    access: Access,
+    /// When its like was last heard of.
+    heard: Instant,
+    /// Looks that found the folder at its place, since.
+    looks: usize,
+}
+
+impl Doubt {
+    fn due(&self) -> Option<Instant> {
+        LOOKS.get(self.looks).map(|look| self.heard + *look)
+    }
+
+    /// By the same process, to the same folder.
+    fn is_like(&self, access: &Access) -> bool {
+        let (one, other) = (&self.access.process, &access.process);
+        self.access.file.id == access.file.id
+            && self.access.deed == access.deed
+            && (one.pid, one.start_ns) == (other.pid, other.start_ns)
+    }
+}
+
+impl Doubts {
+    /// Takes one more; gives it back where there is no room.
+    fn add(&mut self, access: Access, now: Instant) -> Option<Access> {
+        if let Some(doubt) = self.0.iter_mut().find(|doubt| doubt.is_like(&access)) {
+            // A look that comes soon stays; a late one is no longer the last. So who does it again and again puts none off.
+            if doubt.looks > 0 {
+                (doubt.heard, doubt.looks) = (now, 0);
+            }
+            return None;
+        }
+        if self.0.len() == MOST {
+            return Some(access);
+        }
+        self.0.push(Doubt { access, heard: now, looks: 0 });
+        None
+    }
+
+    /// When the next look is due; never, where there is nothing in doubt.
+    pub(super) async fn due(&self) {
+        match self.0.iter().filter_map(Doubt::due).min() {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// When the oldest happened, nanoseconds since boot.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.0.iter().map(|doubt| doubt.access.boot_ns).min()
+    }
+
+    /// Takes those out that are due.
+    fn take_due(&mut self, now: Instant) -> Vec<Doubt> {
+        self.0.extract_if(.., |doubt| doubt.due().is_none_or(|due| due <= now)).collect()
+    }
+
+    /// Forgets those that were about a folder which stood at its place when this was done to it: it was done by nobody before.
+    fn decide(&mut self, access: &Access) {
+        let names = matches!(access.deed, Deed::Rename | Deed::Exchange | Deed::Replace | Deed::Unlink);
+        if !names || !access.file.is_folder || access.file.in_doubt {
+            return;
+        }
+        self.0.retain(|doubt| {
+            let other = &doubt.access;
+            other.file.id != access.file.id || other.file.path != access.file.path || other.boot_ns > access.boot_ns
+        });
+    }
+}
+
+impl Pipeline {
+    /// It was done to a folder or to what lies in it.
+    pub(super) fn doubt(&mut self, mut access: Access) -> Result<()> {
+        self.list.resolve_paths(&mut access);
+        match self.doubts.add(access, Instant::now()) {
+            Some(access) => self.go_on(access),
+            None => Ok(()),
+        }
+    }
+
+    /// What is known of a folder by what was surely done to it.
+    pub(super) fn decide_doubts(&mut self, access: &Access) {
+        self.doubts.decide(access);
+    }
+
+    /// Looks at the folders that are due.
+    pub(super) fn look_at_doubts(&mut self) -> Result<()> {
+        for mut doubt in self.doubts.take_due(Instant::now()) {
+            if !self.stands(&doubt.access) {
+                self.go_on(doubt.access)?;
+                continue;
+            }
+            doubt.looks += 1;
+            if doubt.due().is_some() {
+                self.doubts.0.push(doubt);
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Looks at all that is left for the last time, once what is under way is mostly done.
+    pub(super) async fn end_doubts(&mut self) -> Result<()> {
+        while self.doubts.0.iter().any(|doubt| doubt.looks == 0) {
+            self.doubts.due().await;
+            self.look_at_doubts()?;
+        }
+        for doubt in std::mem::take(&mut self.doubts.0) {
+            if !self.stands(&doubt.access) {
+                self.go_on(doubt.access)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stands(&mut self, access: &Access) -> bool {
+        self.list.stands(access, &mut self.session).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot ask the kernel whether a folder is still at its path");
+            false
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dkimwatch_common::identity::FileId;
+
+    use super::*;
+    use crate::decode::{Fact, KernelPath, tests::Random};
+
+    fn path(path: &[u8]) -> Fact<KernelPath> {
+        Fact::Known(KernelPath { bytes: path.to_vec(), cut: false })
+    }
+
+    /// What a process did to a folder or in it, at a time since boot.
+    fn access(pid: u32, ino: u64, boot_ns: u64) -> Access {
+        let mut access = Access { deed: Deed::Rename, boot_ns, ..Random(1).access() };
+        (access.process.pid, access.file.id) = (pid, FileId::new(8, ino));
+        (access.file.in_doubt, access.file.is_folder, access.file.path) = (true, true, path(b"/srv/mail"));
+        access
+    }
+
+    fn after(start: Instant, milliseconds: u64) -> Instant {
+        start + Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_folder_is_looked_at_soon_and_again_where_the_disk_is_slow() {
+        let (mut doubts, start) = (Doubts::default(), Instant::now());
+        assert!(doubts.add(access(1, 7, 0), start).is_none());
+        assert!(doubts.take_due(after(start, 19)).is_empty());
+        let mut doubt = doubts.take_due(after(start, 20)).pop().expect("due");
+        doubt.looks += 1;
+        assert_eq!(doubt.due(), Some(after(start, 1_000)));
+        doubt.looks += 1;
+        assert_eq!(doubt.due(), None, "it was done to what lies in the folder");
+    }
+
+    #[test]
+    fn who_does_it_again_and_again_puts_no_look_off_and_has_one_behind_the_last() {
+        let (mut doubts, start) = (Doubts::default(), Instant::now());
+        for milliseconds in 0..20 {
+            assert!(doubts.add(access(1, 7, 0), after(start, milliseconds)).is_none());
+        }
+        let mut doubt = doubts.take_due(after(start, 20)).pop().expect("due");
+        doubt.looks += 1;
+        doubts.0.push(doubt);
+        assert!(doubts.add(access(1, 7, 0), after(start, 999)).is_none());
+        assert!(doubts.take_due(after(start, 1_000)).is_empty(), "it may be under way");
+        assert_eq!(doubts.take_due(after(start, 1_019)).len(), 1);
+    }
+
+    #[test]
+    fn each_process_and_each_folder_has_its_own_and_there_is_an_end_to_them() {
+        let (mut doubts, start) = (Doubts::default(), Instant::now());
+        for pid in 0..u32::try_from(MOST).expect("a number") {
+            assert!(doubts.add(access(pid, u64::from(pid % 2), 0), start).is_none());
+        }
+        assert!(doubts.add(access(u32::MAX, 0, 0), start).is_some(), "it is told as it stands");
+        assert_eq!(doubts.0.len(), MOST);
+    }
+
+    #[test]
+    fn what_another_one_surely_did_to_a_folder_in_its_place_was_not_done_before() {
+        let renamed = |path: Fact<KernelPath>, boot_ns| {
+            let mut access = access(2, 7, boot_ns);
+            (access.file.in_doubt, access.file.path) = (false, path);
+            access
+        };
+        let left = |by: &Access| {
+            let mut doubts = Doubts::default();
+            for ino in [7, 8] {
+                assert!(doubts.add(access(1, ino, 10), Instant::now()).is_none());
+            }
+            doubts.decide(by);
+            doubts.0.len()
+        };
+        assert_eq!(left(&renamed(path(b"/srv/mail"), 11)), 1, "it stood at its place");
+        assert_eq!(left(&renamed(path(b"/srv/other"), 11)), 2, "somebody had renamed it");
+        assert_eq!(left(&renamed(path(b"/srv/mail"), 9)), 2, "that was before");
+        assert_eq!(left(&access(2, 7, 11)), 2, "that is in doubt as well");
+    }
+}
