@@ -1,5 +1,7 @@
 //! In which slot a change is kept until its call ends: a call changes a file or two, and up to four folders.
 
+use dkimwatch_common::identity::FileId;
+
 use crate::{
     change::{Changed, HOLDS, Place, SLOT_FILE, SLOT_FOLDER, SLOT_OTHER_FILE, SLOT_OTHER_FOLDER, first_name, is_way},
     maps::CHANGES,
@@ -105,5 +107,25 @@ pub fn holds(place: Place) -> bool {
         // SAFETY: the entry is this thread's.
         Some(change) => unsafe { (*change).marks & HOLDS != 0 },
         None => false,
+    }
+}
+
+/// Whether what is in a slot is watched for this (`file_watch`).
+#[inline(always)]
+pub fn is_of_kind(place: Place, kind: u32) -> bool {
+    match CHANGES.get_ptr(place) {
+        // SAFETY: the entry is this thread's.
+        Some(change) => unsafe { (*change).watch.kind == kind },
+        None => false,
+    }
+}
+
+/// The folder in a slot; zeros, where there is none.
+#[inline(always)]
+pub fn folder(place: Place) -> FileId {
+    match CHANGES.get_ptr(place) {
+        // SAFETY: as above.
+        Some(change) => unsafe { (*change).file },
+        None => FileId::new(0, 0),
     }
 }

@@ -202,6 +202,18 @@ pub struct Object {
 }
 
 impl Object {
+    /// What to tell of, of two.
+    #[inline(always)]
+    pub fn weight(&self) -> u32 {
+        if self.is_folder {
+            2
+        } else if self.found.watch.kind == file_watch::BORN {
+            0
+        } else {
+            1
+        }
+    }
+
     /// Whether it seems to be another file than the one that was enrolled: its inode number was used again. It need not be, see
     /// [`FileWatch::generation`].
     #[inline(always)]

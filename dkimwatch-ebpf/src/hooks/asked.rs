@@ -4,13 +4,14 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use dkimwatch_common::{
     deed::Deed,
+    identity::FileId,
     limits,
     record::{Kind, fact, mark},
     tally::{Exit, Hook},
 };
 
 use super::refused::{base, user};
-use crate::emit;
+use crate::{emit, watch::Found};
 
 /// What was asked for.
 pub struct Asked {
@@ -26,16 +27,21 @@ pub struct Asked {
     pub path: u64,
     /// Another path, zero where there is none.
     pub other: u64,
+    /// The folders that it was done in, where that is known; else zeros.
+    pub folders: [FileId; 2],
 }
+
+/// Nothing is known of the folders.
+pub const NO_FOLDERS: [FileId; 2] = [FileId::new(0, 0); 2];
 
 /// Records it, through the ring for attempts: anybody may try, and mount in a namespace of his own, as often as he likes.
 #[inline(always)]
 pub fn tell(asked: &Asked) -> Exit {
-    let Asked { deed, hook, outcome, dfd, path, other } = *asked;
+    let Asked { deed, hook, outcome, dfd, path, other, folders: [file, dir] } = *asked;
     let (dentry, mnt) = base(user::<u8>(path), dfd);
     let (kind, via, name) = (Kind::Tamper, emit::shared_via(), emit::Name::Path(dentry, mnt));
     let access = emit::Access { kind, deed, hook, via, name, outcome: Some(outcome) };
-    emit::attempt(&access, &emit::no_file(), |extended| {
+    emit::attempt(&access, &Found { file, dir, ..emit::no_file() }, |extended| {
         const HALF: usize = limits::SECOND_ASKED;
         // SAFETY: the draft is this thread's alone until it is submitted; each half of the text has room for a path.
         unsafe {

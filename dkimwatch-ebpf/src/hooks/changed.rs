@@ -11,6 +11,7 @@ use aya_ebpf::{
 };
 use dkimwatch_common::{
     deed::Deed,
+    identity::FileId,
     limits,
     record::{Kind, mark},
     tally::{Exit, Hook},
@@ -141,7 +142,8 @@ fn within_a_call<const BY_TIME: bool>(changed: &Changed) -> Exit {
         Deed::None => return Exit::FilterMiss,
         // Of a folder above, only its name says where the key's path leads. A file server does not say what it does.
         Deed::Rename if way && call.ends => {}
-        Deed::Rename | Deed::Changed if way => doubt = true,
+        Deed::Rename if way => doubt = true,
+        Deed::Changed if way && subject.is_kernel_thread() => doubt = true,
         _ if way => return Exit::FilterMiss,
         // What is done to a name is done to the folder that holds it as well, which is not told.
         Deed::Write | Deed::Size if changed.folder => return Exit::FilterMiss,
@@ -266,14 +268,15 @@ fn ended(ctx: &TracePointContext) -> Exit {
                 let exit = told(at(slot), change, deed, number, result);
                 // What has the number of a former key can become one by the name that it gets.
                 if another {
-                    placed(number, true);
+                    placed(number, true, asked::NO_FOLDERS);
                 }
                 exit
             }
             None => Exit::FilterMiss,
         }
     } else if result == 0 {
-        placed(number, slots::holds(at(SLOT_FOLDER)) || slots::holds(at(SLOT_OTHER_FOLDER)))
+        let folders = [slots::folder(at(SLOT_FOLDER)), slots::folder(at(SLOT_OTHER_FOLDER))];
+        placed(number, slots::holds(at(SLOT_FOLDER)) || slots::holds(at(SLOT_OTHER_FOLDER)), folders)
     } else {
         Exit::FilterMiss
     };
@@ -307,22 +310,33 @@ fn role(number: u32, place: Place) -> Deed {
 /// One call is one deed: which of the things that it changed it is told of, and as what.
 #[inline(always)]
 fn chosen(number: u32, tid: u32) -> (u32, Deed) {
+    let role = |slot: u32| role(number, Place { tid, slot });
     let is = |one: Deed, other: Deed| one as u32 == other as u32;
-    let (mut slot, mut deed) = (SLOT_OTHER_FILE, role(number, Place { tid, slot: SLOT_OTHER_FILE }));
-    // Of the two files of a rename, the one whose name was taken.
-    if !is(deed, Deed::Replace) {
-        (slot, deed) = (SLOT_FILE, role(number, Place { tid, slot: SLOT_FILE }));
+    let (file, other) = (role(SLOT_FILE), role(SLOT_OTHER_FILE));
+    if !exchanges(number) {
+        // Of the two files of a rename, the one whose name was taken.
+        if is(other, Deed::Replace) {
+            return (SLOT_OTHER_FILE, other);
+        }
+        if !is(file, Deed::None) {
+            return (SLOT_FILE, file);
+        }
     }
-    if is(deed, Deed::None) {
-        (slot, deed) = (SLOT_FOLDER, role(number, Place { tid, slot: SLOT_FOLDER }));
+    // Of two things that change places, a folder: what lies in it goes with it. And a key rather than what lies beside keys, which
+    // may be a public record.
+    let folder = role(SLOT_FOLDER);
+    if !is(folder, Deed::None) {
+        return (SLOT_FOLDER, if exchanges(number) { Deed::Exchange } else { folder });
     }
-    if is(deed, Deed::None) {
-        (slot, deed) = (SLOT_OTHER_FOLDER, role(number, Place { tid, slot: SLOT_OTHER_FOLDER }));
+    let folder = role(SLOT_OTHER_FOLDER);
+    if !is(folder, Deed::None) {
+        return (SLOT_OTHER_FOLDER, if exchanges(number) { Deed::Exchange } else { folder });
     }
-    if !is(deed, Deed::None) && exchanges(number) {
-        deed = Deed::Exchange;
+    if !exchanges(number) || is(file, Deed::None) {
+        return (SLOT_FILE, Deed::None);
     }
-    (slot, deed)
+    let is_beside = slots::is_of_kind(Place { tid, slot: SLOT_FILE }, file_watch::BORN);
+    (if is_beside && !is(other, Deed::None) { SLOT_OTHER_FILE } else { SLOT_FILE }, Deed::Exchange)
 }
 
 /// Whether two names change places.
@@ -336,7 +350,7 @@ fn exchanges(number: u32) -> bool {
 /// Something happened in a watched folder (`holds`) or in one above, and to nothing that is watched: perhaps a file was given a name
 /// there. Or two names changed places, which some file systems (XFS, F2FS) do not write down at what bears them.
 #[inline(always)]
-fn placed(number: u32, holds: bool) -> Exit {
+fn placed(number: u32, holds: bool, folders: [FileId; 2]) -> Exit {
     let exchanges = exchanges(number);
     if !holds && !exchanges {
         return Exit::FilterMiss;
@@ -352,7 +366,7 @@ fn placed(number: u32, holds: bool) -> Exit {
         None => 0,
     };
     let deed = if exchanges { Deed::Exchange } else { Deed::Place };
-    asked::tell(&asked::Asked { deed, hook: Hook::InodeDirty, outcome: 0, dfd, path, other })
+    asked::tell(&asked::Asked { deed, hook: Hook::InodeDirty, outcome: 0, dfd, path, other, folders })
 }
 
 /// A change was refused, before anything changed: what it was about is told as it was asked for.
@@ -365,7 +379,15 @@ fn refused(number: u32, result: i32) -> Exit {
             if super::refused::repeated(path, u64::from(number)) {
                 return Exit::AlreadySeen;
             }
-            asked::tell(&asked::Asked { deed, hook: Hook::InodeDirty, outcome: result, dfd, path, other: 0 })
+            asked::tell(&asked::Asked {
+                deed,
+                hook: Hook::InodeDirty,
+                outcome: result,
+                dfd,
+                path,
+                other: 0,
+                folders: asked::NO_FOLDERS,
+            })
         }
         None => Exit::Unrelated,
     }

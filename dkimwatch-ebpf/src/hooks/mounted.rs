@@ -36,5 +36,13 @@ fn ended(ctx: &TracePointContext) -> Exit {
         429 => (registers.third() as i32, registers.fourth(), Deed::Mount),
         _ => return Exit::Unrelated,
     };
-    asked::tell(&asked::Asked { deed, hook: Hook::SysExitMount, outcome: 0, dfd, path, other: 0 })
+    asked::tell(&asked::Asked {
+        deed,
+        hook: Hook::SysExitMount,
+        outcome: 0,
+        dfd,
+        path,
+        other: 0,
+        folders: asked::NO_FOLDERS,
+    })
 }

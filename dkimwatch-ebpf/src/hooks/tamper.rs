@@ -128,8 +128,17 @@ fn renamed(data: Ptr) -> Exit {
             return pending::begin(&place, &object);
         }
     }
-    // What has the new name is replaced, or gets the old one.
+    // What has the new name is replaced, or gets the old one. Of two things that change places, a folder is told: what lies in it goes
+    // with it. And a key rather than what lies beside keys, which may be a public record.
+    let outweighs = exchanges
+        && match (&begun, &moved) {
+            (Ok(new), Ok(old)) => new.weight() > old.weight(),
+            _ => false,
+        };
     let (beginning, object) = match (begun, moved) {
+        (Ok(object), _) if outweighs => {
+            (Beginning { deed: Deed::Exchange, entry: new, other: old, shape: EXCHANGES, ..plain }, object)
+        }
         (_, Ok(object)) if exchanges => (Beginning { deed: Deed::Exchange, shape: EXCHANGES, ..plain }, object),
         (_, Ok(object)) => (Beginning { shape: WAS_NAMED, ..plain }, object),
         (Ok(object), Err(_)) if exchanges => {

@@ -11,7 +11,18 @@ use crate::{
 
 impl Pipeline {
     /// Something was done to a path.
-    pub(super) fn ask_about(&mut self, access: Access) -> Result<()> {
+    pub(super) fn ask_about(&mut self, mut access: Access) -> Result<()> {
+        if access.deed == Deed::Exchange {
+            // Two names changed places, and no hook had what bears them.
+            if let Some(moved) = self.list.exchanged(&access) {
+                return self.go_on(refused::exchanged(access, moved));
+            }
+            // By its new name, something may have become a key.
+            access.deed = Deed::Place;
+        }
+        if access.deed == Deed::Place {
+            (access.file.id, access.file.dir) = (FileId::default(), FileId::default());
+        }
         let is_mount = matches!(access.deed, Deed::Mount | Deed::Unmount);
         let host = self.list.policy().host_mnt_ns;
         if is_mount && access.process.namespaces.known().is_some_and(|namespaces| namespaces.mnt != host) {
@@ -52,9 +63,6 @@ impl Pipeline {
             tracing::debug!(pid = access.process.pid, "what a refused open asked for could not be found out");
         }
         let (folder, known) = (access.file.dir, access.file.tag != Tag::MAX);
-        if access.deed == Deed::Exchange {
-            return self.take_exchanged(access, answer);
-        }
         if access.kind == Kind::Tamper {
             let places = self.list.places();
             let found = match access.deed {
@@ -74,17 +82,5 @@ impl Pipeline {
             }
         }
         self.go_on(access)
-    }
-
-    /// Two names changed places, and of the hooks none had what bears them: a folder that is watched or leads there, or what is a key
-    /// by the name that it has got.
-    fn take_exchanged(&mut self, mut access: Access, answer: &Answer) -> Result<()> {
-        if let Answer::There(found) = answer
-            && let Some(exchanged) = self.list.exchanged(found)
-        {
-            return self.go_on(refused::exchanged(access, exchanged, found));
-        }
-        access.deed = Deed::Place;
-        self.take_refused(access, answer)
     }
 }

@@ -1,13 +1,13 @@
 //! Deeds that were done to a folder, or to what lies in it: which, the folder's path says a moment later.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use anyhow::Result;
-use dkimwatch_common::deed::Deed;
+use dkimwatch_common::{deed::Deed, identity::FileId};
 use tokio::time::Instant;
 
 use super::Pipeline;
-use crate::decode::Access;
+use crate::{clock::boot_ns, decode::Access, refused, watchlist::Moved};
 
 /// How long after it was heard of the path is looked at: by the first look a deed is mostly done, and on a slow disk by the second.
 const LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
@@ -15,15 +15,32 @@ const LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)]
 /// Doubts at once. Beyond, a deed is told as one to the folder: better an alarm too many.
 const MOST: usize = 256;
 
-/// The doubts that are left, oldest first.
+/// What was surely given another name, at most: until the next look, it is known by that.
+const SURE: usize = 64;
+
+/// The doubts that are left.
 #[derive(Default)]
-pub(super) struct Doubts(Vec<Doubt>);
+pub(super) struct Doubts {
+    waiting: Vec<Doubt>,
+    sure: VecDeque<Sure>,
+}
+
+/// What was surely given another name, or is told to have been: nobody is told of that again.
+struct Sure {
+    file: FileId,
+    /// When that was, or was found out; nanoseconds since boot.
+    at_ns: u64,
+    /// The process, where that was found out by the path.
+    by: Option<(u32, u64)>,
+}
 
 struct Doubt {
     access: Access,
-    /// When its like was last heard of.
+    /// When its like happened last, nanoseconds since boot.
+    last_ns: u64,
+    /// Since when looks are counted.
     heard: Instant,
-    /// Looks that found the folder at its place, since.
+    /// Looks that found the folder at its place since.
     looks: usize,
 }
 
@@ -34,33 +51,46 @@ impl Doubt {
 
     /// By the same process, to the same folder.
     fn is_like(&self, access: &Access) -> bool {
-        let (one, other) = (&self.access.process, &access.process);
-        self.access.file.id == access.file.id
-            && self.access.deed == access.deed
-            && (one.pid, one.start_ns) == (other.pid, other.start_ns)
+        self.access.file.id == access.file.id && self.access.deed == access.deed && doer(&self.access) == doer(access)
     }
+}
+
+const fn doer(access: &Access) -> (u32, u64) {
+    (access.process.pid, access.process.start_ns)
 }
 
 impl Doubts {
     /// Takes one more; gives it back where there is no room.
     fn add(&mut self, access: Access, now: Instant) -> Option<Access> {
-        if let Some(doubt) = self.0.iter_mut().find(|doubt| doubt.is_like(&access)) {
+        // It is told of this process already: by what came before it, as the path was looked at late.
+        let is_told = |sure: &Sure| sure.by == Some(doer(&access)) && sure.at_ns >= access.boot_ns;
+        if self.sure.iter().any(|sure| sure.file == access.file.id && is_told(sure)) {
+            return None;
+        }
+        if let Some(doubt) = self.waiting.iter_mut().find(|doubt| doubt.is_like(&access)) {
+            doubt.last_ns = doubt.last_ns.max(access.boot_ns);
             // A look that comes soon stays; a late one is no longer the last. So who does it again and again puts none off.
             if doubt.looks > 0 {
-                (doubt.heard, doubt.looks) = (now, 0);
+                (doubt.access, doubt.heard, doubt.looks) = (access, now, 0);
             }
             return None;
         }
-        if self.0.len() == MOST {
+        if self.waiting.len() == MOST {
             return Some(access);
         }
-        self.0.push(Doubt { access, heard: now, looks: 0 });
+        self.waiting.push(Doubt { last_ns: access.boot_ns, access, heard: now, looks: 0 });
         None
+    }
+
+    /// Whether somebody is told of what became of a file or folder since the list was last made true (nanoseconds since boot), or may be.
+    fn has(&self, file: FileId, looked_ns: u64) -> bool {
+        self.sure.iter().any(|sure| sure.file == file && sure.at_ns >= looked_ns)
+            || self.waiting.iter().any(|doubt| doubt.access.file.id == file)
     }
 
     /// When the next look is due; never, where there is nothing in doubt.
     pub(super) async fn due(&self) {
-        match self.0.iter().filter_map(Doubt::due).min() {
+        match self.waiting.iter().filter_map(Doubt::due).min() {
             Some(due) => tokio::time::sleep_until(due).await,
             None => std::future::pending().await,
         }
@@ -68,23 +98,31 @@ impl Doubts {
 
     /// When the oldest happened, nanoseconds since boot.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.0.iter().map(|doubt| doubt.access.boot_ns).min()
+        self.waiting.iter().map(|doubt| doubt.access.boot_ns).min()
     }
 
     /// Takes those out that are due.
     fn take_due(&mut self, now: Instant) -> Vec<Doubt> {
-        self.0.extract_if(.., |doubt| doubt.due().is_none_or(|due| due <= now)).collect()
+        self.waiting.extract_if(.., |doubt| doubt.due().is_none_or(|due| due <= now)).collect()
     }
 
-    /// Forgets those that were about a folder which stood at its place when this was done to it: it was done by nobody before.
-    fn decide(&mut self, access: &Access) {
-        let names = matches!(access.deed, Deed::Rename | Deed::Exchange | Deed::Replace | Deed::Unlink);
-        if !names || !access.file.is_folder || access.file.in_doubt {
+    /// Something was given another name, or lost its own. Forgets the doubts about a folder which stood at its place when this was
+    /// done to it: it was done by nobody before.
+    fn decide(&mut self, access: &Access, now_ns: u64) {
+        if !matches!(access.deed, Deed::Rename | Deed::Exchange | Deed::Replace | Deed::Unlink) {
             return;
         }
-        self.0.retain(|doubt| {
-            let other = &doubt.access;
-            other.file.id != access.file.id || other.file.path != access.file.path || other.boot_ns > access.boot_ns
+        if self.sure.len() == SURE {
+            self.sure.pop_front();
+        }
+        let (at_ns, by) = if access.file.in_doubt { (now_ns, Some(doer(access))) } else { (access.boot_ns, None) };
+        self.sure.push_back(Sure { file: access.file.id, at_ns, by });
+        if !access.file.is_folder || access.file.in_doubt {
+            return;
+        }
+        self.waiting.retain(|doubt| {
+            let other = &doubt.access.file;
+            other.id != access.file.id || other.path != access.file.path || doubt.last_ns > access.boot_ns
         });
     }
 }
@@ -101,19 +139,16 @@ impl Pipeline {
 
     /// What is known of a folder by what was surely done to it.
     pub(super) fn decide_doubts(&mut self, access: &Access) {
-        self.doubts.decide(access);
+        self.doubts.decide(access, boot_ns());
     }
 
     /// Looks at the folders that are due.
     pub(super) fn look_at_doubts(&mut self) -> Result<()> {
-        for mut doubt in self.doubts.take_due(Instant::now()) {
-            if !self.stands(&doubt.access) {
-                self.go_on(doubt.access)?;
-                continue;
-            }
+        let due = self.doubts.take_due(Instant::now());
+        for mut doubt in self.decided_of(due)? {
             doubt.looks += 1;
             if doubt.due().is_some() {
-                self.doubts.0.push(doubt);
+                self.doubts.waiting.push(doubt);
             }
         }
         self.settle();
@@ -122,16 +157,42 @@ impl Pipeline {
 
     /// Looks at all that is left for the last time, once what is under way is mostly done.
     pub(super) async fn end_doubts(&mut self) -> Result<()> {
-        while self.doubts.0.iter().any(|doubt| doubt.looks == 0) {
+        while self.doubts.waiting.iter().any(|doubt| doubt.looks == 0) {
             self.doubts.due().await;
             self.look_at_doubts()?;
         }
-        for doubt in std::mem::take(&mut self.doubts.0) {
-            if !self.stands(&doubt.access) {
+        let left = std::mem::take(&mut self.doubts.waiting);
+        self.decided_of(left).map(drop)
+    }
+
+    /// Tells those that are no longer in doubt, and gives the others back.
+    fn decided_of(&mut self, doubts: Vec<Doubt>) -> Result<Vec<Doubt>> {
+        let (mut standing, mut left) = (Vec::new(), Vec::new());
+        for doubt in doubts {
+            if self.stands(&doubt.access) {
+                standing.push(doubt);
+            } else {
                 self.go_on(doubt.access)?;
             }
         }
-        Ok(())
+        for doubt in standing {
+            match self.missing_in(&doubt.access) {
+                Some(moved) => self.go_on(refused::exchanged(doubt.access, moved))?,
+                None => left.push(doubt),
+            }
+        }
+        Ok(left)
+    }
+
+    /// What is no longer in a folder by this deed, and is told of nobody.
+    fn missing_in(&self, access: &Access) -> Option<Moved> {
+        if access.deed != Deed::Rename {
+            return None;
+        }
+        self.list
+            .missing_in(access.file.id)
+            .into_iter()
+            .find(|moved| !self.doubts.has(moved.what.file, moved.looked_ns))
     }
 
     fn stands(&mut self, access: &Access) -> bool {
@@ -144,8 +205,6 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
-    use dkimwatch_common::identity::FileId;
-
     use super::*;
     use crate::decode::{Fact, KernelPath, tests::Random};
 
@@ -185,7 +244,7 @@ mod tests {
         }
         let mut doubt = doubts.take_due(after(start, 20)).pop().expect("due");
         doubt.looks += 1;
-        doubts.0.push(doubt);
+        doubts.waiting.push(doubt);
         assert!(doubts.add(access(1, 7, 0), after(start, 999)).is_none());
         assert!(doubts.take_due(after(start, 1_000)).is_empty(), "it may be under way");
         assert_eq!(doubts.take_due(after(start, 1_019)).len(), 1);
@@ -198,7 +257,7 @@ mod tests {
             assert!(doubts.add(access(pid, u64::from(pid % 2), 0), start).is_none());
         }
         assert!(doubts.add(access(u32::MAX, 0, 0), start).is_some(), "it is told as it stands");
-        assert_eq!(doubts.0.len(), MOST);
+        assert_eq!(doubts.waiting.len(), MOST);
     }
 
     #[test]
@@ -213,12 +272,26 @@ mod tests {
             for ino in [7, 8] {
                 assert!(doubts.add(access(1, ino, 10), Instant::now()).is_none());
             }
-            doubts.decide(by);
-            doubts.0.len()
+            doubts.decide(by, 20);
+            doubts.waiting.len()
         };
         assert_eq!(left(&renamed(path(b"/srv/mail"), 11)), 1, "it stood at its place");
         assert_eq!(left(&renamed(path(b"/srv/other"), 11)), 2, "somebody had renamed it");
         assert_eq!(left(&renamed(path(b"/srv/mail"), 9)), 2, "that was before");
         assert_eq!(left(&access(2, 7, 11)), 2, "that is in doubt as well");
+    }
+
+    #[test]
+    fn what_is_missing_is_told_of_one_and_when_it_was_back_in_between_of_another() {
+        let mut doubts = Doubts::default();
+        doubts.decide(&access(1, 7, 9), 10);
+        assert!(doubts.has(FileId::new(8, 7), 5), "it was there when that happened");
+        assert!(!doubts.has(FileId::new(8, 7), 12), "it was found there since");
+        assert!(!doubts.has(FileId::new(8, 8), 5));
+        assert!(doubts.add(access(1, 7, 10), Instant::now()).is_none() && doubts.waiting.is_empty(), "told already");
+        for (pid, ino, boot_ns) in [(2, 7, 10), (1, 8, 10), (1, 7, 11)] {
+            assert!(doubts.add(access(pid, ino, boot_ns), Instant::now()).is_none());
+        }
+        assert_eq!(doubts.waiting.len(), 3);
     }
 }

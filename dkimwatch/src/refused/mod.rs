@@ -30,7 +30,7 @@ use dkimwatch_common::{
 
 use crate::{
     decode::{Access, Fact, KernelPath},
-    watchlist::Exchanged,
+    watchlist::Moved,
 };
 
 /// `st_mode`'s type bits.
@@ -126,18 +126,31 @@ pub fn changed(access: Access, answer: &Answer, places: &Places) -> Option<Acces
     Some(access)
 }
 
-/// The access to a folder that changed places with another one, by what is found at the new one's path now.
+/// Two paths as they were asked for, each as what comes before its last name, and that name.
 #[must_use]
-pub fn exchanged(mut access: Access, exchanged: Exchanged, found: &Found) -> Access {
-    let asked = access.second.known().map(|path| second_text(&path.bytes).to_vec()).unwrap_or_default();
-    // It is where the other one was, or the other one is there now.
-    let other = if exchanged.path == found.path { asked } else { found.path.clone() };
-    let (file, folder) = (&mut access.file, exchanged.folder);
-    (file.id, file.tag, file.is_folder) = (folder.file, exchanged.tag, true);
-    (file.generation, file.watch_generation) = (folder.generation, folder.generation);
-    (file.mode, file.uid, file.gid, file.nlink) = (folder.mode, folder.uid, folder.gid, folder.nlink);
-    (file.path, file.path_in_fs) = (Fact::Known(KernelPath { bytes: exchanged.path, cut: false }), false);
-    access.second = Fact::Known(KernelPath { bytes: other, cut: false });
+pub fn named_in(asked: &[u8]) -> [(&[u8], &[u8]); 2] {
+    [first_text(asked), second_text(asked)].map(|path| {
+        let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
+        let path = path.get(..end).unwrap_or_default();
+        let name = last_name(path);
+        (path.strip_suffix(name).unwrap_or_default(), name)
+    })
+}
+
+/// The access to what changed places with something else, of which the paths are known as they were asked for.
+#[must_use]
+pub fn exchanged(mut access: Access, moved: Moved) -> Access {
+    let asked = access.second.known().map(|path| path.bytes.clone()).unwrap_or_default();
+    let name = last_name(&moved.path).to_vec();
+    // That of the two which is not its own.
+    let other = if named_in(&asked)[0].1 == name { second_text(&asked) } else { first_text(&asked) }.to_vec();
+    let (file, what) = (&mut access.file, moved.what);
+    (file.id, file.tag, file.is_folder) = (what.file, moved.tag, moved.is_folder());
+    (file.generation, file.watch_generation, file.watch_kind) = (what.generation, what.generation, file_watch::ARMED);
+    (file.mode, file.uid, file.gid, file.nlink) = (what.mode, what.uid, what.gid, what.nlink);
+    (file.path, file.path_in_fs) = (Fact::Known(KernelPath { bytes: moved.path, cut: false }), false);
+    access.second =
+        if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
     access
 }
 

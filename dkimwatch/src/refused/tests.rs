@@ -1,6 +1,6 @@
 //! What a refused open was about, without a kernel.
 
-use dkimwatch_common::deed::Deed;
+use dkimwatch_common::{deed::Deed, identity::Identified};
 
 use super::*;
 use crate::decode::tests::Random;
@@ -48,6 +48,29 @@ fn a_key_that_the_hook_knew_is_told_whatever_became_of_its_path() {
     let other = there(Place { dev: 8, ino: 101 }, None, S_IFREG);
     let access = identified(refused(7), &other, &places()).expect("the hook knew it");
     assert_eq!(path(&access), b"/etc/dkimkeys/mail.private");
+}
+
+#[test]
+fn of_two_names_that_changed_places_the_other_one_is_kept() {
+    let asked = |old: &[u8], new: &[u8]| {
+        let mut text = new.to_vec();
+        text.resize(limits::SECOND_ASKED, 0);
+        text.extend(old);
+        Access { second: Fact::Known(KernelPath { bytes: text, cut: false }), ..refused(Tag::MAX) }
+    };
+    let what = Identified { file: FileId::new(8, 7), mode: 0o04_0755, generation: 9, ..Identified::default() };
+    let moved = Moved { what, tag: 3, path: b"/srv/mail".to_vec(), looked_ns: 0 };
+    for (old, new) in [(b"/srv/mail//".as_slice(), b"evil".as_slice()), (b"evil", b"mail")] {
+        let access = exchanged(asked(old, new), moved.clone());
+        assert_eq!((access.file.id, access.file.tag, access.file.is_folder), (FileId::new(8, 7), 3, true));
+        assert_eq!(path(&access), b"/srv/mail");
+        assert_eq!(access.second.known().expect("the other").bytes, b"evil");
+    }
+    let access = asked(b"/srv/mail//", b"evil");
+    let [(before, name), (other_before, other)] = named_in(&access.second.known().expect("two").bytes);
+    assert_eq!((before, name), (b"".as_slice(), b"evil".as_slice()));
+    assert_eq!((other_before, other), (b"/srv/".as_slice(), b"mail".as_slice()));
+    assert_eq!(named_in(b""), [(b"".as_slice(), b"".as_slice()); 2]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ mod whereabouts;
 pub use changes::{Change, Changes};
 pub use provenance::Answer;
 pub use standing::Standing;
-pub use whereabouts::Exchanged;
+pub use whereabouts::Moved;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -49,6 +49,7 @@ use dkimwatch_common::{
 use realpaths::RealPaths;
 
 use crate::{
+    clock::boot_ns,
     config::Settings,
     decode::Access,
     judge::{JudgedKey, Policy, PublicNames, Watched},
@@ -239,7 +240,7 @@ impl WatchList {
         let mut below = Vec::new();
         let mut overlays = layers::Overlays::default();
         let mut failed = None;
-        self.whereabouts.begin();
+        self.whereabouts.begin(boot_ns());
         for batch in targets.chunks(BATCH) {
             let mut handles = Vec::new();
             let mut opened = Vec::new();
@@ -283,9 +284,10 @@ impl WatchList {
                         continue;
                     }
                     if let Some(place) = found {
-                        let is_contained = self.contained.has(target.purpose.tag());
-                        let by_no_link = || is_contained || real.of(&target.path).as_ref() == Some(&target.path);
-                        self.whereabouts.add(target, &identified, place, by_no_link);
+                        let is_itself =
+                            self.contained.has(target.purpose.tag()) || matches!(target.purpose, Purpose::Link(_));
+                        let path = if is_itself { Some(target.path.clone()) } else { real.of(&target.path) };
+                        self.whereabouts.add(target, &identified, place, path);
                     }
                     if let Purpose::Link(_) = target.purpose {
                         self.armed_links.add(&target.path, identified.file);

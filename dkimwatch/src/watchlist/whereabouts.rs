@@ -1,7 +1,8 @@
-//! Where the folders that are watched, or lead to what is, were when the list was last made true.
+//! Where the keys, the folders that are watched or lead to what is, and the links on the way were when the list was last made true.
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -12,115 +13,195 @@ use dkimwatch_common::{
     watch::{Tag, is_own},
 };
 
-use super::{Purpose, Target, WatchList};
+use super::{Purpose, S_IFDIR, S_IFMT, Target, WatchList};
 use crate::{
     decode::Access,
     kernel::{Handle, KernelError, Session},
-    refused::{Found, Place},
+    refused::{self, Place},
 };
 
-/// Folders that are remembered, those of earlier looks included.
-const MOST: usize = 2 * (limits::WAYS + limits::WATCHED_DIRS) as usize;
+/// What is remembered, that of earlier looks included.
+const MOST: usize = 2 * (limits::WAYS + limits::WATCHED_DIRS + limits::WATCHED_FILES) as usize;
 
-/// The folders, by the kernel's identity.
+/// File systems on which an exchange within one folder changes that folder alone (`include/uapi/linux/magic.h`).
+const BY_FOLDER: [u64; 2] = [0x5846_5342, 0xf2f5_2010];
+
+/// What the last look found, by the kernel's identity.
 #[derive(Debug, Default)]
-pub(super) struct Whereabouts(HashMap<FileId, Known>);
+pub(super) struct Whereabouts {
+    known: HashMap<FileId, Known>,
+    /// When the look began, nanoseconds since boot.
+    looked_ns: u64,
+}
 
 #[derive(Debug)]
 struct Known {
     tag: Tag,
     identified: Identified,
     place: Place,
-    /// Its paths, none of which ends in a link.
-    paths: Vec<PathBuf>,
-    /// The last look found it there.
+    /// Its paths without links, and when the look began that first found it there.
+    paths: Vec<(PathBuf, u64)>,
+    /// Those of the look before.
+    former: Vec<(PathBuf, u64)>,
+    /// The last look found it.
     is_current: bool,
+}
+
+impl Known {
+    fn is_at(&self, path: &[u8]) -> bool {
+        self.paths.iter().any(|(known, _)| known.as_os_str().as_bytes() == path)
+    }
+
+    const fn is_folder(&self) -> bool {
+        self.identified.mode & S_IFMT == S_IFDIR
+    }
+
+    fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.paths.iter().filter_map(|(path, _)| path.file_name()).map(OsStr::as_bytes)
+    }
 }
 
 impl Whereabouts {
     /// A look begins: what it does not find is somewhere else by now, or gone.
-    pub(super) fn begin(&mut self) {
-        if self.0.len() > MOST {
-            self.0.retain(|_, known| known.is_current);
+    pub(super) fn begin(&mut self, now_ns: u64) {
+        if self.known.len() > MOST {
+            self.known.retain(|_, known| known.is_current);
         }
-        self.0.values_mut().for_each(|known| known.is_current = false);
+        for known in self.known.values_mut().filter(|known| known.is_current) {
+            known.is_current = false;
+            known.former = std::mem::take(&mut known.paths);
+            known.paths.clone_from(&known.former);
+        }
+        self.looked_ns = now_ns;
     }
 
-    /// A folder that the look found at a path; `by_no_link` says whether that is its own.
-    pub(super) fn add(
-        &mut self,
-        target: &Target,
-        identified: &Identified,
-        place: Place,
-        by_no_link: impl FnOnce() -> bool,
-    ) {
-        let tag = match target.purpose {
-            Purpose::Folder(tag) | Purpose::Nest(tag, _) | Purpose::Way(tag) => tag,
-            Purpose::Key(_) | Purpose::Member(_) | Purpose::Link(_) => return,
-        };
-        let new = || Known { tag, identified: *identified, place, paths: Vec::new(), is_current: true };
-        let known = self.0.entry(identified.file).or_insert_with(new);
-        if !known.is_current || known.identified.generation != identified.generation {
-            *known = new();
+    /// What the look found at a path, and that path without links.
+    pub(super) fn add(&mut self, target: &Target, identified: &Identified, place: Place, path: Option<PathBuf>) {
+        if let Purpose::Member(_) = target.purpose {
+            return;
         }
-        if !known.paths.contains(&target.path) && by_no_link() {
-            known.paths.push(target.path.clone());
+        let tag = target.purpose.tag();
+        let new =
+            || Known { tag, identified: *identified, place, paths: Vec::new(), former: Vec::new(), is_current: true };
+        let known = self.known.entry(identified.file).or_insert_with(new);
+        if known.identified.generation != identified.generation {
+            *known = new();
+        } else if !known.is_current {
+            let former = std::mem::take(&mut known.former);
+            *known = Known { former, ..new() };
+        }
+        if let Some(path) = path
+            && known.paths.iter().all(|(other, _)| *other != path)
+        {
+            let before = known.former.iter().find(|(former, _)| *former == path);
+            let since = before.map_or(self.looked_ns, |(_, since)| *since);
+            known.paths.push((path, since));
         }
     }
 
     /// Whether it is surely another folder, which has the number of one that was here: it has another generation, which its owner
-    /// can set, and never was at one of the former one's paths.
+    /// can set, and another path than the former one had.
     fn is_another(&self, access: &Access) -> bool {
-        let Some(known) = self.0.get(&access.file.id) else { return false };
-        let path = access.file.path.known().map(|path| path.bytes.as_slice());
-        known.identified.generation != access.file.generation
-            && path.is_some_and(|path| known.paths.iter().all(|known| known.as_os_str().as_bytes() != path))
+        let Some(known) = self.known.get(&access.file.id) else { return false };
+        let Some(path) = access.file.path.known().filter(|path| !path.cut) else { return false };
+        let path = path.bytes.as_slice();
+        let is_elsewhere = if access.file.path_in_fs {
+            known.names().all(|name| Some(name) != path.rsplit(|byte| *byte == b'/').next())
+        } else {
+            !known.is_at(path)
+        };
+        known.identified.generation != access.file.generation && !known.paths.is_empty() && is_elsewhere
     }
 
-    /// The folder that was at this path, or is in this place.
-    fn at(&self, path: &[u8], place: Place) -> Option<&Known> {
-        let mut current = self.0.values().filter(|known| known.is_current);
-        let is_it =
-            |known: &Known| known.place == place || known.paths.iter().any(|one| one.as_os_str().as_bytes() == path);
-        current.find(|known| is_it(known))
+    fn moved(&self, known: &Known) -> Option<Moved> {
+        let path = known.paths.first()?.0.as_os_str().as_bytes().to_vec();
+        Some(Moved { what: known.identified, tag: known.tag, path, looked_ns: self.looked_ns })
+    }
+
+    fn current(&self) -> impl Iterator<Item = &Known> {
+        self.known.values().filter(|known| known.is_current)
+    }
+
+    /// What lies in one of these folders, as far as it is known.
+    fn lying_in<'w>(&'w self, folders: &[&'w Known]) -> impl Iterator<Item = &'w Known> {
+        let is_of_these = |path: &Path| folders.iter().any(|folder| folder.paths.iter().any(|(of, _)| of == path));
+        self.current().filter(move |known| known.paths.iter().any(|(path, _)| path.parent().is_some_and(is_of_these)))
     }
 }
 
-/// A folder that has changed places with another one.
+/// What has changed places with something else.
 #[derive(Clone, Debug)]
-pub struct Exchanged {
+pub struct Moved {
     /// It, as the last look found it.
-    pub folder: Identified,
+    pub what: Identified,
     /// The entry that it is watched for, or leads to.
     pub tag: Tag,
     /// The path that it had.
     pub path: Vec<u8>,
+    /// When that look began, nanoseconds since boot.
+    pub looked_ns: u64,
+}
+
+impl Moved {
+    /// Whether it is a folder.
+    #[must_use]
+    pub const fn is_folder(&self) -> bool {
+        self.what.mode & S_IFMT == S_IFDIR
+    }
 }
 
 impl WatchList {
-    /// Whether a folder is still where it was. One that the last look did not find is to be at the path that the record has.
+    /// Whether a folder is where it was when something was done to it or in it. One that the last look did not find is to be at the path
+    /// that the record has.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub fn stands(&self, access: &Access, session: &mut Session) -> Result<bool, KernelError> {
-        if let Some(known) = self.whereabouts.0.get(&access.file.id).filter(|known| known.is_current) {
-            let is_there = |path: &PathBuf| {
-                let handle = self.open_folder(known.tag, path);
-                handle
-                    .and_then(|handle| Ok(rustix::fs::fstat(&handle)?))
-                    .is_ok_and(|stat| Place::from(&stat) == known.place)
-            };
-            return Ok(known.paths.iter().any(is_there));
+        let known = self.whereabouts.known.get(&access.file.id);
+        let path = access.file.path.known().filter(|path| !path.cut && !access.file.path_in_fs);
+        let path = path.map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
+        if let Some(known) = known.filter(|known| known.is_current) {
+            // Where it is found since is where it was put.
+            let was_at = |(at, since): &&(PathBuf, u64)| *since <= access.boot_ns || path == Some(at);
+            return Ok(known.paths.iter().filter(was_at).any(|(at, _)| self.is_at(known, at)));
         }
-        let path = access.file.path.known().filter(|path| !path.cut);
-        let Some(path) = path.map(|path| Path::new(std::ffi::OsStr::from_bytes(&path.bytes))) else { return Ok(false) };
-        let Ok(handle) = self.open_folder(access.file.tag, path) else { return Ok(false) };
+        let Some(path) = path else {
+            // That it is no longer where it was, has been told.
+            return Ok(known.is_some());
+        };
+        let Ok(handle) = self.open_itself(access.file.tag, path) else { return Ok(false) };
         let identified = session.identify(&[handle])?.into_iter().flatten().next();
         Ok(identified.is_some_and(|identified| identified.file == access.file.id))
     }
 
-    fn open_folder(&self, tag: Tag, path: &Path) -> std::io::Result<Handle> {
+    fn is_at(&self, known: &Known, path: &Path) -> bool {
+        let stat = self.open_itself(known.tag, path).and_then(|handle| Ok(rustix::fs::fstat(&handle)?));
+        stat.is_ok_and(|stat| Place::from(&stat) == known.place)
+    }
+
+    fn is_gone(&self, known: &Known) -> bool {
+        known.paths.iter().all(|(path, _)| !self.is_at(known, path))
+    }
+
+    fn open_itself(&self, tag: Tag, path: &Path) -> std::io::Result<Handle> {
         if self.contained.has(tag) { Handle::open_without_links(path) } else { Handle::open_itself(path) }
+    }
+
+    /// What lies in a folder and is no longer there, on a file system where that may have changed the folder alone.
+    #[must_use]
+    pub fn missing_in(&self, folder: FileId) -> Vec<Moved> {
+        let Some(folder) = self.whereabouts.known.get(&folder).filter(|known| known.is_current) else {
+            return Vec::new();
+        };
+        let system = folder.paths.first().and_then(|(path, _)| rustix::fs::statfs(path).ok());
+        if !system.is_some_and(|system| u64::try_from(system.f_type).is_ok_and(|kind| BY_FOLDER.contains(&kind))) {
+            return Vec::new();
+        }
+        self.whereabouts
+            .lying_in(&[folder])
+            .filter(|known| self.is_gone(known))
+            .filter_map(|known| self.whereabouts.moved(known))
+            .collect()
     }
 
     /// Whether what was done to a folder was done to one that merely has the number of a watched one.
@@ -128,19 +209,27 @@ impl WatchList {
         access.file.is_folder && !is_own(access.file.tag) && self.whereabouts.is_another(access)
     }
 
-    /// Which of the folders here an exchange moved, by what is found at one of the two paths now.
+    /// What an exchange moved that was told as it was asked for, by its names and the folders that it was done in.
     #[must_use]
-    pub fn exchanged(&self, found: &Found) -> Option<Exchanged> {
-        let known = self.whereabouts.at(&found.path, found.place)?;
-        let path = known.paths.first()?.as_os_str().as_bytes().to_vec();
-        Some(Exchanged { folder: known.identified, tag: known.tag, path })
+    pub fn exchanged(&self, access: &Access) -> Option<Moved> {
+        let asked = access.second.known()?;
+        let [(one, first), (other, second)] = refused::named_in(&asked.bytes);
+        let of = |file| self.whereabouts.known.get(file).filter(|known| known.is_current);
+        let folders: Vec<&Known> = [access.file.id, access.file.dir].iter().filter_map(of).collect();
+        // In one folder a name is one thing's; in two, it may be another's.
+        let is_named = |known: &&Known| {
+            known.names().any(|name| name == first || name == second) && (one == other || self.is_gone(known))
+        };
+        let found = self.whereabouts.lying_in(&folders).filter(is_named);
+        // What lies in a folder goes with it.
+        self.whereabouts.moved(found.min_by_key(|known| (!known.is_folder(), known.tag))?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Fact, KernelPath, tests::Random};
+    use crate::decode::{Fact, KernelPath, OpenedFile, tests::Random};
 
     const FOLDER: FileId = FileId::new(8 << 20, 77);
     const PLACE: Place = Place { dev: 2_049, ino: 77 };
@@ -150,19 +239,20 @@ mod tests {
     }
 
     fn identified(generation: u32) -> Identified {
-        Identified { file: FOLDER, generation, ..Identified::default() }
+        Identified { file: FOLDER, generation, mode: S_IFDIR | 0o755, ..Identified::default() }
     }
 
     /// A look that found the folder at a path.
-    fn looked(whereabouts: &mut Whereabouts, path: &str, generation: u32) {
-        whereabouts.begin();
-        whereabouts.add(&way(path), &identified(generation), PLACE, || true);
+    fn looked(whereabouts: &mut Whereabouts, now_ns: u64, path: &str, generation: u32) {
+        whereabouts.begin(now_ns);
+        whereabouts.add(&way(path), &identified(generation), PLACE, Some(path.into()));
     }
 
     /// Something that was done to what has its number.
     fn access(path: &str, generation: u32) -> Access {
         let mut access = Random(1).access();
         (access.file.id, access.file.generation) = (FOLDER, generation);
+        access.file.path_in_fs = false;
         access.file.path = Fact::Known(KernelPath { bytes: path.as_bytes().to_vec(), cut: false });
         access
     }
@@ -171,39 +261,66 @@ mod tests {
     fn a_number_that_is_used_again_is_another_folder_only_by_both_signs() {
         let mut whereabouts = Whereabouts::default();
         assert!(!whereabouts.is_another(&access("/srv/43", 2)), "nothing is known of it");
-        looked(&mut whereabouts, "/srv/41", 1);
+        looked(&mut whereabouts, 5, "/srv/41", 1);
         for later in [false, true] {
             assert!(!whereabouts.is_another(&access("/srv/41", 1)));
             assert!(!whereabouts.is_another(&access("/srv/41", 2)), "its owner set the generation");
             assert!(!whereabouts.is_another(&access("/srv/43", 1)), "it was renamed, and is renamed again");
             assert!(whereabouts.is_another(&access("/srv/43", 2)));
+            let cut = |mut access: Access| {
+                access.file.path = Fact::Known(KernelPath { bytes: b"/srv/43".to_vec(), cut: true });
+                access
+            };
+            assert!(!whereabouts.is_another(&cut(access("/srv/43", 2))), "who knows");
+            let in_fs = |path: &str| Access {
+                file: OpenedFile { path_in_fs: true, ..access(path, 2).file },
+                ..access(path, 2)
+            };
+            assert!(!whereabouts.is_another(&in_fs("/below/41")), "mounted there, for all one knows");
+            assert!(whereabouts.is_another(&in_fs("/43")));
             if !later {
-                whereabouts.begin();
+                whereabouts.begin(6);
             }
         }
-        looked(&mut whereabouts, "/srv/43", 2);
+        looked(&mut whereabouts, 6, "/srv/43", 2);
         assert!(!whereabouts.is_another(&access("/srv/43", 2)), "that one leads to a key by now");
     }
 
     #[test]
-    fn what_changed_places_is_found_by_its_place_or_by_its_path() {
+    fn since_when_it_is_somewhere_is_known_by_the_look_that_found_it_there() {
         let mut whereabouts = Whereabouts::default();
-        looked(&mut whereabouts, "/srv/mail", 1);
-        let other = Place { dev: 2_049, ino: 78 };
-        assert!(whereabouts.at(b"/srv/other", PLACE).is_some(), "it is where the other one was");
-        assert!(whereabouts.at(b"/srv/mail", other).is_some(), "the other one is where it was");
-        assert!(whereabouts.at(b"/srv/other", other).is_none());
-        whereabouts.begin();
-        assert!(whereabouts.at(b"/srv/mail", other).is_none(), "it was no longer there");
+        for (now_ns, path, since) in
+            [(5, "/srv/mail", 5), (6, "/srv/mail", 5), (7, "/srv/away", 7), (8, "/srv/mail", 8)]
+        {
+            looked(&mut whereabouts, now_ns, path, 1);
+            let known = whereabouts.known.get(&FOLDER).expect("it was found");
+            assert_eq!(known.paths, [(PathBuf::from(path), since)]);
+        }
     }
 
     #[test]
     fn a_path_that_ends_in_a_link_is_no_place_of_its_own() {
         let mut whereabouts = Whereabouts::default();
-        whereabouts.begin();
-        whereabouts.add(&way("/srv/link"), &identified(1), PLACE, || false);
-        whereabouts.add(&way("/srv/mail"), &identified(1), PLACE, || true);
-        let known = whereabouts.0.get(&FOLDER).expect("it was found");
-        assert_eq!(known.paths, [PathBuf::from("/srv/mail")]);
+        whereabouts.begin(1);
+        whereabouts.add(&way("/srv/link"), &identified(1), PLACE, None);
+        whereabouts.add(&way("/srv/mail"), &identified(1), PLACE, Some("/srv/mail".into()));
+        let known = whereabouts.known.get(&FOLDER).expect("it was found");
+        assert_eq!(known.paths, [(PathBuf::from("/srv/mail"), 1)]);
+    }
+
+    #[test]
+    fn what_lies_in_a_folder_is_found_by_its_path() {
+        let mut whereabouts = Whereabouts::default();
+        looked(&mut whereabouts, 1, "/srv/mail", 1);
+        for (ino, path) in [(78, "/srv/mail/own"), (79, "/srv/mail/own/keys"), (80, "/srv/mailing")] {
+            let other = Identified { file: FileId::new(8 << 20, ino), ..identified(1) };
+            whereabouts.add(&way(path), &other, Place { ino, ..PLACE }, Some(path.into()));
+        }
+        let folder = whereabouts.known.get(&FOLDER).expect("it was found");
+        let inside: Vec<_> = whereabouts.lying_in(&[folder]).map(|known| known.identified.file.ino).collect();
+        assert_eq!(inside, [78]);
+        whereabouts.begin(2);
+        let folder = whereabouts.known.get(&FOLDER).expect("it was found");
+        assert_eq!(whereabouts.lying_in(&[folder]).count(), 0, "none of them is there any more");
     }
 }

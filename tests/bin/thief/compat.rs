@@ -44,25 +44,35 @@ fn opened(arguments: &[OsString]) -> Result<()> {
     const READ: u32 = 3;
     const OPEN: u32 = 5;
     let low = Low::holding(argument(arguments, 0)?)?;
-    let fd = call(OPEN, low.address()?, 0, 0)?;
+    let fd = call(OPEN, [low.address()?, 0, 0, 0, 0])?;
     let reader = loot::Reader::this_thread()?;
-    let count = call(READ, fd, low.address()?, u32::try_from(Low::ROOM)?)?;
+    let count = call(READ, [fd, low.address()?, u32::try_from(Low::ROOM)?, 0, 0])?;
     loot::show(reader, low.room.get(..usize::try_from(count)?).context("too much")?)
+}
+
+/// Has two names change places.
+pub(crate) fn exchange(one: &OsStr, other: &OsStr) -> Result<()> {
+    const RENAMEAT2: u32 = 353;
+    const RENAME_EXCHANGE: u32 = 2;
+    let (one, other) = (Low::holding(one)?, Low::holding(other)?);
+    let here = libc::AT_FDCWD.cast_unsigned();
+    call(RENAMEAT2, [here, one.address()?, here, other.address()?, RENAME_EXCHANGE]).map(drop)
 }
 
 /// Renames a file or folder.
 pub(crate) fn rename(from: &OsStr, to: &OsStr) -> Result<()> {
     const RENAME: u32 = 38;
-    call(RENAME, Low::holding(from)?.address()?, Low::holding(to)?.address()?, 0).map(drop)
+    let (from, to) = (Low::holding(from)?, Low::holding(to)?);
+    call(RENAME, [from.address()?, to.address()?, 0, 0, 0]).map(drop)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn call(number: u32, _: u32, _: u32, _: u32) -> Result<u32> {
+fn call(number: u32, _: [u32; 5]) -> Result<u32> {
     anyhow::bail!("32-bit system call {number}: this processor has none")
 }
 
 #[cfg(target_arch = "x86_64")]
-fn call(number: u32, first: u32, second: u32, third: u32) -> Result<u32> {
+fn call(number: u32, [first, second, third, fourth, fifth]: [u32; 5]) -> Result<u32> {
     let answer: u32;
     // SAFETY: `int 0x80` takes its number and words in 32-bit registers and answers in eax; rbx, which the compiler keeps
     // to itself, is put back. The addresses given are those of a mapping with room.
@@ -75,6 +85,8 @@ fn call(number: u32, first: u32, second: u32, third: u32) -> Result<u32> {
             inlateout("eax") number => answer,
             in("ecx") second,
             in("edx") third,
+            in("esi") fourth,
+            in("edi") fifth,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }

@@ -39,6 +39,7 @@ const DEEDS: &[Road] = &[
     ("rmdir", |of| fs::remove_dir(argument(of, 0)?).context("rmdir")),
     ("rename", |of| renamed(of, RenameFlags::empty())),
     ("int80-rename", |of| compat::rename(argument(of, 0)?, argument(of, 1)?)),
+    ("int80-exchange", |of| compat::exchange(argument(of, 0)?, argument(of, 1)?)),
     ("int80-renames", renames_with_rests),
     ("exchange", |of| renamed(of, RenameFlags::EXCHANGE)),
     ("whiteout", |of| renamed(of, RenameFlags::WHITEOUT)),

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +30,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     (BEHIND_ANOTHER, behind_another),
     (FILE_SYSTEMS, on_file_systems),
     (FROM_BELOW, from_below),
+    (PUBLIC, with_a_public_file),
 ];
 
 pub(crate) const SILENT: &[Sentence] = &[(BESIDE, beside), (IN_ROOTS, in_roots)];
@@ -45,6 +46,7 @@ const OWN_BY_32_BITS: &str = "a_keys_own_folder_that_is_renamed_by_a_32_bit_syst
 const BEHIND_ANOTHER: &str = "a_folder_above_a_keys_own_that_is_renamed_a_moment_after_what_lies_in_it";
 const FILE_SYSTEMS: &str = "folders_above_keys_on_other_file_systems_that_change_places_with_others";
 const FROM_BELOW: &str = "a_key_that_is_put_in_place_from_a_folder_that_leads_to_another";
+const PUBLIC: &str = "a_folder_above_a_keys_own_that_changes_places_with_a_public_file";
 const IN_ROOTS: &str = "what_is_renamed_in_the_root_of_a_file_system";
 const BESIDE: &str = "folders_that_are_renamed_beside_those_above_a_key";
 
@@ -135,8 +137,8 @@ fn exchanged(scene: &Scene) -> Result<()> {
 /// All that is told about a path and below by a doer, once that is something: what is in doubt is looked at a moment later, whether or
 /// not a limit is named for what is not told at all.
 fn told_by_and_by(scene: &Scene, name: &str, path: &Path, doer: &Loot) -> Result<Events> {
-    const TRIES: usize = 40;
-    for _ in 1..TRIES {
+    let tries = if scene.unseen("tamper-names") { 12 } else { 40 };
+    for _ in 1..tries {
         let events = scene.settled(name, path)?.by(doer.pid);
         if !events.is_empty() {
             return Ok(events);
@@ -190,32 +192,73 @@ fn behind_another(scene: &Scene) -> Result<()> {
     is(&event, "file.path", &above.display().to_string())
 }
 
-/// Some write a change of names down at the folder that holds them alone.
+/// Some write a change of names down at the folder that holds them alone: XFS does.
 fn on_file_systems(scene: &Scene) -> Result<()> {
     for kind in Grounds::KINDS {
         let (deep, other) = (scene.grounds.at(kind).join("deep"), scene.grounds.at(kind).join("other-deep"));
-        fs::create_dir_all(&other)?;
-        for (one, another) in [(&deep, &other), (&other, &deep)] {
-            fs::write(other.join("sign"), "")?;
-            let doer = act(scene, &[&"exchange", one, another])?;
-            ensure!(deep.join("sign").exists(), "{kind}: they did not change places");
-            let events = told_by_and_by(scene, FILE_SYSTEMS, &deep.join("own"), &doer)?;
-            if let Some(event) = told_among(scene, FILE_SYSTEMS, &events, &doer, CHANGED_PLACES)
-                .with_context(|| format!("{kind}, {one:?}"))?
-            {
-                // The other one leads to a key, too, once it has been looked at.
-                let path = event.text("file.path").unwrap_or_default().trim_start_matches('/');
-                ensure!([&deep, &other].iter().any(|one| one.ends_with(path)), "another\n{event}");
-            }
-            // As it was, with the watch knowing it.
-            fs::rename(&deep, other.with_extension("sign"))?;
-            fs::rename(&other, &deep)?;
-            fs::rename(other.with_extension("sign"), &other)?;
-            fs::remove_file(other.join("sign"))?;
-            becomes_a_key(scene, FILE_SYSTEMS, &deep.join("own/key.private"), &deep.join("own/key.private"))?;
+        if kind == "xfs" {
+            changes_places(scene, "int80-exchange", [&deep, &other], &deep)?;
+        }
+        changes_places(scene, "exchange", [&deep, &other], &deep)?;
+        if kind == "xfs" {
+            changes_places(scene, "exchange", [&other, &deep], &deep)?;
+            symlink("keys", &other)?;
+            changes_places(scene, "exchange", [&other, &deep], &deep)?;
         }
     }
-    Ok(())
+    let own = scene.grounds.at("xfs").join("deep/own");
+    let (key, beside) = (own.join("key.private"), own.join("beside"));
+    fs::write(&beside, "another key")?;
+    let doer = act(scene, &[&"exchange", &key, &beside])?;
+    ensure!(fs::read_to_string(&beside)? == BYTES, "they did not change places");
+    let events = told_by_and_by(scene, FILE_SYSTEMS, &key, &doer)?;
+    let told = told_among(scene, FILE_SYSTEMS, &events, &doer, CHANGED_PLACES)?;
+    act(scene, &[&"exchange", &key, &beside])?;
+    let Some(event) = told else { return Ok(()) };
+    about(&event, &key)?;
+    is(&event, "file.type", "file")
+}
+
+/// A folder that leads to a key changes places with what is at the other path, or with a folder that is made there; which is told. Then
+/// all is put where it was.
+fn changes_places(scene: &Scene, deed: &str, paths: [&Path; 2], deep: &Path) -> Result<()> {
+    // By its effect, where the end of a call is not seen.
+    let wanted = if deed == "exchange" || scene.backend() != "tracepoint" { CHANGED_PLACES } else { WAS_RENAMED };
+    let [one, another] = paths;
+    let other = if one == deep { another } else { one };
+    if other.symlink_metadata().is_err() {
+        fs::create_dir(other)?;
+    }
+    let before = deep.symlink_metadata()?.ino();
+    let doer = act(scene, &[&deed, &one, &another])?;
+    ensure!(other.symlink_metadata()?.ino() == before, "{deed} {}: they did not change places", one.display());
+    let events = told_by_and_by(scene, FILE_SYSTEMS, &deep.join("own"), &doer)?;
+    let told = told_among(scene, FILE_SYSTEMS, &events, &doer, wanted);
+    if let Some(event) = told.with_context(|| format!("{deed} {}", one.display()))? {
+        // The other one leads to a key, too, once it has been looked at.
+        let path = event.text("file.path").unwrap_or_default().trim_start_matches('/');
+        ensure!([deep, other].iter().any(|one| one.ends_with(path)), "another\n{event}");
+    }
+    match fs::remove_dir(deep) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => fs::remove_file(deep)?,
+        removed => removed?,
+    }
+    fs::rename(other, deep)?;
+    // The watch has looked.
+    let key = deep.join("own/key.private");
+    becomes_a_key(scene, FILE_SYSTEMS, &key, &key)
+}
+
+/// A file of a public name, which was in a folder of keys once, is no cover.
+fn with_a_public_file(scene: &Scene) -> Result<()> {
+    let folder = scene.folder(PUBLIC);
+    let (inside, outside, above) = (scene.whole(PUBLIC).join("e.txt"), folder.join("e.txt"), folder.join("above"));
+    fs::write(&inside, "")?;
+    fs::rename(&inside, &outside)?;
+    let doer = act(scene, &[&"exchange", &outside, &above])?;
+    ensure!(above.is_file() && key_in(&outside).exists(), "they did not change places");
+    let Some(event) = told_of_folder(scene, PUBLIC, &doer, CHANGED_PLACES)? else { return Ok(()) };
+    is(&event, "file.path", &above.display().to_string())
 }
 
 /// The folder that a file comes from and the one that it is put in both matter, and one lies in the other.
