@@ -287,7 +287,7 @@ impl WatchList {
                         let is_itself =
                             self.contained.has(target.purpose.tag()) || matches!(target.purpose, Purpose::Link(_));
                         let path = if is_itself { Some(target.path.clone()) } else { real.of(&target.path) };
-                        self.whereabouts.add(target, &identified, place, path);
+                        self.whereabouts.add((target, path), (&identified, place), boot_ns());
                     }
                     if let Purpose::Link(_) = target.purpose {
                         self.armed_links.add(&target.path, identified.file);

@@ -39,7 +39,7 @@ struct Known {
     tag: Tag,
     identified: Identified,
     place: Place,
-    /// Its paths without links, and when the look began that first found it there.
+    /// Its paths without links, and when it was first found there (nanoseconds since boot).
     paths: Vec<(PathBuf, u64)>,
     /// Those of the look before.
     former: Vec<(PathBuf, u64)>,
@@ -75,8 +75,14 @@ impl Whereabouts {
         self.looked_ns = now_ns;
     }
 
-    /// What the look found at a path, and that path without links.
-    pub(super) fn add(&mut self, target: &Target, identified: &Identified, place: Place, path: Option<PathBuf>) {
+    /// What the look found at a target's path, which without links is `path`, by `now_ns`: not when the look began, as it may have been
+    /// put there since.
+    pub(super) fn add(
+        &mut self,
+        (target, path): (&Target, Option<PathBuf>),
+        (identified, place): (&Identified, Place),
+        now_ns: u64,
+    ) {
         if let Purpose::Member(_) = target.purpose {
             return;
         }
@@ -94,7 +100,7 @@ impl Whereabouts {
             && known.paths.iter().all(|(other, _)| *other != path)
         {
             let before = known.former.iter().find(|(former, _)| *former == path);
-            let since = before.map_or(self.looked_ns, |(_, since)| *since);
+            let since = before.map_or(now_ns, |(_, since)| *since);
             known.paths.push((path, since));
         }
     }
@@ -244,8 +250,8 @@ mod tests {
 
     /// A look that found the folder at a path.
     fn looked(whereabouts: &mut Whereabouts, now_ns: u64, path: &str, generation: u32) {
-        whereabouts.begin(now_ns);
-        whereabouts.add(&way(path), &identified(generation), PLACE, Some(path.into()));
+        whereabouts.begin(now_ns - 1);
+        whereabouts.add((&way(path), Some(path.into())), (&identified(generation), PLACE), now_ns);
     }
 
     /// Something that was done to what has its number.
@@ -302,8 +308,8 @@ mod tests {
     fn a_path_that_ends_in_a_link_is_no_place_of_its_own() {
         let mut whereabouts = Whereabouts::default();
         whereabouts.begin(1);
-        whereabouts.add(&way("/srv/link"), &identified(1), PLACE, None);
-        whereabouts.add(&way("/srv/mail"), &identified(1), PLACE, Some("/srv/mail".into()));
+        whereabouts.add((&way("/srv/link"), None), (&identified(1), PLACE), 1);
+        whereabouts.add((&way("/srv/mail"), Some("/srv/mail".into())), (&identified(1), PLACE), 1);
         let known = whereabouts.known.get(&FOLDER).expect("it was found");
         assert_eq!(known.paths, [(PathBuf::from("/srv/mail"), 1)]);
     }
@@ -314,7 +320,7 @@ mod tests {
         looked(&mut whereabouts, 1, "/srv/mail", 1);
         for (ino, path) in [(78, "/srv/mail/own"), (79, "/srv/mail/own/keys"), (80, "/srv/mailing")] {
             let other = Identified { file: FileId::new(8 << 20, ino), ..identified(1) };
-            whereabouts.add(&way(path), &other, Place { ino, ..PLACE }, Some(path.into()));
+            whereabouts.add((&way(path), Some(path.into())), (&other, Place { ino, ..PLACE }), 1);
         }
         let folder = whereabouts.known.get(&FOLDER).expect("it was found");
         let inside: Vec<_> = whereabouts.lying_in(&[folder]).map(|known| known.identified.file.ino).collect();
