@@ -87,5 +87,7 @@ for pid in $old; do
     while [ -e "/proc/$pid" ]; do sleep 0.1; done
 done"#;
     lab.host.run("timeout", &["60", "sh", "-c", RELOAD])?;
-    lab.host.wait_for_port(11332, PATIENCE)
+    // The proxy is there before the worker that it hands messages on to.
+    lab.host.wait_for_port(11332, PATIENCE)?;
+    lab.host.wait_for_port(11333, PATIENCE)
 }

@@ -189,10 +189,7 @@ impl Pipeline {
         if access.deed != Deed::Rename {
             return None;
         }
-        self.list
-            .missing_in(access.file.id)
-            .into_iter()
-            .find(|moved| !self.doubts.has(moved.what.file, moved.looked_ns))
+        self.list.missing_in(access).into_iter().find(|moved| !self.doubts.has(moved.what.file, moved.looked_ns))
     }
 
     fn stands(&mut self, access: &Access) -> bool {

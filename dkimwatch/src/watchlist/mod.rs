@@ -283,7 +283,7 @@ impl WatchList {
                         failed.get_or_insert(error);
                         continue;
                     }
-                    if let Some(place) = found {
+                    if let Some(place) = found.filter(|_| !matches!(target.purpose, Purpose::Member(_))) {
                         let is_itself =
                             self.contained.has(target.purpose.tag()) || matches!(target.purpose, Purpose::Link(_));
                         let path = if is_itself { Some(target.path.clone()) } else { real.of(&target.path) };

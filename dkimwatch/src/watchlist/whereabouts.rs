@@ -13,7 +13,7 @@ use dkimwatch_common::{
     watch::{Tag, is_own},
 };
 
-use super::{Purpose, S_IFDIR, S_IFMT, Target, WatchList};
+use super::{S_IFDIR, S_IFMT, Target, WatchList};
 use crate::{
     decode::Access,
     kernel::{Handle, KernelError, Session},
@@ -45,9 +45,17 @@ struct Known {
     former: Vec<(PathBuf, u64)>,
     /// The last look found it.
     is_current: bool,
+    /// When the last look that found it began, and the first that did not since, nanoseconds since boot.
+    seen_ns: u64,
+    lost_ns: u64,
 }
 
 impl Known {
+    /// Whether it was known to be at its paths when something was done then: a look that no longer found it may have come since.
+    const fn was_there(&self, boot_ns: u64) -> bool {
+        self.is_current || self.lost_ns >= boot_ns
+    }
+
     fn is_at(&self, path: &[u8]) -> bool {
         self.paths.iter().any(|(known, _)| known.as_os_str().as_bytes() == path)
     }
@@ -68,7 +76,7 @@ impl Whereabouts {
             self.known.retain(|_, known| known.is_current);
         }
         for known in self.known.values_mut().filter(|known| known.is_current) {
-            known.is_current = false;
+            (known.is_current, known.lost_ns) = (false, now_ns);
             known.former = std::mem::take(&mut known.paths);
             known.paths.clone_from(&known.former);
         }
@@ -83,12 +91,18 @@ impl Whereabouts {
         (identified, place): (&Identified, Place),
         now_ns: u64,
     ) {
-        if let Purpose::Member(_) = target.purpose {
-            return;
-        }
         let tag = target.purpose.tag();
-        let new =
-            || Known { tag, identified: *identified, place, paths: Vec::new(), former: Vec::new(), is_current: true };
+        let seen_ns = self.looked_ns;
+        let new = || Known {
+            tag,
+            identified: *identified,
+            place,
+            paths: Vec::new(),
+            former: Vec::new(),
+            is_current: true,
+            seen_ns,
+            lost_ns: 0,
+        };
         let known = self.known.entry(identified.file).or_insert_with(new);
         if known.identified.generation != identified.generation {
             *known = new();
@@ -119,19 +133,16 @@ impl Whereabouts {
         known.identified.generation != access.file.generation && !known.paths.is_empty() && is_elsewhere
     }
 
-    fn moved(&self, known: &Known) -> Option<Moved> {
+    fn moved(known: &Known) -> Option<Moved> {
         let path = known.paths.first()?.0.as_os_str().as_bytes().to_vec();
-        Some(Moved { what: known.identified, tag: known.tag, path, looked_ns: self.looked_ns })
+        Some(Moved { what: known.identified, tag: known.tag, path, looked_ns: known.seen_ns })
     }
 
-    fn current(&self) -> impl Iterator<Item = &Known> {
-        self.known.values().filter(|known| known.is_current)
-    }
-
-    /// What lies in one of these folders, as far as it is known.
-    fn lying_in<'w>(&'w self, folders: &[&'w Known]) -> impl Iterator<Item = &'w Known> {
+    /// What was known to lie in one of these folders then.
+    fn lying_in<'w>(&'w self, folders: &[&'w Known], boot_ns: u64) -> impl Iterator<Item = &'w Known> {
         let is_of_these = |path: &Path| folders.iter().any(|folder| folder.paths.iter().any(|(of, _)| of == path));
-        self.current().filter(move |known| known.paths.iter().any(|(path, _)| path.parent().is_some_and(is_of_these)))
+        let there = self.known.values().filter(move |known| known.was_there(boot_ns));
+        there.filter(move |known| known.paths.iter().any(|(path, _)| path.parent().is_some_and(is_of_these)))
     }
 }
 
@@ -144,7 +155,7 @@ pub struct Moved {
     pub tag: Tag,
     /// The path that it had.
     pub path: Vec<u8>,
-    /// When that look began, nanoseconds since boot.
+    /// When that look began that last found it there, nanoseconds since boot.
     pub looked_ns: u64,
 }
 
@@ -193,10 +204,10 @@ impl WatchList {
         if self.contained.has(tag) { Handle::open_without_links(path) } else { Handle::open_itself(path) }
     }
 
-    /// What lies in a folder and is no longer there, on a file system where that may have changed the folder alone.
+    /// What lay in the folder that an access was to and is no longer there, on a file system where that may have changed the folder alone.
     #[must_use]
-    pub fn missing_in(&self, folder: FileId) -> Vec<Moved> {
-        let Some(folder) = self.whereabouts.known.get(&folder).filter(|known| known.is_current) else {
+    pub fn missing_in(&self, access: &Access) -> Vec<Moved> {
+        let Some(folder) = self.whereabouts.known.get(&access.file.id).filter(|known| known.is_current) else {
             return Vec::new();
         };
         let system = folder.paths.first().and_then(|(path, _)| rustix::fs::statfs(path).ok());
@@ -204,9 +215,9 @@ impl WatchList {
             return Vec::new();
         }
         self.whereabouts
-            .lying_in(&[folder])
-            .filter(|known| self.is_gone(known))
-            .filter_map(|known| self.whereabouts.moved(known))
+            .lying_in(&[folder], access.boot_ns)
+            .filter(|known| !known.is_current || self.is_gone(known))
+            .filter_map(Whereabouts::moved)
             .collect()
     }
 
@@ -220,22 +231,25 @@ impl WatchList {
     pub fn exchanged(&self, access: &Access) -> Option<Moved> {
         let asked = access.second.known()?;
         let [(one, first), (other, second)] = refused::named_in(&asked.bytes);
-        let of = |file| self.whereabouts.known.get(file).filter(|known| known.is_current);
+        let of = |file| self.whereabouts.known.get(file).filter(|known| known.was_there(access.boot_ns));
         let folders: Vec<&Known> = [access.file.id, access.file.dir].iter().filter_map(of).collect();
         // In one folder a name is one thing's; in two, it may be another's.
         let is_named = |known: &&Known| {
             known.names().any(|name| name == first || name == second) && (one == other || self.is_gone(known))
         };
-        let found = self.whereabouts.lying_in(&folders).filter(is_named);
+        let found = self.whereabouts.lying_in(&folders, access.boot_ns).filter(is_named);
         // What lies in a folder goes with it.
-        self.whereabouts.moved(found.min_by_key(|known| (!known.is_folder(), known.tag))?)
+        Whereabouts::moved(found.min_by_key(|known| (!known.is_folder(), known.tag))?)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Fact, KernelPath, OpenedFile, tests::Random};
+    use crate::{
+        decode::{Fact, KernelPath, OpenedFile, tests::Random},
+        watchlist::Purpose,
+    };
 
     const FOLDER: FileId = FileId::new(8 << 20, 77);
     const PLACE: Place = Place { dev: 2_049, ino: 77 };
@@ -323,10 +337,11 @@ mod tests {
             whereabouts.add((&way(path), Some(path.into())), (&other, Place { ino, ..PLACE }), 1);
         }
         let folder = whereabouts.known.get(&FOLDER).expect("it was found");
-        let inside: Vec<_> = whereabouts.lying_in(&[folder]).map(|known| known.identified.file.ino).collect();
+        let inside: Vec<_> = whereabouts.lying_in(&[folder], 0).map(|known| known.identified.file.ino).collect();
         assert_eq!(inside, [78]);
-        whereabouts.begin(2);
+        whereabouts.begin(5);
         let folder = whereabouts.known.get(&FOLDER).expect("it was found");
-        assert_eq!(whereabouts.lying_in(&[folder]).count(), 0, "none of them is there any more");
+        let (before, since) = (whereabouts.lying_in(&[folder], 4).count(), whereabouts.lying_in(&[folder], 6).count());
+        assert_eq!((before, since), (1, 0), "what was done before the look that missed it may have moved it");
     }
 }
