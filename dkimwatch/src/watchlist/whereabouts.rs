@@ -231,13 +231,19 @@ impl WatchList {
     pub fn exchanged(&self, access: &Access) -> Option<Moved> {
         let asked = access.second.known()?;
         let [(one, first), (other, second)] = refused::named_in(&asked.bytes);
-        let of = |file| self.whereabouts.known.get(file).filter(|known| known.was_there(access.boot_ns));
-        let folders: Vec<&Known> = [access.file.id, access.file.dir].iter().filter_map(of).collect();
+        let known = &self.whereabouts.known;
+        let folders: Vec<&Known> =
+            [access.file.id, access.file.dir].iter().filter_map(|file| known.get(file)).collect();
+        let is_named = |known: &&Known| known.names().any(|name| name == first || name == second);
         // In one folder a name is one thing's; in two, it may be another's.
-        let is_named = |known: &&Known| {
-            known.names().any(|name| name == first || name == second) && (one == other || self.is_gone(known))
-        };
-        let found = self.whereabouts.lying_in(&folders, access.boot_ns).filter(is_named);
+        let is_moved = |known: &&Known| is_named(known) && (one == other || self.is_gone(known));
+        let there = self.whereabouts.lying_in(&folders, access.boot_ns).filter(is_moved);
+        // Or it is at one of the two names now: the last look may have missed it, as it was elsewhere for a moment.
+        let paths = folders.iter().flat_map(|folder| &folder.paths);
+        let paths = paths.flat_map(|(path, _)| [first, second].map(|name| path.join(OsStr::from_bytes(name))));
+        let now: Vec<Place> = paths.filter_map(|path| Some(Place::from(&rustix::fs::lstat(&path).ok()?))).collect();
+        let back = known.values().filter(|known| now.contains(&known.place)).filter(is_named);
+        let found = there.chain(back);
         // What lies in a folder goes with it.
         Whereabouts::moved(found.min_by_key(|known| (!known.is_folder(), known.tag))?)
     }
