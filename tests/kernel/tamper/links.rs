@@ -80,7 +80,7 @@ fn told_of_link(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told) ->
 
 /// What somebody reads that was no key before is seen, once the watch has looked.
 pub(super) fn becomes_a_key(scene: &Scene, name: &str, key: &Path, file: &Path) -> Result<()> {
-    const TRIES: usize = 50;
+    const TRIES: usize = 400;
     for _ in 0..TRIES {
         let pid = as_user(NOBODY, "cat", &[file.as_os_str()])?;
         let of_it = scene.settled(name, key)?.by(pid);
