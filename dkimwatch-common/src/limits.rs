@@ -59,7 +59,7 @@ pub const DOUBT_NS: u64 = 5_000_000;
 
 /// Watched files and folders whose attributes are kept, to say of a change what they were.
 pub const ATTRIBUTES: u32 = WATCHED_FILES + WATCHED_DIRS + WAYS;
-/// System calls that are changing what is watched, at once: a call's threads are few, and what is lost is told late.
+/// What system calls are changing at once, up to four things each; beyond it, changes are counted as lost.
 pub const CHANGES: u32 = 1_024;
 /// Processes whose memory holds a key: signers, their workers, and who has read a key and not ended; beyond it the least
 /// recently used are forgotten.
@@ -80,7 +80,8 @@ pub const SIGNER_RING: u32 = 8 << 20;
 /// out a theft.
 pub const ATTEMPT_RING: u32 = 2 << 20;
 
-/// Deeds that are being done at this moment, and the longest that one may be on its way: an older one was never ended.
+/// Deeds that are being done at this moment, beyond which they are counted as lost, and the longest that one may be on its way: an
+/// older one was never ended.
 pub const PENDING: u32 = 1_024;
 /// See [`PENDING`].
 pub const PENDING_NS: u64 = 10_000_000_000;

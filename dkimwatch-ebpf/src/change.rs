@@ -114,6 +114,30 @@ pub fn forget(file: FileId) {
     let _ = ATTRIBUTES.remove(file);
 }
 
+/// Whether a thread's call, this one or one whose end was not seen, has changed something: the other slots are taken after these.
+#[inline(always)]
+pub fn has_begun(tid: u32) -> bool {
+    // One after the other: of two pointers the compiler asks at once whether both are null, which the verifier refuses.
+    CHANGES.get_ptr(Place { tid, slot: SLOT_FILE }).is_some()
+        || CHANGES.get_ptr(Place { tid, slot: SLOT_FOLDER }).is_some()
+}
+
+/// Forgets what a thread changed by a call whose end was not seen.
+#[inline(always)]
+pub fn forget_thread(tid: u32) {
+    if has_begun(tid) {
+        forget_call(tid);
+    }
+}
+
+/// Forgets what a thread's call changed.
+#[inline(always)]
+pub fn forget_call(tid: u32) {
+    for slot in [SLOT_FILE, SLOT_OTHER_FILE, SLOT_FOLDER, SLOT_OTHER_FOLDER] {
+        let _ = CHANGES.remove(Place { tid, slot });
+    }
+}
+
 /// The first name of an inode that is known, null where there is none: an inode that is just being read from its disk, which
 /// sets its times as a change does.
 #[inline(always)]

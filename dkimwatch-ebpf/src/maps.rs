@@ -69,9 +69,10 @@ pub static WAYS: HashMap<FileId, u32> = HashMap::with_max_entries(limits::WAYS, 
 #[map]
 pub static ELSEWHERE: LruHashMap<Above, Tag> = LruHashMap::with_max_entries(limits::ELSEWHERE, 0);
 
-/// Deeds that are being done, by the thread that does them.
+/// Deeds that are being done, by the thread that does them. Not of the least recently used: such a table can throw out what was put
+/// in a moment ago, and tells nobody.
 #[map]
-pub static PENDING: LruHashMap<u64, Pending> = LruHashMap::with_max_entries(limits::PENDING, 0);
+pub static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(limits::PENDING, 0);
 
 /// Records that are being filled, by the thread (its `struct task_struct *`) that does so.
 #[map]
@@ -85,9 +86,9 @@ pub static RECENT: LruHashMap<Refusal, u64> = LruHashMap::with_max_entries(limit
 #[map]
 pub static ATTRIBUTES: LruHashMap<FileId, RawAttributes> = LruHashMap::with_max_entries(limits::ATTRIBUTES, 0);
 
-/// Changes by the system call that makes them and has not returned.
+/// Changes by the system call that makes them and has not returned. No more than the deeds above.
 #[map]
-pub static CHANGES: LruHashMap<Place, Change> = LruHashMap::with_max_entries(limits::CHANGES, 0);
+pub static CHANGES: HashMap<Place, Change> = HashMap::with_max_entries(limits::CHANGES, 0);
 
 /// Processes whose memory holds a key.
 #[map]

@@ -22,7 +22,7 @@ use crate::{
     maps::PENDING,
     memory::{Ptr, copy_str, offset, pointer, u64_at},
     seen,
-    watch::{Found, Object},
+    watch::{self, Found, Object},
 };
 
 /// A deed that is being done.
@@ -151,6 +151,16 @@ fn layered(inode: Ptr) -> u32 {
     if u64_at(pointer(inode, offset!(inode_i_sb)), offset!(super_s_magic)) == OVERLAY { LAYERED } else { 0 }
 }
 
+/// Forgets what this thread did, whose end was not seen: it ends itself.
+#[inline(always)]
+pub fn forget() {
+    // SAFETY: a helper without arguments.
+    let thread = unsafe { bpf_get_current_pid_tgid() };
+    if PENDING.get_ptr(thread).is_some() {
+        let _ = PENDING.remove(thread);
+    }
+}
+
 /// Whether this thread does a deed to a key on a layered file system.
 #[inline(always)]
 pub fn is_layered() -> bool {
@@ -196,6 +206,9 @@ unsafe fn ended(pending: *mut Pending, hook: Hook, outcome: i32, attribute: Ptr)
     unsafe {
         let inode = (*pending).inode as Ptr;
         let (deed, shape) = ((*pending).deed, (*pending).shape);
+        if done && (*pending).is_folder != 0 && (deed == Deed::Unlink as u32 || deed == Deed::Replace as u32) {
+            watch::forget_folder((*pending).file);
+        }
         let mut change = RawChange { before: (*pending).before, after: (*pending).before };
         attributes::write(&raw mut change.after, inode);
         let (before, after) = (change.before, change.after);

@@ -14,10 +14,10 @@ use dkimwatch_common::{
 };
 
 use crate::{
-    environment, holders,
+    change, environment, holders,
     maps::{PROCESSES, SCRIPTS, SIGNERS},
     memory::{Memory, Probed, Ptr, copy_str, offset, pointer, present, u32_at, u64_at},
-    summary, watch,
+    pending, summary, watch,
 };
 
 /// An image of nothing.
@@ -196,9 +196,11 @@ impl Pid {
 /// Bytes of `struct upid`: a number and its namespace.
 pub const UPID: usize = 16;
 
-/// A thread ended: forget the process with its last one.
+/// A thread ended, which is the current one: forget the process with its last one.
 #[inline(always)]
 pub fn exited(task: Ptr) -> Exit {
+    pending::forget();
+    change::forget_thread(u32_at(task, offset!(task_pid)));
     // `do_exit()` counts the thread off before it tells.
     if u32_at(pointer(task, offset!(task_signal)), offset!(signal_live)) == 0 {
         let tgid = u32_at(task, offset!(task_tgid));

@@ -354,6 +354,13 @@ fn enrol_dir(dir: FileId, watch: DirWatch) -> Exit {
     enrolled(DIRS.insert(dir, watch, u64::from(BPF_NOEXIST)))
 }
 
+/// A folder is no more: the next one that gets its inode number is another, and whoever has it open can put nothing in it.
+#[inline(always)]
+pub fn forget_folder(dir: FileId) {
+    let _ = DIRS.remove(dir);
+    let _ = WAYS.remove(dir);
+}
+
 #[inline(always)]
 fn enrolled(result: Result<(), i32>) -> Exit {
     const EEXIST: i32 = -17;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     process::{Command, Stdio},
 };
 
@@ -17,6 +18,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("listing_and_asking_about_a_key_is_silent", listing),
     ("the_public_record_beside_a_key_is_silent", public_record),
     ("another_file_beside_a_key_is_silent", neighbour),
+    ("a_folder_with_the_number_of_a_removed_folder_of_keys_is_none", reused),
     ("ten_thousand_questions_about_a_key_are_silent", questions),
     ("a_thousand_reads_of_what_lies_beside_a_key_are_silent", beside),
     ("tools_that_measure_and_search_folders_are_silent", tools),
@@ -48,6 +50,34 @@ fn public_record(scene: &Scene) -> Result<()> {
     as_user(NOBODY, "cat", &[record.as_os_str()])?;
     let said = scene.settled(name, &scene.whole(name))?;
     ensure!(said.is_empty(), "{said}");
+    Ok(())
+}
+
+/// A file system gives the number of what was removed to what is made next.
+fn reused(scene: &Scene) -> Result<()> {
+    let name = "a_folder_with_the_number_of_a_removed_folder_of_keys_is_none";
+    let (inside, beside) = (scene.whole(name).join("inside"), scene.folder(name).join("beside"));
+    fs::create_dir(&inside)?;
+    let number = fs::metadata(&inside)?.ino();
+    // The watch has looked.
+    scene.settled(name, &inside)?;
+    fs::remove_dir(&inside)?;
+    fs::create_dir(&beside)?;
+    if fs::metadata(&beside)?.ino() != number {
+        scene.absent(name, "a file system that does not use an inode number again at once");
+        return Ok(());
+    }
+    let other = beside.join("harmless");
+    fs::write(&other, "")?;
+    as_user(NOBODY, "cat", &[other.as_os_str()])?;
+    fs::rename(&other, beside.join("renamed"))?;
+    fs::remove_file(beside.join("renamed"))?;
+    let said = scene.settled(name, &beside)?;
+    let limits = ["tamper-names", "tamper-folder-removed"];
+    match limits.into_iter().find(|limit| scene.unseen(limit)) {
+        Some(limit) if !said.is_empty() => scene.limited(name, limit),
+        _ => ensure!(said.is_empty(), "{said}"),
+    }
     Ok(())
 }
 

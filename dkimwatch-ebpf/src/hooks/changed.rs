@@ -227,7 +227,11 @@ fn at_once(changed: &Changed, call: &Call, subject: Subject, marks: u32, perhaps
 fn told_already(change: *const Change, call: &Call, subject: Subject, within: u64) -> bool {
     // SAFETY: the entry is this thread's.
     let (file, after) = unsafe { ((*change).file, (*change).after) };
-    let what = file.ino ^ u64::from(after.mode) << 48 ^ u64::from(after.nlink) << 32 ^ u64::from(after.flags) << 24;
+    let what = file.ino
+        ^ u64::from(file.dev) << 8
+        ^ u64::from(after.mode) << 48
+        ^ u64::from(after.nlink) << 32
+        ^ u64::from(after.flags) << 24;
     let whom = subject.start ^ u64::from(call.number) << 32 ^ after.size;
     let refusal = Refusal { what, whom, kind: refusal::CHANGE, id: subject.tgid };
     // SAFETY: a helper without arguments.
@@ -256,8 +260,7 @@ fn ended(ctx: &TracePointContext) -> Exit {
     // SAFETY: a helper without arguments.
     let tid = (unsafe { bpf_get_current_pid_tgid() }) as u32;
     let at = |slot| Place { tid, slot };
-    // One after the other: of two pointers the compiler asks at once whether both are null, which the verifier refuses.
-    if CHANGES.get_ptr(at(SLOT_FILE)).is_none() && CHANGES.get_ptr(at(SLOT_FOLDER)).is_none() {
+    if !change::has_begun(tid) {
         return if is_refusal(i64::from(result)) { refused(number, result) } else { Exit::Unrelated };
     }
     let (slot, deed) = chosen(number, tid);
@@ -266,6 +269,11 @@ fn ended(ctx: &TracePointContext) -> Exit {
             Some(change) => {
                 let another = result == 0 && change::is_another(change);
                 let exit = told(at(slot), change, deed, number, result);
+                // SAFETY: the entry is this thread's.
+                let (marks, file) = unsafe { ((*change).marks, (*change).file) };
+                if result == 0 && marks & mark::FOLDER != 0 && change::removed(change) {
+                    watch::forget_folder(file);
+                }
                 // What has the number of a former key can become one by the name that it gets.
                 if another {
                     placed(number, true, asked::NO_FOLDERS);
@@ -281,10 +289,7 @@ fn ended(ctx: &TracePointContext) -> Exit {
         Exit::FilterMiss
     };
     // The slots of this call, and what an earlier one may have left.
-    let _ = CHANGES.remove(at(SLOT_FILE));
-    let _ = CHANGES.remove(at(SLOT_OTHER_FILE));
-    let _ = CHANGES.remove(at(SLOT_FOLDER));
-    let _ = CHANGES.remove(at(SLOT_OTHER_FOLDER));
+    change::forget_call(tid);
     exit
 }
 
@@ -319,7 +324,9 @@ fn chosen(number: u32, tid: u32) -> (u32, Deed) {
             return (SLOT_OTHER_FILE, other);
         }
         if !is(file, Deed::None) {
-            return (SLOT_FILE, file);
+            // What is done on an overlay is done to the file in its layer as well, which can have the number of a former key.
+            let is_former = !is(other, Deed::None) && is_another(Place { tid, slot: SLOT_FILE });
+            return if is_former { (SLOT_OTHER_FILE, other) } else { (SLOT_FILE, file) };
         }
     }
     // Of two things that change places, a folder: what lies in it goes with it. And a key rather than what lies beside keys, which
@@ -337,6 +344,15 @@ fn chosen(number: u32, tid: u32) -> (u32, Deed) {
     }
     let is_beside = slots::is_of_kind(Place { tid, slot: SLOT_FILE }, file_watch::BORN);
     (if is_beside && !is(other, Deed::None) { SLOT_OTHER_FILE } else { SLOT_FILE }, Deed::Exchange)
+}
+
+/// Whether what is in a slot seems to be another file than the one that was enrolled.
+#[inline(always)]
+fn is_another(place: Place) -> bool {
+    match CHANGES.get_ptr(place) {
+        Some(change) => change::is_another(change),
+        None => false,
+    }
 }
 
 /// Whether two names change places.

@@ -32,6 +32,14 @@ pub enum KernelError {
     /// The object or one of its maps was refused.
     #[error("the kernel refused dkimwatch's maps: {0}")]
     Load(#[from] aya::EbpfError),
+    /// How many processors there can be is not said.
+    #[error("{what}: {source}; the kernel's tables are sized by the processors that it can have")]
+    Cpus {
+        /// The file.
+        what: &'static str,
+        /// Why it could not be read.
+        source: io::Error,
+    },
     /// A map operation failed.
     #[error("map {map}: {source}")]
     Map {

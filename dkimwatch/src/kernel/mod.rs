@@ -12,6 +12,7 @@ mod error;
 mod identify;
 mod left_behind;
 mod links;
+mod lru;
 mod namespace;
 mod object;
 mod offsets;

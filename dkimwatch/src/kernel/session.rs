@@ -22,6 +22,7 @@ use super::{
     canary::Canary,
     identify::{self, Handle},
     links::Links,
+    lru,
     object::KERNEL_OBJECT,
     offsets,
     parts::Part,
@@ -103,7 +104,12 @@ impl Session {
         let offsets = pod::FieldOffsets(offsets);
         let btf = Btf::from_sys_fs()
             .map_err(|error| KernelError::Btf { path: offsets::VMLINUX.into(), reason: error.to_string() })?;
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        let cpus = aya::util::nr_cpus().map_err(|(what, source)| KernelError::Cpus { what, source })?;
+        for (table, places) in lru::tables(cpus) {
+            loader.map_max_entries(table, places);
+        }
+        let mut ebpf = loader
             .btf(Some(&btf))
             .override_global(globals::OFFSETS, &offsets, true)
             .override_global(globals::IDMAP, &idmap, true)

@@ -39,6 +39,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_folder_of_keys_that_gets_an_access_list", folder_acl),
     ("the_folder_of_a_key_whose_mode_changes", nest_mode),
     ("a_key_in_an_overlay_whose_mode_changes", overlay_mode),
+    ("a_key_in_an_overlay_with_a_former_keys_number_in_the_layer_whose_mode_changes", overlay_reborn),
     ("keys_on_other_file_systems_whose_mode_changes", other_file_systems),
     ("a_change_of_mode_that_is_refused", mode_refused),
     ("a_change_of_hands_that_is_refused", owner_refused),
@@ -334,6 +335,27 @@ fn overlay_mode(scene: &Scene) -> Result<()> {
     let doer = act(scene, &[&"chmod", &key, &"666"])?;
     let events = scene.settled(name, &key)?;
     told_among(scene, name, &events, &doer, MODE).map(drop)
+}
+
+/// The file in the layer, which is changed with it, has the number of a key that is no more.
+fn overlay_reborn(scene: &Scene) -> Result<()> {
+    let name = "a_key_in_an_overlay_with_a_former_keys_number_in_the_layer_whose_mode_changes";
+    for number in 0..16 {
+        let former = scene.whole(name).join("former");
+        fs::write(&former, BYTES)?;
+        let inode = fs::metadata(&former)?.ino();
+        fs::remove_file(&former)?;
+        let file = format!("keys/reborn-{number}");
+        let key = scene.grounds.layer("merged").join(&file);
+        fs::write(&key, BYTES)?;
+        if fs::metadata(scene.grounds.layer("upper").join(&file))?.ino() == inode {
+            let doer = act(scene, &[&"chmod", &key, &"666"])?;
+            let events = scene.settled(name, &key)?;
+            return told_among(scene, name, &events, &doer, MODE).map(drop);
+        }
+    }
+    scene.absent(name, "a file system that does not use an inode number again at once");
+    Ok(())
 }
 
 fn other_file_systems(scene: &Scene) -> Result<()> {
