@@ -48,18 +48,19 @@ pub fn tell(asked: &Asked) -> Exit {
             let record = &raw mut (*extended).record;
             (*record).marks |= mark::AS_ASKED;
             let to: *mut u8 = (&raw mut (*extended).second).cast();
-            let written = bpf_probe_read_user_str(to.cast(), HALF as u32, path as *const _);
+            let room = if other == 0 { limits::PATH_BYTES } else { HALF } as u32;
+            let written = bpf_probe_read_user_str(to.cast(), room, path as *const _);
             if written <= 0 {
                 (*record).unreadable |= fact::SECOND;
                 return;
             }
             (*extended).second_len = written as u32 - 1;
-            if written as usize >= HALF {
+            if written as u32 >= room {
                 (*record).marks |= mark::SECOND_CUT;
             }
             (*record).known |= fact::SECOND;
             if other != 0 {
-                let written = bpf_probe_read_user_str(to.add(HALF).cast(), HALF as u32, other as *const _);
+                let written = bpf_probe_read_user_str(to.add(HALF).cast(), room, other as *const _);
                 if written > 1 {
                     (*extended).second_len = HALF as u32 + written as u32 - 1;
                 }

@@ -17,6 +17,10 @@ impl Pipeline {
             if let Some(moved) = self.list.exchanged(&access) {
                 return self.go_on(refused::exchanged(access, moved));
             }
+            // What it was, the paths do not say: they can be too long, or others by now. The folders do.
+            for access in self.list.folders_of(&access) {
+                self.doubt(access)?;
+            }
             // By its new name, something may have become a key.
             access.deed = Deed::Place;
         }

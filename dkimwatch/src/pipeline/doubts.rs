@@ -7,7 +7,12 @@ use dkimwatch_common::{deed::Deed, identity::FileId};
 use tokio::time::Instant;
 
 use super::Pipeline;
-use crate::{clock::boot_ns, decode::Access, refused, watchlist::Moved};
+use crate::{
+    clock::boot_ns,
+    decode::{Access, Fact},
+    refused,
+    watchlist::Moved,
+};
 
 /// How long after it was heard of the path is looked at: by the first look a deed is mostly done, and on a slow disk by the second.
 const LOOKS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
@@ -88,6 +93,12 @@ impl Doubts {
             || self.waiting.iter().any(|doubt| doubt.access.file.id == file)
     }
 
+    /// Whether a folder had surely been given another name before this was done to it or in it, and after it was last found.
+    fn was_elsewhere(&self, access: &Access, found_ns: u64) -> bool {
+        let time = found_ns..=access.boot_ns;
+        self.sure.iter().any(|sure| sure.file == access.file.id && time.contains(&sure.at_ns))
+    }
+
     /// When the next look is due; never, where there is nothing in doubt.
     pub(super) async fn due(&self) {
         match self.waiting.iter().filter_map(Doubt::due).min() {
@@ -109,7 +120,8 @@ impl Doubts {
     /// Something was given another name, or lost its own. Forgets the doubts about a folder which stood at its place when this was
     /// done to it: it was done by nobody before.
     fn decide(&mut self, access: &Access, now_ns: u64) {
-        if !matches!(access.deed, Deed::Rename | Deed::Exchange | Deed::Replace | Deed::Unlink) {
+        let is_refused = access.outcome.known().is_some_and(Result::is_err);
+        if is_refused || !matches!(access.deed, Deed::Rename | Deed::Exchange | Deed::Replace | Deed::Unlink) {
             return;
         }
         if self.sure.len() == SURE {
@@ -168,10 +180,14 @@ impl Pipeline {
     /// Tells those that are no longer in doubt, and gives the others back.
     fn decided_of(&mut self, doubts: Vec<Doubt>) -> Result<Vec<Doubt>> {
         let (mut standing, mut left) = (Vec::new(), Vec::new());
-        for doubt in doubts {
+        for mut doubt in doubts {
             if self.stands(&doubt.access) {
                 standing.push(doubt);
             } else {
+                if doubt.access.deed == Deed::Exchange {
+                    // The paths that were asked for may be of what lies in it.
+                    doubt.access.second = Fact::NotAsked;
+                }
                 self.go_on(doubt.access)?;
             }
         }
@@ -186,13 +202,16 @@ impl Pipeline {
 
     /// What is no longer in a folder by this deed, and is told of nobody.
     fn missing_in(&self, access: &Access) -> Option<Moved> {
-        if access.deed != Deed::Rename {
+        if !matches!(access.deed, Deed::Rename | Deed::Exchange) {
             return None;
         }
         self.list.missing_in(access).into_iter().find(|moved| !self.doubts.has(moved.what.file, moved.looked_ns))
     }
 
     fn stands(&mut self, access: &Access) -> bool {
+        if self.list.last_found(access.file.id).is_some_and(|found| self.doubts.was_elsewhere(access, found)) {
+            return true;
+        }
         self.list.stands(access, &mut self.session).unwrap_or_else(|error| {
             tracing::error!(%error, "cannot ask the kernel whether a folder is still at its path");
             false
@@ -203,7 +222,7 @@ impl Pipeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Fact, KernelPath, tests::Random};
+    use crate::decode::{KernelPath, tests::Random};
 
     fn path(path: &[u8]) -> Fact<KernelPath> {
         Fact::Known(KernelPath { bytes: path.to_vec(), cut: false })
@@ -212,7 +231,7 @@ mod tests {
     /// What a process did to a folder or in it, at a time since boot.
     fn access(pid: u32, ino: u64, boot_ns: u64) -> Access {
         let mut access = Access { deed: Deed::Rename, boot_ns, ..Random(1).access() };
-        (access.process.pid, access.file.id) = (pid, FileId::new(8, ino));
+        (access.process.pid, access.file.id, access.outcome) = (pid, FileId::new(8, ino), Fact::Known(Ok(())));
         (access.file.in_doubt, access.file.is_folder, access.file.path) = (true, true, path(b"/srv/mail"));
         access
     }
@@ -276,6 +295,26 @@ mod tests {
         assert_eq!(left(&renamed(path(b"/srv/other"), 11)), 2, "somebody had renamed it");
         assert_eq!(left(&renamed(path(b"/srv/mail"), 9)), 2, "that was before");
         assert_eq!(left(&access(2, 7, 11)), 2, "that is in doubt as well");
+        let mut refused = renamed(path(b"/srv/mail"), 11);
+        refused.outcome = Fact::Known(Err(13));
+        assert_eq!(left(&refused), 2, "that was not done");
+    }
+
+    #[test]
+    fn what_is_done_in_a_folder_after_another_one_renamed_it_is_not_its_renaming() {
+        let mut doubts = Doubts::default();
+        let renamed = |boot_ns, outcome| {
+            let mut access = access(2, 7, boot_ns);
+            (access.file.in_doubt, access.outcome) = (false, Fact::Known(outcome));
+            access
+        };
+        doubts.decide(&renamed(10, Err(1)), 10);
+        assert!(!doubts.was_elsewhere(&access(1, 7, 11), 5), "it was refused");
+        doubts.decide(&renamed(10, Ok(())), 10);
+        assert!(doubts.was_elsewhere(&access(1, 7, 11), 5));
+        assert!(!doubts.was_elsewhere(&access(1, 8, 11), 5), "another folder");
+        assert!(!doubts.was_elsewhere(&access(1, 7, 9), 5), "it was renamed later");
+        assert!(!doubts.was_elsewhere(&access(1, 7, 13), 12), "it was found at its place since");
     }
 
     #[test]

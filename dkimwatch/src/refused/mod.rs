@@ -59,12 +59,12 @@ pub fn identified(mut access: Access, answer: &Answer, places: &Places) -> Optio
         Answer::There(found) => {
             let file = places.file(found.place);
             let folder = || Some((found.folder.and_then(|folder| places.folder(folder))?, file_watch::BORN));
+            let former = |(tag, _): &(Tag, u32)| found.nlink == 1 && !places.is_key_at(&found.path, *tag);
             let (tag, kind) = if access.deed == Deed::Place {
-                // It can have the inode number of another key that is no more.
+                // It can have the inode number of another key that is no more, and be nothing to us.
                 let name = found.folder.and_then(|folder| places.name(folder, last_name(&found.path)));
-                name.map(|tag| (tag, file_watch::ARMED)).or_else(folder).or(file)
+                name.map(|tag| (tag, file_watch::ARMED)).or_else(folder).or_else(|| file.filter(|file| !former(file)))
             } else {
-                let former = |(tag, _): &(Tag, u32)| found.nlink == 1 && !places.is_key_at(&found.path, *tag);
                 // A file with one name, in a folder of keys and not at the key's path, can have a former key's inode number.
                 folder().filter(|_| file.as_ref().is_some_and(former)).or(file).or_else(folder)
             }
@@ -140,6 +140,7 @@ pub fn named_in(asked: &[u8]) -> [(&[u8], &[u8]); 2] {
 /// The access to what changed places with something else, of which the paths are known as they were asked for.
 #[must_use]
 pub fn exchanged(mut access: Access, moved: Moved) -> Access {
+    let cut = access.second.known().is_some_and(|path| path.cut);
     let asked = access.second.known().map(|path| path.bytes.clone()).unwrap_or_default();
     let name = last_name(&moved.path).to_vec();
     // That of the two which is not its own.
@@ -149,8 +150,7 @@ pub fn exchanged(mut access: Access, moved: Moved) -> Access {
     (file.generation, file.watch_generation, file.watch_kind) = (what.generation, what.generation, file_watch::ARMED);
     (file.mode, file.uid, file.gid, file.nlink) = (what.mode, what.uid, what.gid, what.nlink);
     (file.path, file.path_in_fs) = (Fact::Known(KernelPath { bytes: moved.path, cut: false }), false);
-    access.second =
-        if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut: false }) };
+    access.second = if other.is_empty() { Fact::NotAsked } else { Fact::Known(KernelPath { bytes: other, cut }) };
     access
 }
 

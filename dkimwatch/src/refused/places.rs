@@ -1,9 +1,14 @@
 //! What is watched, as stat(2) names it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    os::fd::AsFd,
+    path::Path,
+};
 
 use dkimwatch_common::watch::{Tag, file_watch};
-use rustix::fs::Stat;
+use rustix::fs::{AtFlags, CWD, Stat, StatxFlags, makedev, statx};
 
 use super::mounted::Covered;
 
@@ -19,6 +24,30 @@ pub struct Place {
 impl From<&Stat> for Place {
     fn from(stat: &Stat) -> Self {
         Self { dev: stat.st_dev, ino: stat.st_ino }
+    }
+}
+
+impl Place {
+    /// That of a handle, as far as this host knows: no file server is asked, which may never answer.
+    ///
+    /// # Errors
+    /// As statx(2).
+    pub fn of(handle: impl AsFd) -> io::Result<Self> {
+        Self::found(handle, "".as_ref(), AtFlags::EMPTY_PATH)
+    }
+
+    /// That of what is at a path, a link itself. Asks no file server about it, and mounts nothing.
+    ///
+    /// # Errors
+    /// As statx(2).
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Self::found(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn found(folder: impl AsFd, path: &Path, flags: AtFlags) -> io::Result<Self> {
+        let flags = flags | AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+        let found = statx(folder, path, flags, StatxFlags::INO)?;
+        Ok(Self { dev: makedev(found.stx_dev_major, found.stx_dev_minor), ino: found.stx_ino })
     }
 }
 

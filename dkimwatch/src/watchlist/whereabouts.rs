@@ -10,18 +10,21 @@ use std::{
 use dkimwatch_common::{
     identity::{FileId, Identified},
     limits,
-    watch::{Tag, is_own},
+    watch::{Tag, file_watch, is_own},
 };
 
 use super::{S_IFDIR, S_IFMT, Target, WatchList};
 use crate::{
-    decode::Access,
+    decode::{Access, Fact, KernelPath},
     kernel::{Handle, KernelError, Session},
     refused::{self, Place},
 };
 
 /// What is remembered, that of earlier looks included.
 const MOST: usize = 2 * (limits::WAYS + limits::WATCHED_DIRS + limits::WATCHED_FILES) as usize;
+
+/// A look has not ended.
+const UNDER_WAY: u64 = u64::MAX;
 
 /// File systems on which an exchange within one folder changes that folder alone (`include/uapi/linux/magic.h`).
 const BY_FOLDER: [u64; 2] = [0x5846_5342, 0xf2f5_2010];
@@ -45,7 +48,7 @@ struct Known {
     former: Vec<(PathBuf, u64)>,
     /// The last look found it.
     is_current: bool,
-    /// When the last look that found it began, and the first that did not since, nanoseconds since boot.
+    /// When the last look that found it began, and the first that did not since ended, nanoseconds since boot.
     seen_ns: u64,
     lost_ns: u64,
 }
@@ -76,11 +79,18 @@ impl Whereabouts {
             self.known.retain(|_, known| known.is_current);
         }
         for known in self.known.values_mut().filter(|known| known.is_current) {
-            (known.is_current, known.lost_ns) = (false, now_ns);
+            (known.is_current, known.lost_ns) = (false, UNDER_WAY);
             known.former = std::mem::take(&mut known.paths);
             known.paths.clone_from(&known.former);
         }
         self.looked_ns = now_ns;
+    }
+
+    /// It ends: what was not found can have been put elsewhere while it went on.
+    pub(super) fn end(&mut self, now_ns: u64) {
+        for known in self.known.values_mut().filter(|known| known.lost_ns == UNDER_WAY) {
+            known.lost_ns = now_ns;
+        }
     }
 
     /// What the look found at a target's path, which without links is `path`, by `now_ns`: not when the look began, as it may have been
@@ -168,8 +178,8 @@ impl Moved {
 }
 
 impl WatchList {
-    /// Whether a folder is where it was when something was done to it or in it. One that the last look did not find is to be at the path
-    /// that the record has.
+    /// Whether a folder is where it was when something was done to it or in it. One that had been lost before that is to be at the path
+    /// that the record has. Where one above it is elsewhere, it went along with that, or nobody knows.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
@@ -177,13 +187,15 @@ impl WatchList {
         let known = self.whereabouts.known.get(&access.file.id);
         let path = access.file.path.known().filter(|path| !path.cut && !access.file.path_in_fs);
         let path = path.map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
-        if let Some(known) = known.filter(|known| known.is_current) {
-            // Where it is found since is where it was put.
+        if let Some(known) = known.filter(|known| known.was_there(access.boot_ns)) {
+            // Where it is found since is where it was put. It has several paths where it is mounted: by another name it has none of them.
             let was_at = |(at, since): &&(PathBuf, u64)| *since <= access.boot_ns || path == Some(at);
-            return Ok(known.paths.iter().filter(was_at).any(|(at, _)| self.is_at(known, at)));
+            let mut places = known.paths.iter().filter(was_at).map(|(at, _)| at).peekable();
+            let stands = |at: &PathBuf| self.is_at(known, at) || self.is_led_elsewhere(at, access.boot_ns);
+            return Ok(places.peek().is_some() && places.all(stands));
         }
         let Some(path) = path else {
-            // That it is no longer where it was, has been told.
+            // That it is no longer where it had been before, has been told.
             return Ok(known.is_some());
         };
         let Ok(handle) = self.open_itself(access.file.tag, path) else { return Ok(false) };
@@ -192,16 +204,53 @@ impl WatchList {
     }
 
     fn is_at(&self, known: &Known, path: &Path) -> bool {
-        let stat = self.open_itself(known.tag, path).and_then(|handle| Ok(rustix::fs::fstat(&handle)?));
-        stat.is_ok_and(|stat| Place::from(&stat) == known.place)
+        self.open_itself(known.tag, path).and_then(|handle| Place::of(&handle)).is_ok_and(|place| place == known.place)
+    }
+
+    /// Whether it is where it was.
+    fn is_back(&self, known: &Known) -> bool {
+        known.paths.iter().any(|(path, _)| self.is_at(known, path))
+    }
+
+    /// Whether a path goes through a folder that was at its place then, and is no longer.
+    fn is_led_elsewhere(&self, path: &Path, boot_ns: u64) -> bool {
+        let folders = self.whereabouts.known.values().filter(|known| known.was_there(boot_ns) && known.is_folder());
+        let mut above = folders.flat_map(|known| known.paths.iter().map(move |(at, _)| (known, at)));
+        above.any(|(known, at)| path != at && path.starts_with(at) && !self.is_at(known, at))
     }
 
     fn is_gone(&self, known: &Known) -> bool {
-        known.paths.iter().all(|(path, _)| !self.is_at(known, path))
+        !self.is_back(known)
     }
 
     fn open_itself(&self, tag: Tag, path: &Path) -> std::io::Result<Handle> {
         if self.contained.has(tag) { Handle::open_without_links(path) } else { Handle::open_itself(path) }
+    }
+
+    /// The same access as one to each folder that it was done in, of those that are known.
+    #[must_use]
+    pub fn folders_of(&self, access: &Access) -> Vec<Access> {
+        let mut folders = vec![access.file.id, access.file.dir];
+        folders.dedup();
+        let known = folders.into_iter().filter_map(|folder| self.whereabouts.known.get(&folder));
+        let of = |moved: Moved| {
+            let (mut access, what) = (access.clone(), moved.what);
+            let file = &mut access.file;
+            (file.id, file.dir, file.tag) = (what.file, FileId::default(), moved.tag);
+            (file.is_folder, file.in_doubt, file.path_in_fs) = (true, true, false);
+            (file.generation, file.watch_generation, file.watch_kind) =
+                (what.generation, what.generation, file_watch::NONE);
+            (file.mode, file.uid, file.gid, file.nlink) = (what.mode, what.uid, what.gid, what.nlink);
+            file.path = Fact::Known(KernelPath { bytes: moved.path, cut: false });
+            access
+        };
+        known.filter(|known| known.is_current && known.is_folder()).filter_map(Whereabouts::moved).map(of).collect()
+    }
+
+    /// When the look began that last found a file or folder at its place, nanoseconds since boot.
+    #[must_use]
+    pub fn last_found(&self, file: FileId) -> Option<u64> {
+        self.whereabouts.known.get(&file).map(|known| known.seen_ns)
     }
 
     /// What lay in the folder that an access was to and is no longer there, on a file system where that may have changed the folder alone.
@@ -241,7 +290,7 @@ impl WatchList {
         // Or it is at one of the two names now: the last look may have missed it, as it was elsewhere for a moment.
         let paths = folders.iter().flat_map(|folder| &folder.paths);
         let paths = paths.flat_map(|(path, _)| [first, second].map(|name| path.join(OsStr::from_bytes(name))));
-        let now: Vec<Place> = paths.filter_map(|path| Some(Place::from(&rustix::fs::lstat(&path).ok()?))).collect();
+        let now: Vec<Place> = paths.filter_map(|path| Place::at(&path).ok()).collect();
         let back = known.values().filter(|known| now.contains(&known.place)).filter(is_named);
         let found = there.chain(back);
         // What lies in a folder goes with it.
@@ -253,7 +302,7 @@ impl WatchList {
 mod tests {
     use super::*;
     use crate::{
-        decode::{Fact, KernelPath, OpenedFile, tests::Random},
+        decode::{OpenedFile, tests::Random},
         watchlist::Purpose,
     };
 
@@ -346,8 +395,9 @@ mod tests {
         let inside: Vec<_> = whereabouts.lying_in(&[folder], 0).map(|known| known.identified.file.ino).collect();
         assert_eq!(inside, [78]);
         whereabouts.begin(5);
+        whereabouts.end(7);
         let folder = whereabouts.known.get(&FOLDER).expect("it was found");
-        let (before, since) = (whereabouts.lying_in(&[folder], 4).count(), whereabouts.lying_in(&[folder], 6).count());
-        assert_eq!((before, since), (1, 0), "what was done before the look that missed it may have moved it");
+        let there = [4, 6, 8].map(|boot_ns| whereabouts.lying_in(&[folder], boot_ns).count());
+        assert_eq!(there, [1, 1, 0], "what was done before the look that missed it was over may have moved it");
     }
 }

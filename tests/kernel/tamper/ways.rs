@@ -28,6 +28,8 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     (OWN_BY_RING, own_by_ring),
     (OWN_BY_32_BITS, own_by_32_bits),
     (BEHIND_ANOTHER, behind_another),
+    (BEHIND_A_LOOK, behind_a_look),
+    (BESIDE_ANOTHER, beside_another),
     (FILE_SYSTEMS, on_file_systems),
     (FROM_BELOW, from_below),
     (PUBLIC, with_a_public_file),
@@ -44,6 +46,9 @@ const BY_32_BITS: &str = "a_folder_above_a_keys_own_that_is_renamed_by_a_32_bit_
 const OWN_BY_RING: &str = "a_keys_own_folder_that_is_renamed_through_io_uring";
 const OWN_BY_32_BITS: &str = "a_keys_own_folder_that_is_renamed_by_a_32_bit_system_call";
 const BEHIND_ANOTHER: &str = "a_folder_above_a_keys_own_that_is_renamed_a_moment_after_what_lies_in_it";
+const BEHIND_A_LOOK: &str = "a_folder_above_a_keys_own_by_a_link_that_is_renamed_right_before_the_watch_looks";
+const BESIDE_ANOTHER: &str =
+    "a_folder_above_a_keys_own_that_is_renamed_after_somebody_else_did_something_in_the_keys_own";
 const FILE_SYSTEMS: &str = "folders_above_keys_on_other_file_systems_that_change_places_with_others";
 const FROM_BELOW: &str = "a_key_that_is_put_in_place_from_a_folder_that_leads_to_another";
 const PUBLIC: &str = "a_folder_above_a_keys_own_that_changes_places_with_a_public_file";
@@ -63,6 +68,11 @@ pub(crate) fn lay(root: &Path) -> Result<Vec<PathBuf>> {
         }
         keys.push(key_in(&root.join(name).join("above")));
     }
+    // Its path in the file system is not the one that it is watched by.
+    let led = root.join(BEHIND_A_LOOK).join("led");
+    symlink("above", &led)?;
+    keys.retain(|key| !key.starts_with(root.join(BEHIND_A_LOOK)));
+    keys.push(key_in(&led));
     // The folder beside a key leads to another, and holds none itself.
     let above = root.join(FROM_BELOW).join("above");
     fs::create_dir_all(above.join("way/further"))?;
@@ -192,6 +202,40 @@ fn behind_another(scene: &Scene) -> Result<()> {
     is(&event, "file.path", &above.display().to_string())
 }
 
+/// What the watch finds gone before it has looked who did it, is told all the same.
+fn behind_a_look(scene: &Scene) -> Result<()> {
+    let folder = scene.folder(BEHIND_A_LOOK);
+    let (above, away) = (folder.join("above"), folder.join("away"));
+    let doer = act(scene, &[&"int80-rename", &above, &away])?;
+    // What is born in a folder of keys makes it look at once.
+    fs::write(away.join("own/born"), BYTES)?;
+    ensure!(!above.exists() && away.exists(), "it was not renamed");
+    told_by_and_by(scene, BEHIND_A_LOOK, &folder, &doer)?;
+    let Some(event) = told(scene, BEHIND_A_LOOK, &doer, WAS_RENAMED)? else { return Ok(()) };
+    about(&event, &key_in(&folder.join("led")))?;
+    ensure!(event.text("file.path").is_some_and(|path| path.ends_with("/above")), "another\n{event}");
+    Ok(())
+}
+
+/// Whoever did something in a folder did not rename the one above it, by which it is elsewhere too.
+fn beside_another(scene: &Scene) -> Result<()> {
+    let folder = scene.folder(BESIDE_ANOTHER);
+    let (above, away) = (folder.join("above"), folder.join("away"));
+    fs::write(above.join("own/harmless"), "")?;
+    let beside = act(scene, &[&"int80-rename", &above.join("own/harmless"), &above.join("own/as-harmless")])?;
+    let doer = act(scene, &[&"rename", &above, &away])?;
+    ensure!(away.join("own/as-harmless").exists(), "they were not renamed");
+    told_by_and_by(scene, BESIDE_ANOTHER, &folder, &doer)?;
+    let told = told_of_folder(scene, BESIDE_ANOTHER, &doer, WAS_RENAMED)?;
+    // Beyond the last look at what is in doubt.
+    for _ in 0..12 {
+        let events = scene.settled(BESIDE_ANOTHER, &folder)?.by(beside.pid);
+        ensure!(events.is_empty(), "that was another one's deed:\n{events}");
+    }
+    let Some(event) = told else { return Ok(()) };
+    is(&event, "file.path", &above.display().to_string())
+}
+
 /// Some write a change of names down at the folder that holds them alone: XFS does.
 fn on_file_systems(scene: &Scene) -> Result<()> {
     for kind in Grounds::KINDS {
@@ -202,6 +246,9 @@ fn on_file_systems(scene: &Scene) -> Result<()> {
         changes_places(scene, "exchange", [&deep, &other], &deep)?;
         if kind == "xfs" {
             changes_places(scene, "exchange", [&other, &deep], &deep)?;
+            // Longer than what is kept of a path.
+            let long = other.with_file_name("./".repeat(300) + "other-deep");
+            changes_places(scene, "exchange", [&deep, &long], &deep)?;
             symlink("keys", &other)?;
             changes_places(scene, "exchange", [&other, &deep], &deep)?;
         }
