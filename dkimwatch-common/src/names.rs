@@ -272,6 +272,10 @@ pub mod programs {
     pub const FEXIT_SPREAD_MOUNT: &str = "fexit_spread_mount";
     /// `fexit/attach_recursive_mnt`: something was mounted.
     pub const FEXIT_ATTACH_MOUNT: &str = "fexit_attach_mount";
+    /// `fentry/attach_recursive_mnt`.
+    pub const FENTRY_LEAVE_MOUNT: &str = "fentry_leave_mount";
+    /// `fexit/attach_recursive_mnt`.
+    pub const FEXIT_LEAVE_MOUNT: &str = "fexit_leave_mount";
     /// `tp_btf/sched_process_exec`.
     pub const PROCESS_EXEC: &str = "sched_process_exec";
     /// `tp_btf/sched_process_exec`, attached after the one above: the environment of a signer.
@@ -361,6 +365,8 @@ pub mod programs {
         FENTRY_PATH_UMOUNT,
         FEXIT_PATH_UMOUNT,
         FEXIT_ATTACH_MOUNT,
+        FENTRY_LEAVE_MOUNT,
+        FEXIT_LEAVE_MOUNT,
         PROCESS_EXEC,
         PROCESS_ENVIRONMENT,
         PROCESS_FORK,

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::scene::{BYTES, run};
+use crate::{
+    scene::{BYTES, run},
+    tamper,
+};
 
 /// What is mounted, and the keys on it.
 pub(crate) struct Grounds {
@@ -46,6 +49,9 @@ const IMAGES: [(&str, u64); 3] = [("ext4", 16 << 20), ("btrfs", 128 << 20), ("xf
 impl Grounds {
     /// The file systems with a key that lies two folders deep, `deep/own/key.private`.
     pub(crate) const KINDS: [&str; 4] = ["ext4", "xfs", "tmpfs", "btrfs"];
+
+    /// What lies at a key's place below what is mounted.
+    pub(crate) const BELOW: &str = "another key, below";
 
     /// Makes and mounts them below the scene's folder.
     ///
@@ -90,6 +96,14 @@ impl Grounds {
         grounds.stack = grounds.stacked().map_err(|error| format!("{error:#}"));
         grounds.layers()?;
         grounds.keys.push(grounds.layer("merged").join("keys"));
+        for (at, key) in tamper::mounts(root) {
+            let folder = key.parent().context("its folder")?;
+            fs::create_dir_all(folder)?;
+            fs::write(&key, Self::BELOW)?;
+            run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&at))?;
+            grounds.mounted.push(at);
+            grounds.key(folder)?;
+        }
         // A key on this very disk, on which an overlay is laid once the watch runs.
         grounds.key(&grounds.root.join("plain/keys"))?;
         Ok(grounds)
@@ -194,8 +208,9 @@ impl Grounds {
 impl Drop for Grounds {
     fn drop(&mut self) {
         for at in self.mounted.iter().rev() {
-            // Lazily: whoever still looks at it must not keep the folder from being removed. What fails has failed a test.
-            let _ = Command::new("umount").arg("--lazy").arg(at).status();
+            // Lazily: whoever still looks at it must not keep the folder from being removed. What fails has failed a test, or was
+            // unmounted by one.
+            let _ = Command::new("umount").args(["--lazy", "--quiet"]).arg(at).stderr(Stdio::null()).status();
         }
         if let Ok(stack) = &self.stack {
             stack.take_away();

@@ -110,6 +110,7 @@ const GROUPS: &[Group] = &[
     seen("Tampering with the folders above", tamper::WAYS),
     seen("Tampering with contents and attributes", tamper::CONTENTS),
     seen("Mounts over keys", tamper::MOUNTS),
+    seen("Mounts with keys", tamper::UNCOVERED),
     silent("What is no mount over a key", tamper::SILENT),
     silent("What leaves the folders above alone", tamper::BESIDE),
     silent("What reaches no data", data::SILENT),

@@ -4,6 +4,7 @@ mod contents;
 mod links;
 mod mounts;
 mod names;
+mod uncovered;
 mod ways;
 
 use std::{
@@ -26,6 +27,7 @@ pub(crate) const LINKS: &[Sentence] = links::SENTENCES;
 pub(crate) const WAYS: &[Sentence] = ways::SENTENCES;
 pub(crate) const CONTENTS: &[Sentence] = contents::SENTENCES;
 pub(crate) const MOUNTS: &[Sentence] = mounts::SENTENCES;
+pub(crate) const UNCOVERED: &[Sentence] = uncovered::SENTENCES;
 pub(crate) const SILENT: &[Sentence] = mounts::SILENT;
 pub(crate) const BESIDE: &[Sentence] = ways::SILENT;
 
@@ -33,6 +35,8 @@ pub(crate) const BESIDE: &[Sentence] = ways::SILENT;
 pub(crate) fn lay(root: &Path) -> Result<Vec<PathBuf>> {
     Ok([links::lay(root)?, ways::lay(root)?].concat())
 }
+
+pub(crate) use uncovered::mounts;
 
 /// What a deed is told as, and the limits of which one explains that it is not.
 #[derive(Clone, Copy)]

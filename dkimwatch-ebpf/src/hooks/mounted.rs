@@ -7,7 +7,10 @@ use dkimwatch_common::{
     tally::{Exit, Hook},
 };
 
-use super::{asked, refused::AT_FDCWD};
+use super::{
+    asked,
+    refused::{AT_FDCWD, user},
+};
 use crate::{call::Registers, syscall, tally};
 
 /// `syscalls:sys_exit_{mount,move_mount,umount}`: `long ret` is zero or a negative errno. What failed has changed nothing.
@@ -17,12 +20,20 @@ fn sys_exit_mount(ctx: TracePointContext) -> u32 {
     0
 }
 
+/// `include/uapi/linux/mount.h`.
+pub(super) const MS_MOVE: u64 = 1 << 13;
+
 #[inline(always)]
 fn ended(ctx: &TracePointContext) -> Exit {
     let Some(syscall::Ended { number, result: 0 }) = syscall::ended(ctx) else { return Exit::Unrelated };
     let registers = Registers::current();
     // The numbers of x86-64 (`syscall_64.tbl`).
     let (dfd, path, deed) = match number {
+        // What is moved is taken away as well.
+        165 if registers.fourth() & MS_MOVE != 0 => {
+            tell(Hook::SysExitMount, AT_FDCWD, registers.first(), Deed::Unmount);
+            (AT_FDCWD, registers.second(), Deed::Mount)
+        }
         165 => {
             /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (`include/uapi/linux/mount.h`): nothing is
             /// mounted.
@@ -33,16 +44,28 @@ fn ended(ctx: &TracePointContext) -> Exit {
             (AT_FDCWD, registers.second(), Deed::Mount)
         }
         166 => (AT_FDCWD, registers.first(), Deed::Unmount),
-        429 => (registers.third() as i32, registers.fourth(), Deed::Mount),
+        429 => {
+            moved_away(Hook::SysExitMount, registers);
+            (registers.third() as i32, registers.fourth(), Deed::Mount)
+        }
         _ => return Exit::Unrelated,
     };
-    asked::tell(&asked::Asked {
-        deed,
-        hook: Hook::SysExitMount,
-        outcome: 0,
-        dfd,
-        path,
-        other: 0,
-        folders: asked::NO_FOLDERS,
-    })
+    tell(Hook::SysExitMount, dfd, path, deed)
+}
+
+/// move_mount(2) has moved a mount, which it took from its place. By a descriptor alone, it was nowhere, or nobody knows any more
+/// where.
+#[inline(always)]
+pub(super) fn moved_away(hook: Hook, registers: Registers) -> Exit {
+    let path = registers.second();
+    if user::<u8>(path) == 0 {
+        return Exit::Unrelated;
+    }
+    tell(hook, registers.first() as i32, path, Deed::Unmount)
+}
+
+/// What was done at a path in the caller's memory.
+#[inline(always)]
+pub(super) fn tell(hook: Hook, dfd: i32, path: u64, deed: Deed) -> Exit {
+    asked::tell(&asked::Asked { deed, hook, outcome: 0, dfd, path, other: 0, folders: asked::NO_FOLDERS })
 }

@@ -18,7 +18,12 @@ use dkimwatch_common::{
     tally::{Exit, Hook},
 };
 
+use super::{
+    mounted::{self, MS_MOVE},
+    refused::AT_FDCWD,
+};
 use crate::{
+    call::Registers,
     elsewhere,
     maps::SETTINGS,
     memory::{Ptr, offset, pointer, present, u32_at, word},
@@ -36,6 +41,33 @@ fn fexit_attach_mount(ctx: FExitContext) -> i32 {
     if outcome(&ctx) == 0 {
         tally::count(&ctx, Hook::Mount, attached(ctx.arg(0)));
     }
+    0
+}
+
+/// As above: one that has a place already is moved, and leaves it.
+#[fentry(function = "attach_recursive_mnt")]
+fn fentry_leave_mount(ctx: FEntryContext) -> i32 {
+    tally::count(&ctx, Hook::Mount, leaves(ctx.arg(0)));
+    0
+}
+
+#[inline(always)]
+fn leaves(mount: Ptr) -> Exit {
+    // Without a place, a mount is its own parent.
+    if pointer(mount, offset!(mount_mnt_parent)) == mount {
+        return Exit::Unrelated;
+    }
+    match Place::of(mount) {
+        Ok(place) => pending::begin(&place.beginning(mount, Deed::Unmount), &place.object),
+        Err(exit) => exit,
+    }
+}
+
+/// As above: the end of that.
+#[fexit(function = "attach_recursive_mnt")]
+fn fexit_leave_mount(ctx: FExitContext) -> i32 {
+    let outcome = outcome(&ctx);
+    tally::count(&ctx, Hook::Mount, pending::end_of_mount(ctx.arg(0), Hook::Mount, Deed::Unmount, outcome));
     0
 }
 
@@ -79,6 +111,10 @@ fn fexit_host_mount(ctx: FExitContext) -> i32 {
     const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
     let flags: u64 = ctx.arg(3);
     if word!(ctx, 5) as i32 == 0 && flags & CHANGES_A_MOUNT == 0 && elsewhere::is_host() {
+        if flags & MS_MOVE != 0 {
+            let source = Registers::current().first();
+            tally::count(&ctx, Hook::MoveMount, mounted::tell(Hook::MoveMount, AT_FDCWD, source, Deed::Unmount));
+        }
         tally::count(&ctx, Hook::MoveMount, covered_at(ctx.arg(1)));
     }
     0
@@ -178,6 +214,9 @@ const MOVE: Ptr = 1 as Ptr;
 /// `long __x64_sys_move_mount(const struct pt_regs *regs)`.
 #[fexit(function = "__x64_sys_move_mount")]
 fn fexit_move_mount(ctx: FExitContext) -> i32 {
+    if word!(ctx, 1) as i32 == 0 && elsewhere::is_host() {
+        tally::count(&ctx, Hook::MoveMount, mounted::moved_away(Hook::MoveMount, Registers::current()));
+    }
     moved(&ctx)
 }
 

@@ -15,7 +15,7 @@ use dkimwatch_common::{
     watch::{FileWatch, Tag, file_watch},
 };
 
-use super::{BATCH, mountinfo::unescaped};
+use super::{mountinfo::unescaped, refresh::BATCH};
 use crate::{
     kernel::{Handle, KernelError, Session},
     refused::{Place, Places},

@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use super::*;
-use dkimwatch_common::deed::Deed;
+use super::{realpaths::RealPaths, *};
+use dkimwatch_common::{deed::Deed, watch::file_watch};
 
 use crate::{
     config::KeySettings,

@@ -107,6 +107,10 @@ const DEEDS: &[Road] = &[
     }),
     ("umount", |of| unmount(argument(of, 0)?, UnmountFlags::empty()).context("umount")),
     ("detach", |of| unmount(argument(of, 0)?, UnmountFlags::DETACH).context("umount")),
+    ("uncover-rename", |of| {
+        unmount(argument(of, 0)?, UnmountFlags::DETACH).context("umount")?;
+        renamed(of, RenameFlags::empty())
+    }),
     ("elsewhere", elsewhere),
 ];
 

@@ -91,7 +91,7 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
         Backend::Tracepoint => &[
             (
                 "tamper-kind",
-                "what was done to a key through io_uring or by a 32-bit system call is told by its effect, without the other name, and that a folder was renamed (the key's own or one above) only where it is still away 20 milliseconds later; a change that was refused there is not told, and elsewhere only where the path as it was asked for leads to the key a moment later",
+                "what was done to a key through io_uring or by a 32-bit system call is told by its effect, without the other name, and that a folder was renamed (the key's own or one above) only where it is still away 20 milliseconds later; a change that was refused there is not told, and elsewhere only where the path as it was asked for leads to the key a moment later; a file that is put where there was none (a new key) by a path that has more than 511 bytes, or that another thread changed meanwhile; what is done to the names of keys on file systems that keep no change times themselves (FUSE and those of the network)",
             ),
             (
                 "layer-tampering",

@@ -33,6 +33,10 @@ const MOUNTS: Limit = (
     "mount-over",
     "a mount over a key or over a folder that leads to it, or its end: this kernel has neither attach_recursive_mnt() nor path_mount(), security_move_mount() and mnt_set_mountpoint() that could be hooked, or no path_umount()",
 );
+const LEFT: Limit = (
+    "mount-moved",
+    "a mount with a key that is moved elsewhere by a 32-bit system call (mount with MS_MOVE, move_mount), or by one whose path another thread changed meanwhile: this kernel has no attach_recursive_mnt() that could be hooked",
+);
 const MOVED: Limit = (
     "mount-over-32-bit",
     "a mount that is moved over a key or over a folder that leads to it by a 32-bit system call (move_mount): this kernel has no attach_recursive_mnt() or __ia32_sys_move_mount() that could be hooked",
@@ -94,6 +98,8 @@ macro_rules! otherwise {
 const ATTACHED: &[Part] = &[
     // Where a compiler has made a clone of it, all the others together see the same.
     Part::bare(programs::FEXIT_ATTACH_MOUNT, Hook::Mount, Attach::Fexit("attach_recursive_mnt")),
+    Part::new(programs::FEXIT_LEAVE_MOUNT, Hook::Mount, Attach::Fexit("attach_recursive_mnt"), LEFT),
+    Part::new(programs::FENTRY_LEAVE_MOUNT, Hook::Mount, Attach::Fentry("attach_recursive_mnt"), LEFT),
     otherwise!(new FEXIT_HOST_MOUNT, MoveMount, Fexit "path_mount", MOUNTS),
     // First the ends, as above.
     otherwise!(new FEXIT_MOVE_MOUNT, MoveMount, Fexit "__x64_sys_move_mount", MOUNTS),
