@@ -292,7 +292,9 @@ fn environment(product: &Path, backend: &str, disk: &Path) -> [(&'static str, St
         ("DKIMWATCH_BIN", product.to_string_lossy().into_owned()),
         ("DKIMWATCH_BACKEND", backend.to_owned()),
         ("DKIMWATCH_DISK", disk.to_string_lossy().into_owned()),
-        // Each test watches the whole machine: two at once would see each other's readers.
+        // A test in a container or a mail server watches the whole machine: two at once would see each other's readers.
+        // (Sentences of `kernel` run two at a time all the same, as libtest-mimic does not ask for it: each watches a key
+        // of its own.)
         ("RUST_TEST_THREADS", "1".to_owned()),
         // Below a stack of calls, the sentence that says what was wrong is lost.
         ("RUST_LIB_BACKTRACE", "0".to_owned()),
