@@ -118,16 +118,22 @@ impl Call {
         const X32: u32 = 0x4000_0000;
         let called = u32_at(registers.0, offset!(regs_orig_ax));
         let number = called & !X32;
-        /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`).
-        const COMPAT: u32 = 2;
-        let status = offset!(task_status);
-        if present(status) && u32_at(task, status) & COMPAT != 0 {
+        if is_compat(task) {
             return compat(number);
         }
         let call = native(number, registers);
         // Of one with 32-bit pointers no tracepoint tells.
         Call { ends: call.ends && called & X32 == 0, ..call }
     }
+}
+
+/// Whether the current task is in a system call of 32 bits.
+#[inline(always)]
+pub fn is_compat(task: Ptr) -> bool {
+    /// `TS_COMPAT` (`arch/x86/include/asm/thread_info.h`).
+    const COMPAT: u32 = 2;
+    let status = offset!(task_status);
+    present(status) && u32_at(task, status) & COMPAT != 0
 }
 
 /// The current process's open file of a number, null where there is none.

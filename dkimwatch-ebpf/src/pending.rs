@@ -105,8 +105,33 @@ pub struct Beginning {
 /// Keeps it until its end.
 #[inline(always)]
 pub fn begin(beginning: &Beginning, object: &Object) -> Exit {
-    // SAFETY: helpers without arguments.
-    let (thread, now) = unsafe { (bpf_get_current_pid_tgid(), bpf_ktime_get_boot_ns()) };
+    begin_as(thread(), beginning, object)
+}
+
+/// The current thread, by which what it does is kept.
+#[inline(always)]
+fn thread() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_get_current_pid_tgid() }
+}
+
+/// The same for what it does beside that: a mount that is moved is taken from one place, and put in another. No process has a number
+/// of 31 bits.
+#[inline(always)]
+fn beside() -> u64 {
+    thread() | 1 << 63
+}
+
+/// Keeps what is done beside another deed until their end.
+#[inline(always)]
+pub fn begin_beside(beginning: &Beginning, object: &Object) -> Exit {
+    begin_as(beside(), beginning, object)
+}
+
+#[inline(always)]
+fn begin_as(thread: u64, beginning: &Beginning, object: &Object) -> Exit {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
     if is_layered() {
         return Exit::AlreadySeen;
     }
@@ -154,10 +179,10 @@ fn layered(inode: Ptr) -> u32 {
 /// Forgets what this thread did, whose end was not seen: it ends itself.
 #[inline(always)]
 pub fn forget() {
-    // SAFETY: a helper without arguments.
-    let thread = unsafe { bpf_get_current_pid_tgid() };
-    if PENDING.get_ptr(thread).is_some() {
-        let _ = PENDING.remove(thread);
+    for thread in [thread(), beside()] {
+        if PENDING.get_ptr(thread).is_some() {
+            let _ = PENDING.remove(thread);
+        }
     }
 }
 
@@ -274,8 +299,17 @@ const fn tells_change(deed: u32) -> bool {
 /// As [`end`], for a deed whose entry has a mount: it is told by its full path.
 #[inline(always)]
 pub fn end_of_mount(what: Ptr, hook: Hook, deed: Deed, outcome: i32) -> Exit {
-    // SAFETY: a helper without arguments.
-    let thread = unsafe { bpf_get_current_pid_tgid() };
+    end_of_mount_as(thread(), what, hook, deed, outcome)
+}
+
+/// The same for what was done beside another deed.
+#[inline(always)]
+pub fn end_beside(what: Ptr, hook: Hook, deed: Deed, outcome: i32) -> Exit {
+    end_of_mount_as(beside(), what, hook, deed, outcome)
+}
+
+#[inline(always)]
+fn end_of_mount_as(thread: u64, what: Ptr, hook: Hook, deed: Deed, outcome: i32) -> Exit {
     let Some(pending) = PENDING.get_ptr_mut(thread) else { return Exit::Unrelated };
     // SAFETY: an entry of this thread's own.
     let (kept, entry, mnt) = unsafe { ((*pending).what, (*pending).entry, (*pending).mnt) };

@@ -354,10 +354,14 @@ fn enrol_dir(dir: FileId, watch: DirWatch) -> Exit {
     enrolled(DIRS.insert(dir, watch, u64::from(BPF_NOEXIST)))
 }
 
-/// A folder is no more: the next one that gets its inode number is another, and whoever has it open can put nothing in it.
+/// A folder is no more: the next one that gets its inode number is another, and whoever has it open can put nothing in it. Where a key's
+/// name is awaited, it still is: mostly it is made anew at once, with that number.
 #[inline(always)]
 pub fn forget_folder(dir: FileId) {
-    let _ = DIRS.remove(dir);
+    // SAFETY: a value is only copied out.
+    if unsafe { DIRS.get(dir) }.is_some_and(|watch| watch.kind == dir_watch::FOLDER) {
+        let _ = DIRS.remove(dir);
+    }
     let _ = WAYS.remove(dir);
 }
 

@@ -22,6 +22,16 @@ fn sys_exit_mount(ctx: TracePointContext) -> u32 {
 
 /// `include/uapi/linux/mount.h`.
 pub(super) const MS_MOVE: u64 = 1 << 13;
+/// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`: nothing is mounted.
+pub(super) const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
+
+/// What the flags of mount(2) say, without the number that old programs have above them (`MS_MGC_VAL`), as `path_mount()` takes them.
+#[inline(always)]
+pub(super) const fn what(flags: u64) -> u64 {
+    const MS_MGC_MSK: u64 = 0xffff_0000;
+    const MS_MGC_VAL: u64 = 0xc0ed_0000;
+    if flags & MS_MGC_MSK == MS_MGC_VAL { flags & !MS_MGC_MSK } else { flags }
+}
 
 #[inline(always)]
 fn ended(ctx: &TracePointContext) -> Exit {
@@ -30,22 +40,20 @@ fn ended(ctx: &TracePointContext) -> Exit {
     // The numbers of x86-64 (`syscall_64.tbl`).
     let (dfd, path, deed) = match number {
         // What is moved is taken away as well.
-        165 if registers.fourth() & MS_MOVE != 0 => {
+        165 if what(registers.fourth()) & MS_MOVE != 0 => {
             tell(Hook::SysExitMount, AT_FDCWD, registers.first(), Deed::Unmount);
             (AT_FDCWD, registers.second(), Deed::Mount)
         }
         165 => {
-            /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (`include/uapi/linux/mount.h`): nothing is
-            /// mounted.
-            const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
-            if registers.fourth() & CHANGES_A_MOUNT != 0 {
+            if what(registers.fourth()) & CHANGES_A_MOUNT != 0 {
                 return Exit::Unrelated;
             }
             (AT_FDCWD, registers.second(), Deed::Mount)
         }
         166 => (AT_FDCWD, registers.first(), Deed::Unmount),
+        429 if sets_group(registers) => return Exit::Unrelated,
         429 => {
-            moved_away(Hook::SysExitMount, registers);
+            moved_away(registers);
             (registers.third() as i32, registers.fourth(), Deed::Mount)
         }
         _ => return Exit::Unrelated,
@@ -56,12 +64,20 @@ fn ended(ctx: &TracePointContext) -> Exit {
 /// move_mount(2) has moved a mount, which it took from its place. By a descriptor alone, it was nowhere, or nobody knows any more
 /// where.
 #[inline(always)]
-pub(super) fn moved_away(hook: Hook, registers: Registers) -> Exit {
+fn moved_away(registers: Registers) -> Exit {
     let path = registers.second();
     if user::<u8>(path) == 0 {
         return Exit::Unrelated;
     }
-    tell(hook, registers.first() as i32, path, Deed::Unmount)
+    tell(Hook::SysExitMount, registers.first() as i32, path, Deed::Unmount)
+}
+
+/// Whether move_mount(2) is to change how mounts spread, and moves none. (A 32-bit call has something else there, and its flags
+/// elsewhere.)
+#[inline(always)]
+pub(super) fn sets_group(registers: Registers) -> bool {
+    const MOVE_MOUNT_SET_GROUP: u64 = 0x100;
+    registers.fifth() & MOVE_MOUNT_SET_GROUP != 0
 }
 
 /// What was done at a path in the caller's memory.

@@ -9,6 +9,7 @@
 
 use aya_ebpf::{
     EbpfContext,
+    helpers::generated::bpf_get_current_task,
     macros::{fentry, fexit},
     programs::{FEntryContext, FExitContext},
 };
@@ -19,11 +20,11 @@ use dkimwatch_common::{
 };
 
 use super::{
-    mounted::{self, MS_MOVE},
+    mounted::{self, CHANGES_A_MOUNT, MS_MOVE},
     refused::AT_FDCWD,
 };
 use crate::{
-    call::Registers,
+    call::{self, Registers},
     elsewhere,
     maps::SETTINGS,
     memory::{Ptr, offset, pointer, present, u32_at, word},
@@ -107,11 +108,11 @@ fn mounted_at(path: Ptr) -> Exit {
 /// As above, in the host's namespace, for kernels whose `attach_recursive_mnt` cannot be hooked.
 #[fexit(function = "path_mount")]
 fn fexit_host_mount(ctx: FExitContext) -> i32 {
-    /// `MS_REMOUNT`, `MS_UNBINDABLE`, `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED` (`include/uapi/linux/mount.h`): nothing is mounted.
-    const CHANGES_A_MOUNT: u64 = 1 << 5 | 1 << 17 | 1 << 18 | 1 << 19 | 1 << 20;
-    let flags: u64 = ctx.arg(3);
+    let flags = mounted::what(ctx.arg(3));
     if word!(ctx, 5) as i32 == 0 && flags & CHANGES_A_MOUNT == 0 && elsewhere::is_host() {
-        if flags & MS_MOVE != 0 {
+        // The registers of a 32-bit call hold something else.
+        // SAFETY: a helper without arguments.
+        if flags & MS_MOVE != 0 && !call::is_compat(unsafe { bpf_get_current_task() } as Ptr) {
             let source = Registers::current().first();
             tally::count(&ctx, Hook::MoveMount, mounted::tell(Hook::MoveMount, AT_FDCWD, source, Deed::Unmount));
         }
@@ -192,7 +193,8 @@ fn fentry_move_mount(ctx: FEntryContext) -> i32 {
 /// As above, in the host's namespace, for kernels whose `attach_recursive_mnt` cannot be hooked.
 #[fentry(function = "security_move_mount")]
 fn fentry_host_move_mount(ctx: FEntryContext) -> i32 {
-    if elsewhere::is_host() {
+    if elsewhere::is_host() && !mounted::sets_group(Registers::current()) {
+        tally::count(&ctx, Hook::MoveMount, leaves_by(ctx.arg(0)));
         tally::count(&ctx, Hook::MoveMount, moves(ctx.arg(0), ctx.arg(1)));
     }
     0
@@ -208,15 +210,25 @@ fn moves(from: Ptr, to: Ptr) -> Exit {
     pending::begin(&place.beginning(MOVE, Deed::Mount), &place.object)
 }
 
+/// What is moved has a place already, if it does not come from nowhere.
+#[inline(always)]
+fn leaves_by(from: Ptr) -> Exit {
+    let mount = pointer(from, offset!(path_mnt)).wrapping_sub(offset!(mount_mnt) as usize);
+    if pointer(mount, offset!(mount_mnt_parent)) == mount {
+        return Exit::Unrelated;
+    }
+    match Place::of(mount) {
+        Ok(place) => pending::begin_beside(&place.beginning(MOVE, Deed::Unmount), &place.object),
+        Err(exit) => exit,
+    }
+}
+
 /// A thread's move_mount(2), of which it has one at a time.
 const MOVE: Ptr = 1 as Ptr;
 
 /// `long __x64_sys_move_mount(const struct pt_regs *regs)`.
 #[fexit(function = "__x64_sys_move_mount")]
 fn fexit_move_mount(ctx: FExitContext) -> i32 {
-    if word!(ctx, 1) as i32 == 0 && elsewhere::is_host() {
-        tally::count(&ctx, Hook::MoveMount, mounted::moved_away(Hook::MoveMount, Registers::current()));
-    }
     moved(&ctx)
 }
 
@@ -229,6 +241,7 @@ fn fexit_move_mount_32(ctx: FExitContext) -> i32 {
 #[inline(always)]
 fn moved(ctx: &FExitContext) -> i32 {
     let outcome = word!(ctx, 1) as i32;
+    tally::count(ctx, Hook::MoveMount, pending::end_beside(MOVE, Hook::MoveMount, Deed::Unmount, outcome));
     tally::count(ctx, Hook::MoveMount, pending::end_of_mount(MOVE, Hook::MoveMount, Deed::Mount, outcome));
     0
 }

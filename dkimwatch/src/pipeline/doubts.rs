@@ -209,7 +209,7 @@ impl Pipeline {
     }
 
     fn stands(&mut self, access: &Access) -> bool {
-        if self.list.last_found(access.file.id).is_some_and(|found| self.doubts.was_elsewhere(access, found)) {
+        if self.list.left(access).is_some_and(|found_ns| self.doubts.was_elsewhere(access, found_ns)) {
             return true;
         }
         self.list.stands(access, &mut self.session).unwrap_or_else(|error| {

@@ -111,9 +111,10 @@ fn first_text(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// The second, which is at a place of its own; empty where there is none.
+/// The second, which is at a place of its own; empty where there is none, as where the first takes its room.
 fn second_text(text: &[u8]) -> &[u8] {
-    text.get(limits::SECOND_ASKED..).map(first_text).unwrap_or_default()
+    let second = text.get(limits::SECOND_ASKED..).filter(|_| first_text(text).len() < limits::SECOND_ASKED);
+    second.map(first_text).unwrap_or_default()
 }
 
 /// As [`identified`], of a change: a rename and a link keep the other path.

@@ -39,6 +39,11 @@ impl Covered {
         self.before = std::mem::take(&mut self.known);
     }
 
+    /// The path that something is mounted at which covers a folder.
+    pub(super) fn place(&self, folder: FileId) -> Option<&Path> {
+        self.known.iter().find(|(_, below)| **below == Some(folder)).map(|(covering, _)| covering.path.as_path())
+    }
+
     /// The folder below the mount whose root a handle is, which `path`, without links, leads to; `None` where it is no mount's root.
     /// Of several mounts upon each other it is what the first lies on.
     ///
@@ -83,7 +88,7 @@ impl Covering {
 }
 
 /// What lies at a path below all that is mounted there: in a copy of the mount that it is in, which has nothing mounted on it.
-fn uncovered(path: &Path) -> io::Result<Handle> {
+pub(super) fn uncovered(path: &Path) -> io::Result<Handle> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no folder's entry"));
     };

@@ -129,7 +129,9 @@ impl WatchList {
         layers::arm(session, &mut places, &armed, &below)?;
         self.whereabouts.end(boot_ns());
         for (folder, tag) in covered {
-            session.watch_set.leads(folder, tag)?;
+            if let Err(error) = session.watch_set.leads(folder, tag) {
+                failed.get_or_insert(error);
+            }
         }
         if is_around_page_cache {
             // The rest of the list is none the worse for it.

@@ -13,7 +13,7 @@ use dkimwatch_common::{
     watch::{Tag, file_watch, is_own},
 };
 
-use super::{S_IFDIR, S_IFMT, Target, WatchList};
+use super::{S_IFDIR, S_IFMT, Target, WatchList, covered};
 use crate::{
     decode::{Access, Fact, KernelPath},
     kernel::{Handle, KernelError, Session},
@@ -188,9 +188,11 @@ impl WatchList {
         let path = access.file.path.known().filter(|path| !path.cut && !access.file.path_in_fs);
         let path = path.map(|path| Path::new(OsStr::from_bytes(&path.bytes)));
         if let Some(known) = known.filter(|known| known.was_there(access.boot_ns)) {
-            // Where it is found since is where it was put. It has several paths where it is mounted: by another name it has none of them.
+            // Where it is found since is where it was put. It has several paths where it is mounted, and the record has that which is not.
             let was_at = |(at, since): &&(PathBuf, u64)| *since <= access.boot_ns || path == Some(at);
-            let mut places = known.paths.iter().filter(was_at).map(|(at, _)| at).peekable();
+            let is_its_own = known.paths.iter().any(|(at, _)| path == Some(at));
+            let is_meant = |at: &&PathBuf| !is_its_own || path == Some(at);
+            let mut places = known.paths.iter().filter(was_at).map(|(at, _)| at).filter(is_meant).peekable();
             let stands = |at: &PathBuf| self.is_at(known, at) || self.is_led_elsewhere(at, access.boot_ns);
             return Ok(places.peek().is_some() && places.all(stands));
         }
@@ -198,7 +200,9 @@ impl WatchList {
             // That it is no longer where it had been before, has been told.
             return Ok(known.is_some());
         };
-        let Ok(handle) = self.open_itself(access.file.tag, path) else { return Ok(false) };
+        let below = self.covered.place(access.file.id).and_then(|path| covered::uncovered(path).ok());
+        let handle = below.map_or_else(|| self.open_itself(access.file.tag, path), Ok);
+        let Ok(handle) = handle else { return Ok(false) };
         let identified = session.identify(&[handle])?.into_iter().flatten().next();
         Ok(identified.is_some_and(|identified| identified.file == access.file.id))
     }
@@ -247,10 +251,17 @@ impl WatchList {
         known.filter(|known| known.is_current && known.is_folder()).filter_map(Whereabouts::moved).map(of).collect()
     }
 
-    /// When the look began that last found a file or folder at its place, nanoseconds since boot.
+    /// When the look began that last found a folder at its place (nanoseconds since boot), where the record of what was done to it or in
+    /// it has another path.
     #[must_use]
-    pub fn last_found(&self, file: FileId) -> Option<u64> {
-        self.whereabouts.known.get(&file).map(|known| known.seen_ns)
+    pub fn left(&self, access: &Access) -> Option<u64> {
+        let known = self.whereabouts.known.get(&access.file.id)?;
+        let path = access.file.path.known().filter(|path| !path.cut)?;
+        let is_there = |at: &Path| {
+            let at = at.as_os_str().as_bytes();
+            if access.file.path_in_fs { at.ends_with(&path.bytes) } else { at == path.bytes }
+        };
+        known.paths.iter().all(|(at, _)| !is_there(at)).then_some(known.seen_ns)
     }
 
     /// What lay in the folder that an access was to and is no longer there, on a file system where that may have changed the folder alone.

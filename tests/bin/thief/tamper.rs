@@ -99,6 +99,12 @@ const DEEDS: &[Road] = &[
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         attach(&open_tree(CWD, argument(of, 0)?, flags).context("open_tree")?, argument(of, 1)?)
     }),
+    ("move-tree", |of| {
+        attach(
+            &open_tree(CWD, argument(of, 0)?, OpenTreeFlags::OPEN_TREE_CLOEXEC).context("open_tree")?,
+            argument(of, 1)?,
+        )
+    }),
     ("attach-new", |of| {
         let made = fsopen(argument(of, 0)?, FsOpenFlags::FSOPEN_CLOEXEC).context("fsopen")?;
         fsconfig_create(&made).context("fsconfig")?;

@@ -17,10 +17,12 @@ use crate::{
     scene::{BYTES, Scene, is, run},
 };
 
-pub(crate) const SENTENCES: &[Sentence] = &[(TAKEN, taken), (MOVED, moved), (RENAMED, renamed)];
+pub(crate) const SENTENCES: &[Sentence] =
+    &[(TAKEN, taken), (MOVED, moved), (BY_DESCRIPTOR, by_descriptor), (RENAMED, renamed)];
 
 const TAKEN: &str = "a_file_system_with_a_key_that_is_unmounted";
 const MOVED: &str = "a_file_system_with_a_key_that_is_moved_elsewhere";
+const BY_DESCRIPTOR: &str = "a_file_system_with_a_key_that_is_moved_elsewhere_by_its_descriptor";
 const RENAMED: &str = "a_folder_that_a_file_system_with_a_key_is_mounted_on_and_another_mount_namespace_renames";
 
 const UNMOUNTED: Told = Told { action: "key-mounted-over", deed: "unmount", limits: &["mount-over"] };
@@ -60,18 +62,29 @@ fn taken(scene: &Scene) -> Result<()> {
 }
 
 fn moved(scene: &Scene) -> Result<()> {
-    let (at, away) = (scene.folder(MOVED).join("at"), scene.folder(MOVED).join("away"));
+    move_by(scene, MOVED, "move", UNMOUNTED)
+}
+
+/// As mount(8) does today.
+fn by_descriptor(scene: &Scene) -> Result<()> {
+    let named = Told { limits: &["mount-over", "mount-elsewhere"], ..UNMOUNTED };
+    let wanted = if scene.backend() == "tracepoint" { named } else { UNMOUNTED };
+    move_by(scene, BY_DESCRIPTOR, "move-tree", wanted)
+}
+
+fn move_by(scene: &Scene, name: &'static str, deed: &str, wanted: Told) -> Result<()> {
+    let (at, away) = (scene.folder(name).join("at"), scene.folder(name).join("away"));
     fs::create_dir(&away)?;
-    let doer = match act(scene, &[&"move", &at, &away]) {
+    let doer = match act(scene, &[&deed, &at, &away]) {
         Err(error) => {
             ensure!(format!("{error:#}").contains("Invalid argument"), "{error:#}");
-            scene.absent(MOVED, "the mounts are shared here, and such a one cannot be moved");
+            scene.absent(name, "the mounts are shared here, and such a one cannot be moved");
             return Ok(());
         }
         doer => doer?,
     };
     ensure!(fs::read_to_string(away.join("own/key.private"))? == BYTES, "it was not moved");
-    let told = told_of(scene, MOVED, &doer, UNMOUNTED);
+    let told = told_of(scene, name, &doer, wanted);
     run(Command::new("mount").arg("--move").args([&away, &at]))?;
     told
 }

@@ -34,7 +34,7 @@ pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {
         Backend::Lsm | Backend::Fentry => &[],
         Backend::Tracepoint => &[(
             "mount-elsewhere",
-            "a mount over a key that only another mount namespace than the watcher's has (sandboxed services and containers have theirs); one that was asked for by a symbolic link in its last place, or by a path that another thread changed meanwhile or that has more than 1,023 bytes, or that was asked for by a 32-bit system call",
+            "a mount over a key that only another mount namespace than the watcher's has (sandboxed services and containers have theirs); one that was asked for by a symbolic link in its last place, or by a path that another thread changed meanwhile or that has more than 1,023 bytes, or that was asked for by a 32-bit system call; and a mount with a key that is moved elsewhere by its descriptor (as mount --move of util-linux 2.39 and later does)",
         )],
     }
 }

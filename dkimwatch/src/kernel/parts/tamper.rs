@@ -35,7 +35,7 @@ const MOUNTS: Limit = (
 );
 const LEFT: Limit = (
     "mount-moved",
-    "a mount with a key that is moved elsewhere by a 32-bit system call (mount with MS_MOVE, move_mount), or by one whose path another thread changed meanwhile: this kernel has no attach_recursive_mnt() that could be hooked",
+    "a mount with a key that is moved elsewhere by mount(2) with MS_MOVE, where that is a 32-bit call or another thread changed its path meanwhile: this kernel has no attach_recursive_mnt() that could be hooked",
 );
 const MOVED: Limit = (
     "mount-over-32-bit",
