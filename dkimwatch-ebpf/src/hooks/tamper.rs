@@ -111,14 +111,17 @@ fn renamed(data: Ptr) -> Exit {
     let same = inode == pointer(new, offset!(dentry_d_inode));
     let (what, mnt) = (data, core::ptr::null());
     let plain = Beginning { what, deed: Deed::Rename, entry: old, mnt, other: new, renamed: old, shape: 0 };
-    let mut begun = Err(Exit::Unrelated);
+    // What weighs more is told: each is weighed where it is found, as the verifier of 5.10 minds a look at what may not be there.
+    let (mut begun, mut weight) = (Err(Exit::Unrelated), 0);
     if !same {
         begun = watch::object(new, exchanges);
+        weight = weighed(&begun);
     }
     let replaced = !exchanges && stands(&begun);
-    let mut moved = Err(Exit::Unrelated);
+    let (mut moved, mut other_weight) = (Err(Exit::Unrelated), 0);
     if !replaced {
         moved = watch::object(old, true);
+        other_weight = weighed(&moved);
     }
     // What has the number of a former key can become one by the name that it gets.
     if !replaced && !stands(&begun) && !stands(&moved) {
@@ -130,11 +133,7 @@ fn renamed(data: Ptr) -> Exit {
     }
     // What has the new name is replaced, or gets the old one. Of two things that change places, a folder is told: what lies in it goes
     // with it. And a key rather than what lies beside keys, which may be a public record.
-    let outweighs = exchanges
-        && match (&begun, &moved) {
-            (Ok(new), Ok(old)) => new.weight() > old.weight(),
-            _ => false,
-        };
+    let outweighs = exchanges && weight > other_weight;
     let (beginning, object) = match (begun, moved) {
         (Ok(object), _) if outweighs => {
             (Beginning { deed: Deed::Exchange, entry: new, other: old, shape: EXCHANGES, ..plain }, object)
@@ -150,6 +149,15 @@ fn renamed(data: Ptr) -> Exit {
         (Err(_), Err(exit)) => return exit,
     };
     pending::begin(&beginning, &object)
+}
+
+/// Its weight, zero for nothing.
+#[inline(always)]
+fn weighed(object: &Result<Object, Exit>) -> u32 {
+    match object {
+        Ok(object) => 1 + object.weight(),
+        Err(_) => 0,
+    }
 }
 
 /// Whether it is watched, and surely the file that was enrolled.
