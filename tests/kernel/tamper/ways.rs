@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -229,9 +229,11 @@ fn beside_another(scene: &Scene) -> Result<()> {
     told_by_and_by(scene, BESIDE_ANOTHER, &folder, &doer)?;
     let told = told_of_folder(scene, BESIDE_ANOTHER, &doer, WAS_RENAMED)?;
     // Beyond the last look at what is in doubt.
-    std::thread::sleep(Duration::from_millis(1_200));
-    let events = scene.settled(BESIDE_ANOTHER, &folder)?.by(beside.pid);
-    ensure!(events.is_empty(), "that was another one's deed:\n{events}");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1_200) {
+        let events = scene.settled(BESIDE_ANOTHER, &folder)?.by(beside.pid);
+        ensure!(events.is_empty(), "that was another one's deed:\n{events}");
+    }
     let Some(event) = told else { return Ok(()) };
     is(&event, "file.path", &above.display().to_string())
 }
