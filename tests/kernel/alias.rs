@@ -73,7 +73,7 @@ fn reopened(scene: &Scene) -> Result<()> {
     let name = "reopening_a_path_descriptor_is_an_open";
     let key = scene.key(name);
     let named = openat(CWD, &key, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    ensure!(scene.settled(name, &key)?.is_empty(), "O_PATH alone is no access");
+    ensure!(scene.settled(&key)?.is_empty(), "O_PATH alone is no access");
     fs::read(format!("/proc/self/fd/{}", named.as_raw_fd()))?;
     counts(&scene.one(name)?, "process.pid", std::process::id())
 }

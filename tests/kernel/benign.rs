@@ -38,7 +38,7 @@ fn listing(scene: &Scene) -> Result<()> {
     run(Command::new("stat").arg(&key))?;
     run(Command::new("test").arg("-r").arg(&key))?;
     run(Command::new("find").arg(scene.folder(name)))?;
-    let said = scene.settled(name, &key)?;
+    let said = scene.settled(&key)?;
     ensure!(said.is_empty(), "{said}");
     Ok(())
 }
@@ -48,7 +48,7 @@ fn public_record(scene: &Scene) -> Result<()> {
     let record = scene.whole(name).join("mail.txt");
     fs::write(&record, "mail._domainkey IN TXT \"v=DKIM1; k=rsa; p=\"")?;
     as_user(NOBODY, "cat", &[record.as_os_str()])?;
-    let said = scene.settled(name, &scene.whole(name))?;
+    let said = scene.settled(&scene.whole(name))?;
     ensure!(said.is_empty(), "{said}");
     Ok(())
 }
@@ -60,7 +60,7 @@ fn reused(scene: &Scene) -> Result<()> {
     fs::create_dir(&inside)?;
     let number = fs::metadata(&inside)?.ino();
     // The watch has looked.
-    scene.settled(name, &inside)?;
+    scene.settled(&inside)?;
     fs::remove_dir(&inside)?;
     fs::create_dir(&beside)?;
     if fs::metadata(&beside)?.ino() != number {
@@ -72,7 +72,7 @@ fn reused(scene: &Scene) -> Result<()> {
     as_user(NOBODY, "cat", &[other.as_os_str()])?;
     fs::rename(&other, beside.join("renamed"))?;
     fs::remove_file(beside.join("renamed"))?;
-    let said = scene.settled(name, &beside)?;
+    let said = scene.settled(&beside)?;
     let limits = ["tamper-names", "tamper-folder-removed"];
     match limits.into_iter().find(|limit| scene.unseen(limit)) {
         Some(limit) if !said.is_empty() => scene.limited(name, limit),
@@ -86,7 +86,7 @@ fn neighbour(scene: &Scene) -> Result<()> {
     let other = scene.folder(name).join("KeyTable");
     fs::write(&other, "mail example.org:mail:/etc/dkimkeys/mail.private")?;
     as_user(NOBODY, "cat", &[other.as_os_str()])?;
-    let said = scene.settled(name, &other)?;
+    let said = scene.settled(&other)?;
     ensure!(said.is_empty(), "{said}");
     Ok(())
 }
@@ -96,8 +96,8 @@ fn questions(scene: &Scene) -> Result<()> {
     const ROUNDS: u32 = 600;
     let name = "ten_thousand_questions_about_a_key_are_silent";
     let asker = run(crate::loot::thief(scene).arg("ask").arg(scene.key(name)).arg(ROUNDS.to_string()))?;
-    let said = scene.settled(name, &scene.folder(name))?;
-    ensure!(said.by(asker).is_empty() && scene.settled(name, &scene.key(name))?.is_empty(), "{said}");
+    let said = scene.settled(&scene.folder(name))?;
+    ensure!(said.by(asker).is_empty() && scene.settled(&scene.key(name))?.is_empty(), "{said}");
     Ok(())
 }
 
@@ -111,7 +111,7 @@ fn beside(scene: &Scene) -> Result<()> {
         ensure!(fs::read(&table)?.starts_with(b"mail"), "the table");
     }
     for quiet in [scene.whole(name), scene.key(name), table] {
-        let said = scene.settled(name, &quiet)?;
+        let said = scene.settled(&quiet)?;
         ensure!(said.is_empty(), "{said}");
     }
     Ok(())
@@ -121,7 +121,7 @@ fn tools(scene: &Scene) -> Result<()> {
     let name = "tools_that_measure_and_search_folders_are_silent";
     let (folder, key) = (scene.folder(name), scene.key(name));
     fs::write(scene.whole(name).join("born.private"), "a key")?;
-    let made = scene.settled(name, &scene.whole(name))?.len();
+    let made = scene.settled(&scene.whole(name))?.len();
     run(Command::new("du").arg("-a").arg(&folder))?;
     run(Command::new("find").arg(&folder).args(["-name", "*.private", "-newer", "/proc/self", "-o", "-size", "+0"]))?;
     run(Command::new("ls").arg("-lRZ").arg(&folder))?;
@@ -129,8 +129,8 @@ fn tools(scene: &Scene) -> Result<()> {
     run(Command::new("sh").args(["-c", "test -r \"$0\" && test -s \"$0\" && [ -f \"$0\" ]"]).arg(&key))?;
     run(Command::new("readlink").arg("-f").arg(&key))?;
     run(Command::new("tar").args(["--create", "--file=/dev/null", "--no-recursion"]).arg(&folder))?;
-    ensure!(scene.settled(name, &scene.whole(name))?.len() == made, "{}", scene.settled(name, &scene.whole(name))?);
-    let said = scene.settled(name, &key)?;
+    ensure!(scene.settled(&scene.whole(name))?.len() == made, "{}", scene.settled(&scene.whole(name))?);
+    let said = scene.settled(&key)?;
     ensure!(said.is_empty(), "{said}");
     Ok(())
 }
@@ -138,7 +138,7 @@ fn tools(scene: &Scene) -> Result<()> {
 fn around(scene: &Scene) -> Result<()> {
     let name = "looking_at_every_file_and_process_around_a_key_is_silent";
     let (folder, key) = (scene.folder(name), scene.key(name));
-    let looker = run(crate::loot::thief(scene).arg("look-around").arg(&key).arg("6"))?;
+    let looker = run(crate::loot::thief(scene).arg("look-around").arg(&key).arg("2"))?;
     // As people call them, where they are installed; what they find is not asked here.
     for (tool, arguments) in [("lsof", &["+D"][..]), ("fuser", &["-v"]), ("ps", &["auxf"]), ("getfacl", &["-R"])] {
         let mut command = Command::new(tool);
@@ -149,7 +149,7 @@ fn around(scene: &Scene) -> Result<()> {
         let _ = command.status();
     }
     run(Command::new("find").arg(&folder).args(["-ls"]))?;
-    let said = scene.settled(name, &key)?;
+    let said = scene.settled(&key)?;
     ensure!(said.is_empty(), "{said}");
     let about = scene.watch.events_where(|event| event.pid() == Some(looker));
     ensure!(about.is_empty(), "{about}");
@@ -165,7 +165,7 @@ fn backup(scene: &Scene) -> Result<()> {
     is(&event, "event.kind", "event")?;
     // The same program as another user is nobody's backup.
     as_user(NOBODY, scene.backup(), &["openat".as_ref(), scene.key(name).as_os_str()])?;
-    let said = scene.settled(name, &scene.key(name))?;
+    let said = scene.settled(&scene.key(name))?;
     ensure!(said.alerts().len() == 1 && said.len() == 2, "{said}");
     Ok(())
 }

@@ -84,7 +84,7 @@ fn short_lived(scene: &Scene) -> Result<()> {
     while pids.len() < FEWEST || pids.len() < MOST && start.elapsed() < LONG {
         pids.push(run(Command::new(stranger()?).arg(&key))?);
     }
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     events.exactly(pids.len(), "each reader")?;
     let wanted = std::fs::canonicalize(stranger()?)?.display().to_string();
     for (event, pid) in events.iter().zip(pids) {
@@ -136,7 +136,7 @@ fn inherited(scene: &Scene) -> Result<()> {
     let key = scene.key(name);
     let opened = std::fs::File::open(&key)?;
     let pid = run(Command::new("cat").stdin(opened))?;
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     let readers = events.by(pid);
     if readers.is_empty() && scene.unseen("inherited-descriptor") {
         scene.limited(name, "inherited-descriptor");

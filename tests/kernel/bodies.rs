@@ -95,7 +95,7 @@ fn tiny(scene: &Scene) -> Result<()> {
         ensure!(output.stdout == crate::scene::BYTES.as_bytes(), "it did not get the key: {output:?}");
         pids.push(pid);
     }
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     events.exactly(READERS, "each reader")?;
     for (event, pid) in events.iter().zip(pids) {
         counts(event, "process.pid", pid)?;
@@ -110,7 +110,7 @@ fn vforked(scene: &Scene) -> Result<()> {
     const READERS: usize = 50;
     let name = "a_vforked_child_that_reads_before_it_executes_is_blamed";
     let loot = shown(thief(scene).arg("vfork").arg(scene.key(name)).arg(READERS.to_string()))?;
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     ensure!(loot.len() == READERS && events.len() == READERS, "{} readers, {} events", loot.len(), events.len());
     for (event, reader) in events.iter().zip(&loot) {
         names(event, reader)?;
@@ -143,7 +143,7 @@ fn shared_table(scene: &Scene) -> Result<()> {
     let key = scene.key(name);
     let loot = shown(thief(scene).arg("shared-table").arg(&key))?;
     let [opener, reader] = loot.as_slice() else { anyhow::bail!("two processes: {loot:?}") };
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     is_open(&one_by(&events, opener)?)?;
     let limit = ["inherited-descriptor", "data-without-open"].into_iter().find(|id| scene.unseen(id));
     match limit {
@@ -289,7 +289,7 @@ fn entered(scene: &Scene) -> Result<()> {
     drop(group);
     let put = put?;
     scene.contained(&key, 2);
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     for (loot, entered) in [(own, false), (put, true)] {
         let event = one_by(&events, &loot)?;
         is(&event, "container.id", CONTAINER)?;
@@ -317,7 +317,7 @@ fn reused_pid(scene: &Scene) -> Result<()> {
     let key = scene.key(name);
     let program = tiny_program(scene, name)?;
     let reader = stolen_twice(scene, &key, &program)?;
-    let events = scene.settled(name, &key)?.by(reader.pid);
+    let events = scene.settled(&key)?.by(reader.pid);
     events.exactly(2, "two processes of one pid")?;
     let mut told = events.iter();
     let (first, second) = told.next().zip(told.next()).context("two events")?;

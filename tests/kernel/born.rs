@@ -20,9 +20,9 @@ pub(crate) const SENTENCES: &[Sentence] = &[
 ];
 
 /// One access by `cat` to the path, among what was said about it.
-fn cat_is_seen(scene: &Scene, name: &str, path: &Path) -> Result<()> {
+fn cat_is_seen(scene: &Scene, path: &Path) -> Result<()> {
     let pid = as_user(NOBODY, "cat", &[path.as_os_str()])?;
-    let events = scene.settled(name, path)?;
+    let events = scene.settled(path)?;
     let event = events.by(pid).one(&path.display().to_string())?.clone();
     alarms(&event)?;
     counts(&event, "user.id", NOBODY)
@@ -33,23 +33,23 @@ fn rotated(scene: &Scene) -> Result<()> {
     let fresh = scene.folder(name).join("key.fresh");
     fs::write(&fresh, "a new key")?;
     fs::rename(&fresh, scene.key(name))?;
-    cat_is_seen(scene, name, &scene.key(name))
+    cat_is_seen(scene, &scene.key(name))
 }
 
 fn made_again(scene: &Scene) -> Result<()> {
     let name = "a_key_deleted_and_made_again_is_seen_from_its_first_open";
     fs::remove_file(scene.key(name))?;
     fs::write(scene.key(name), "a new key")?;
-    let made = scene.settled(name, &scene.key(name))?;
+    let made = scene.settled(&scene.key(name))?;
     ensure!(made.one("its making")?.action() == "key-created", "{made}");
-    cat_is_seen(scene, name, &scene.key(name))
+    cat_is_seen(scene, &scene.key(name))
 }
 
 fn new_key(scene: &Scene) -> Result<()> {
     let name = "a_new_key_in_a_watched_folder_is_seen_from_its_first_open";
     let fresh = scene.whole(name).join("new.private");
     fs::write(&fresh, "a new key")?;
-    cat_is_seen(scene, name, &fresh)
+    cat_is_seen(scene, &fresh)
 }
 
 fn new_subfolder(scene: &Scene) -> Result<()> {
@@ -58,9 +58,9 @@ fn new_subfolder(scene: &Scene) -> Result<()> {
     fs::create_dir_all(&folder)?;
     let fresh = folder.join("new.private");
     fs::write(&fresh, "a new key")?;
-    let made = scene.settled(name, &fresh)?;
+    let made = scene.settled(&fresh)?;
     ensure!(made.one("its making")?.action() == "key-created", "{made}");
-    cat_is_seen(scene, name, &fresh)
+    cat_is_seen(scene, &fresh)
 }
 
 fn moved_in(scene: &Scene) -> Result<()> {
@@ -69,7 +69,7 @@ fn moved_in(scene: &Scene) -> Result<()> {
     fs::write(&outside, "a new key")?;
     let inside = scene.whole(name).join("moved.private");
     fs::rename(&outside, &inside)?;
-    cat_is_seen(scene, name, &inside)
+    cat_is_seen(scene, &inside)
 }
 
 fn folder_moved_in(scene: &Scene) -> Result<()> {
@@ -78,7 +78,7 @@ fn folder_moved_in(scene: &Scene) -> Result<()> {
     fs::create_dir(&outside)?;
     fs::write(outside.join("new.private"), "a new key")?;
     fs::rename(&outside, scene.whole(name).join("inside"))?;
-    cat_is_seen(scene, name, &scene.whole(name).join("inside/new.private"))
+    cat_is_seen(scene, &scene.whole(name).join("inside/new.private"))
 }
 
 fn linked_away(scene: &Scene) -> Result<()> {
@@ -87,5 +87,5 @@ fn linked_away(scene: &Scene) -> Result<()> {
     fs::write(&fresh, "a new key")?;
     let link = scene.folder(name).join("elsewhere");
     fs::hard_link(&fresh, &link)?;
-    cat_is_seen(scene, name, &link)
+    cat_is_seen(scene, &link)
 }

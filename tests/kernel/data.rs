@@ -109,7 +109,7 @@ const WAYS: &[&str] = &[
 fn own(scene: &Scene, name: &'static str) -> Result<()> {
     for (told, way) in WAYS.iter().enumerate() {
         let loot = stolen(thief(scene).args(["own", way]).arg(scene.key(name)))?;
-        let events = scene.settled(name, &scene.key(name))?;
+        let events = scene.settled(&scene.key(name))?;
         let event = events.by(loot.pid).one(way)?.clone();
         is_open(&event)?;
         alarms(&event)?;
@@ -140,7 +140,7 @@ fn on_ground(scene: &Scene, name: &'static str, ground: &str, way: &str) -> Resu
     let loot = shown(thief(scene).args(["inherited", way]).arg(&key))?;
     // Other sentences have to do with that key, too.
     let ours = |event: &Event| loot.iter().any(|one| event.pid() == Some(one.pid));
-    let events = scene.settled(name, &key)?.only(ours);
+    let events = scene.settled(&key)?.only(ours);
     judged(scene, name, &events, &loot)
 }
 
@@ -152,7 +152,7 @@ fn handed(scene: &Scene, name: &'static str, road: &str, more: &[&str]) -> Resul
 }
 
 fn told(scene: &Scene, name: &'static str, key: &std::path::Path, loot: &[Loot]) -> Result<()> {
-    judged(scene, name, &scene.settled(name, key)?, loot)
+    judged(scene, name, &scene.settled(key)?, loot)
 }
 
 /// Two facts, and no third: the opener's open, and the reader's read with the opener beside it.
@@ -185,7 +185,7 @@ fn judged(scene: &Scene, name: &'static str, events: &Events, loot: &[Loot]) -> 
 
 /// Two programs in one process, one after the other.
 fn successive(scene: &Scene, name: &'static str, pid: u32, opener: &str, reader: &str) -> Result<()> {
-    let events = scene.settled(name, &scene.key(name))?.by(pid);
+    let events = scene.settled(&scene.key(name))?.by(pid);
     let mut told = events.iter();
     let opened = told.next().context("the open")?;
     is_open(opened)?;
@@ -220,7 +220,7 @@ fn redirected(scene: &Scene) -> Result<()> {
 fn reopened(scene: &Scene) -> Result<()> {
     let name = "a_descriptor_that_is_opened_anew_is_an_open";
     let loot = shown(thief(scene).arg("reopened").arg(scene.key(name)))?;
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     for one in &loot {
         is_open(events.by(one.pid).one("each one's open")?)?;
     }
@@ -232,7 +232,7 @@ fn written(scene: &Scene) -> Result<()> {
     let name = "a_write_by_a_passed_descriptor_is_its_writers";
     let loot = shown(thief(scene).arg("written").arg(scene.key(name)))?;
     let [opener, writer, _] = loot.as_slice() else { anyhow::bail!("an opener and a writer: {loot:?}") };
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     is(events.by(opener.pid).one("the opener")?, "event.action", "key-modified")?;
     let writes = events.by(writer.pid);
     events.exactly(1 + writes.len(), "the opener, the writer, and nobody else")?;
@@ -262,7 +262,7 @@ fn into_slot(scene: &Scene) -> Result<()> {
 
 /// One event; where the open itself cannot be seen, the data may be.
 fn ring(scene: &Scene, name: &'static str, loot: Loot) -> Result<()> {
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     if events.is_empty() && scene.unseen("io-uring-open") {
         scene.limited(name, "io-uring-open");
         return Ok(());

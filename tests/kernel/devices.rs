@@ -31,7 +31,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
 
 /// What was said of devices, by this process.
 fn opened(scene: &Scene, name: &str, pid: u32) -> Result<Events> {
-    scene.settled(name, &scene.key(name))?;
+    scene.settled(&scene.key(name))?;
     Ok(scene.watch.events_where(|event| event.pid() == Some(pid) && event.is_access()))
 }
 

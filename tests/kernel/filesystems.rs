@@ -43,8 +43,8 @@ fn by_nobody(scene: &Scene, path: &Path) -> Result<Loot> {
 }
 
 /// The one event by this reader about a key.
-fn told(scene: &Scene, name: &str, key: &Path, loot: &Loot) -> Result<Event> {
-    let events = scene.settled(name, key)?;
+fn told(scene: &Scene, key: &Path, loot: &Loot) -> Result<Event> {
+    let events = scene.settled(key)?;
     let event = one_by(&events, loot)?;
     alarms(&event)?;
     counts(&event, "user.id", NOBODY)?;
@@ -52,21 +52,21 @@ fn told(scene: &Scene, name: &str, key: &Path, loot: &Loot) -> Result<Event> {
     Ok(event)
 }
 
-fn plainly(scene: &Scene, name: &str, key: &Path) -> Result<()> {
+fn plainly(scene: &Scene, key: &Path) -> Result<()> {
     let loot = by_nobody(scene, key)?;
-    is(&told(scene, name, key, &loot)?, "file.path", &key.display().to_string())
+    is(&told(scene, key, &loot)?, "file.path", &key.display().to_string())
 }
 
 fn xfs(scene: &Scene) -> Result<()> {
-    plainly(scene, "a_key_on_xfs_is_seen", &scene.grounds.at("xfs").join("keys/key.private"))
+    plainly(scene, &scene.grounds.at("xfs").join("keys/key.private"))
 }
 
 fn tmpfs(scene: &Scene) -> Result<()> {
-    plainly(scene, "a_key_on_tmpfs_is_seen", &scene.grounds.at("tmpfs").join("keys/key.private"))
+    plainly(scene, &scene.grounds.at("tmpfs").join("keys/key.private"))
 }
 
 fn image(scene: &Scene) -> Result<()> {
-    plainly(scene, "a_key_in_a_loop_mounted_image_is_seen", &scene.grounds.at("ext4").join("keys/key.private"))
+    plainly(scene, &scene.grounds.at("ext4").join("keys/key.private"))
 }
 
 fn twice(scene: &Scene) -> Result<()> {
@@ -76,7 +76,7 @@ fn twice(scene: &Scene) -> Result<()> {
     run(Command::new("mount").arg(device_of(&scene.grounds.at("ext4"))?).arg(&again))?;
     let loot = by_nobody(scene, &again.join("keys/key.private"));
     run(Command::new("umount").arg("--lazy").arg(&again))?;
-    let event = told(scene, name, &scene.grounds.at("ext4").join("keys/key.private"), &loot?)?;
+    let event = told(scene, &scene.grounds.at("ext4").join("keys/key.private"), &loot?)?;
     is(&event, "file.path", &again.join("keys/key.private").display().to_string())
 }
 
@@ -90,7 +90,7 @@ fn device_of(at: &Path) -> Result<PathBuf> {
 }
 
 fn subvolume(scene: &Scene) -> Result<()> {
-    plainly(scene, "a_key_in_a_btrfs_subvolume_is_seen", &scene.grounds.at("btrfs").join("keys/key.private"))
+    plainly(scene, &scene.grounds.at("btrfs").join("keys/key.private"))
 }
 
 /// Two files of one inode number in two subvolumes.
@@ -101,34 +101,31 @@ fn ensure_same_number(one: &Path, other: &Path) -> Result<()> {
 }
 
 fn twins(scene: &Scene) -> Result<()> {
-    let name = "keys_of_one_number_in_two_subvolumes_are_both_seen";
     let keys = ["keys", "twin"].map(|subvolume| scene.grounds.at("btrfs").join(subvolume).join("key.private"));
     let [one, other] = &keys;
     ensure_same_number(one, other)?;
-    keys.iter().try_for_each(|key| plainly(scene, name, key))
+    keys.iter().try_for_each(|key| plainly(scene, key))
 }
 
 fn same_number(scene: &Scene) -> Result<()> {
-    let name = "another_file_of_the_keys_number_in_another_subvolume_is_silent";
     let btrfs = scene.grounds.at("btrfs");
     let (plain, key) = (btrfs.join("other/plain"), btrfs.join("keys/key.private"));
     ensure_same_number(&plain, &key)?;
     let loot = by_nobody(scene, &plain)?;
-    scene.settled(name, &btrfs)?;
+    scene.settled(&btrfs)?;
     // About whatever file.
     let events = scene.watch.accesses_by(loot.pid);
     ensure!(events.is_empty(), "no key was read:\n{events}");
     // And the key of that number is watched still.
-    plainly(scene, name, &key)
+    plainly(scene, &key)
 }
 
 fn snapshot(scene: &Scene) -> Result<()> {
-    let name = "a_key_in_a_btrfs_snapshot_is_the_key";
     let btrfs = scene.grounds.at("btrfs");
     let copy = btrfs.join("snapshot");
     run(Command::new("btrfs").args(["-q", "subvolume", "snapshot", "-r"]).arg(btrfs.join("keys")).arg(&copy))?;
     let loot = by_nobody(scene, &copy.join("key.private"))?;
-    let event = told(scene, name, &btrfs.join("keys/key.private"), &loot)?;
+    let event = told(scene, &btrfs.join("keys/key.private"), &loot)?;
     is(&event, "file.path", &copy.join("key.private").display().to_string())
 }
 
@@ -143,7 +140,7 @@ fn through_overlay(scene: &Scene) -> Result<()> {
     let loot = by_nobody(scene, &merged.join("keys/key.private"));
     run(Command::new("umount").arg("--lazy").arg(&merged))?;
     let loot = loot?;
-    let events = scene.settled(name, &lower)?;
+    let events = scene.settled(&lower)?;
     if events.is_empty() && scene.unseen("data-without-open") {
         scene.limited(name, "data-without-open");
         return Ok(());
@@ -156,13 +153,12 @@ fn through_overlay(scene: &Scene) -> Result<()> {
 }
 
 fn copied_up(scene: &Scene) -> Result<()> {
-    let name = "a_key_on_an_overlay_is_told_once_before_and_after_it_is_copied_up";
     let key = scene.grounds.layer("merged").join("keys/copied.private");
     let lower = by_nobody(scene, &key)?;
     // An open for writing copies the file up; the key is then another one below, and the same one here.
     let writer = run(Command::new("sh").args(["-c", ": >> \"$0\""]).arg(&key))?;
     let upper = by_nobody(scene, &key)?;
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     one_by(&events, &lower)?;
     one_by(&events, &upper)?;
     events.by(writer).one("by the writer")?;
@@ -171,13 +167,12 @@ fn copied_up(scene: &Scene) -> Result<()> {
 }
 
 fn whiteout(scene: &Scene) -> Result<()> {
-    let name = "a_key_removed_from_an_overlay_and_made_again_is_told_once";
     let key = scene.grounds.layer("merged").join("keys/key.private");
     let before = by_nobody(scene, &key)?;
     fs::remove_file(&key)?;
     fs::write(&key, BYTES)?;
     let after = by_nobody(scene, &key)?;
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     one_by(&events, &before)?;
     one_by(&events, &after)?;
     let made = events.by(std::process::id());
@@ -189,30 +184,28 @@ fn whiteout(scene: &Scene) -> Result<()> {
 
 /// Around the overlay, as root reads the key of a container's image: it is the overlay's key, by another path.
 fn below_overlay(scene: &Scene) -> Result<()> {
-    let name = "a_key_on_an_overlay_that_is_read_in_the_layer_below";
     let key = Path::new("keys/below.private");
-    in_layer(scene, name, key, &scene.grounds.layer("lower").join(key))
+    in_layer(scene, key, &scene.grounds.layer("lower").join(key))
 }
 
-fn in_layer(scene: &Scene, name: &str, key: &Path, at: &Path) -> Result<()> {
+fn in_layer(scene: &Scene, key: &Path, at: &Path) -> Result<()> {
     let loot = by_nobody(scene, at)?;
-    let event = told(scene, name, &scene.grounds.layer("merged").join(key), &loot)?;
+    let event = told(scene, &scene.grounds.layer("merged").join(key), &loot)?;
     is(&event, "file.path", &at.display().to_string())
 }
 
 /// Its data lies elsewhere from then on; the old ones stay where they were.
 fn risen(scene: &Scene) -> Result<()> {
-    let name = "a_key_on_an_overlay_that_is_read_in_the_layer_it_was_copied_up_to";
     let key = Path::new("keys/risen.private");
     let [lower, upper, merged] = ["lower", "upper", "merged"].map(|layer| scene.grounds.layer(layer).join(key));
     run(Command::new("sh").args(["-c", ": >> \"$0\""]).arg(&merged))?;
-    in_layer(scene, name, key, &lower)?;
+    in_layer(scene, key, &lower)?;
     ensure!(scene.unseen("fresh-layer"), "a limit that was not named");
     until(|| {
         let loot = by_nobody(scene, &upper)?;
-        Ok(!scene.settled(name, &merged)?.by(loot.pid).is_empty())
+        Ok(!scene.settled(&merged)?.by(loot.pid).is_empty())
     })?;
-    in_layer(scene, name, key, &upper)
+    in_layer(scene, key, &upper)
 }
 
 /// The thief's own: no path leads to the key but through it.
@@ -227,7 +220,7 @@ fn other_overlay(scene: &Scene) -> Result<()> {
     let loot = by_nobody(scene, &merged.join("keys/below.private"));
     run(Command::new("umount").arg("--lazy").arg(&merged))?;
     let loot = loot?;
-    let events = scene.settled(name, &scene.grounds.layer("merged").join("keys/below.private"))?.by(loot.pid);
+    let events = scene.settled(&scene.grounds.layer("merged").join("keys/below.private"))?.by(loot.pid);
     if events.is_empty() && scene.unseen("data-without-open") {
         scene.limited(name, "data-without-open");
         return Ok(());
@@ -242,19 +235,19 @@ fn fresh_mount(scene: &Scene) -> Result<()> {
     let at = scene.whole(name);
     run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&at))?;
     let key = at.join("new.private");
-    let seen = fs::write(&key, BYTES).map_err(Into::into).and_then(|()| until_seen(scene, name, &key));
+    let seen = fs::write(&key, BYTES).map_err(Into::into).and_then(|()| until_seen(scene, &key));
     run(Command::new("umount").arg("--lazy").arg(&at))?;
     seen
 }
 
 /// The limit that every watch names: it takes a moment until a mount is noticed. From then on each reader is seen, once.
-fn until_seen(scene: &Scene, name: &str, key: &Path) -> Result<()> {
+fn until_seen(scene: &Scene, key: &Path) -> Result<()> {
     ensure!(scene.unseen("fresh-mount"), "a limit that was not named");
     until(|| {
         let loot = by_nobody(scene, key)?;
-        Ok(!scene.settled(name, key)?.by(loot.pid).is_empty())
+        Ok(!scene.settled(key)?.by(loot.pid).is_empty())
     })?;
-    plainly(scene, name, key)
+    plainly(scene, key)
 }
 
 /// Waits for what is noticed in time.
@@ -283,6 +276,6 @@ fn below_mount(scene: &Scene) -> Result<()> {
     let loot = by_nobody(scene, &aside.join("new.private"));
     run(Command::new("umount").arg("--lazy").arg(&folder))?;
     run(Command::new("umount").arg("--lazy").arg(&aside))?;
-    let events = scene.settled(name, &scene.folder(name))?;
+    let events = scene.settled(&scene.folder(name))?;
     alarms(&one_by(&events, &loot?)?)
 }

@@ -34,7 +34,7 @@ fn flood(scene: &Scene) -> Result<()> {
     for _ in 0..OPENS / 2 {
         File::open(&key)?;
     }
-    let said = scene.settled(name, &key)?;
+    let said = scene.settled(&key)?;
     alarms(said.by(pid).one("the one other reader")?)?;
     let count = format!("{} events for {OPENS} opens and one", said.len());
     if said.len() < OPENS + 1 {
@@ -75,7 +75,7 @@ fn crowd(scene: &Scene) -> Result<()> {
         stolen
     });
     stolen.map_err(|_| anyhow::anyhow!("the thief has no key"))??;
-    let said = scene.settled(name, &key)?;
+    let said = scene.settled(&key)?;
     let count = format!("{} events for {THEFTS} opens", said.len());
     if said.len() < THEFTS {
         return Err(Missing(count).into());

@@ -26,9 +26,11 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_signer_with_a_library_of_the_systems_preloaded", system_library),
     ("a_signer_that_compiles_as_it_runs", compiling),
     ("a_signer_in_a_mount_namespace_of_its_own", own_mounts),
-    ("a_signer_whose_file_is_upgraded_as_dpkg_does_it", upgraded),
-    ("a_signer_in_its_unit_and_nowhere_else", unit),
 ];
+
+/// On another host, whose watch has to start for them.
+pub(crate) const ELSEWHERE: &[Sentence] =
+    &[("a_signer_whose_file_is_upgraded_as_dpkg_does_it", upgraded), ("a_signer_in_its_unit_and_nowhere_else", unit)];
 
 /// The one event about the sentence's key: this reader, as the expected signer.
 fn expected(scene: &Scene, name: &str, loot: &Loot, rule: &str) -> Result<()> {

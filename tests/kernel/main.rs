@@ -46,23 +46,30 @@ struct Group {
     /// The word there for one that holds.
     held: &'static str,
     sentences: &'static [Sentence],
+    /// Each has a folder as well that is watched as a whole.
+    folders: bool,
     /// The variable that says that they are tried in other columns, where an emulated machine takes long for them.
     variable: Option<&'static str>,
 }
 
 /// Ways to a key, each of which is to be seen.
 const fn seen(title: &'static str, sentences: &'static [Sentence]) -> Group {
-    Group { title, held: "seen", sentences, variable: None }
+    Group { title, held: "seen", sentences, folders: false, variable: None }
 }
 
 /// What is to give no event.
 const fn silent(title: &'static str, sentences: &'static [Sentence]) -> Group {
-    Group { title, held: "silent", sentences, variable: None }
+    Group { title, held: "silent", sentences, folders: false, variable: None }
 }
 
 /// Other promises.
 const fn holds(title: &'static str, sentences: &'static [Sentence]) -> Group {
-    Group { title, held: "holds", sentences, variable: None }
+    Group { title, held: "holds", sentences, folders: false, variable: None }
+}
+
+/// With a folder that is watched as a whole.
+const fn with_folders(group: Group) -> Group {
+    Group { folders: true, ..group }
 }
 
 /// By a service that is started for them.
@@ -72,7 +79,7 @@ const fn by_service(group: Group) -> Group {
 
 /// The same whatever the backend of the column.
 const fn once_a_kernel(group: Group) -> Group {
-    Group { variable: Some("DKIMWATCH_COMMANDS"), ..group }
+    Group { variable: Some("DKIMWATCH_ONCE"), ..group }
 }
 
 impl Group {
@@ -93,32 +100,33 @@ const GROUPS: &[Group] = &[
     seen("Disguises", disguise::SENTENCES),
     seen("A hijacked signer", hijack::SENTENCES),
     holds("What looks hijacked and is the signer", itself::SENTENCES),
+    once_a_kernel(holds("A signer's unit and its package", itself::ELSEWHERE)),
     seen("A key by any other name", alias::SENTENCES),
-    seen("Roads to a key", roads::SENTENCES),
+    with_folders(seen("Roads to a key", roads::SENTENCES)),
     seen("Bodies of readers", bodies::SENTENCES),
     seen("Data without an open", data::SENTENCES),
-    seen("File systems", filesystems::SENTENCES),
-    seen("Keys that are born", born::SENTENCES),
-    seen("Attempts that are refused", refused::SENTENCES),
+    with_folders(seen("File systems", filesystems::SENTENCES)),
+    with_folders(seen("Keys that are born", born::SENTENCES)),
+    with_folders(seen("Attempts that are refused", refused::SENTENCES)),
     seen("A signer's memory", memory::SENTENCES),
     seen("Around the file system", devices::SENTENCES),
     by_service(silent("What leaves the watch alone", monitor::SILENT)),
     by_service(seen("Hands on the watch", monitor::SENTENCES)),
-    silent("What is no attempt at a key", refused::SILENT),
-    seen("Tampering with names", tamper::NAMES),
+    with_folders(silent("What is no attempt at a key", refused::SILENT)),
+    with_folders(seen("Tampering with names", tamper::NAMES)),
     seen("Tampering with links", tamper::LINKS),
-    seen("Tampering with the folders above", tamper::WAYS),
-    seen("Tampering with contents and attributes", tamper::CONTENTS),
-    seen("Mounts over keys", tamper::MOUNTS),
+    with_folders(seen("Tampering with the folders above", tamper::WAYS)),
+    with_folders(seen("Tampering with contents and attributes", tamper::CONTENTS)),
+    with_folders(seen("Mounts over keys", tamper::MOUNTS)),
     seen("Mounts with keys", tamper::UNCOVERED),
-    silent("What is no mount over a key", tamper::SILENT),
+    with_folders(silent("What is no mount over a key", tamper::SILENT)),
     silent("What leaves the folders above alone", tamper::BESIDE),
     silent("What reaches no data", data::SILENT),
     silent("What leaves a signer's memory alone", memory::SILENT),
-    silent("What is no access", benign::SENTENCES),
+    with_folders(silent("What is no access", benign::SENTENCES)),
     by_service(holds("Expected traffic in sum", summed::SENTENCES)),
     holds("Floods", flood::SENTENCES),
-    holds("Floods of attempts", refused::FLOODS),
+    with_folders(holds("Floods of attempts", refused::FLOODS)),
     once_a_kernel(holds("Commands", command::SENTENCES)),
     by_service(holds("Who may end the watch", summed::ENDINGS)),
 ];
@@ -129,7 +137,9 @@ fn main() -> ExitCode {
     let sentences =
         || GROUPS.iter().flat_map(|group| group.sentences.iter().map(|(name, body)| (*name, *body, group.left_out())));
     let names: Vec<&str> = sentences().map(|(name, ..)| name).collect();
-    let scene = match if arguments.list { None } else { Some(Scene::set(&names)) }.transpose() {
+    let with_folders = GROUPS.iter().filter(|group| group.folders).flat_map(|group| group.sentences);
+    let folders: Vec<&str> = with_folders.map(|(name, _)| *name).collect();
+    let scene = match if arguments.list { None } else { Some(Scene::set(&names, &folders)) }.transpose() {
         Ok(scene) => scene.map(Arc::new),
         Err(error) => {
             eprintln!("the scene could not be set: {error:#}");

@@ -77,7 +77,7 @@ impl Holder {
 
 /// Everything said about a process's deeds to the sentence's key.
 fn by(scene: &Scene, name: &str, pid: u32) -> Result<Events> {
-    Ok(scene.settled(name, &scene.key(name))?.by(pid))
+    Ok(scene.settled(&scene.key(name))?.by(pid))
 }
 
 /// The event is about the holder's memory.
@@ -92,7 +92,7 @@ fn reached(event: &Event, deed: &str, holder: u32) -> Result<()> {
 fn taken(scene: &Scene, name: &'static str, road: &str, deed: &str, whose: fn(&Holder) -> Vec<String>) -> Result<()> {
     let holder = Holder::start(scene, name)?;
     let loot = stolen(thief(scene).arg(road).args(whose(&holder)))?;
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     told(&events, scene, &loot, deed, holder.pid())?;
     events.by(loot.pid).exactly(1, "one event for one deed")?;
     events.exactly(1 + events.by(holder.pid()).len(), "somebody else was blamed")?;
@@ -156,7 +156,7 @@ fn taken_descriptor(scene: &Scene) -> Result<()> {
     let [_, length] = &holder.place;
     let words = [holder.pid().to_string(), holder.descriptor.clone(), length.clone()];
     let loot = stolen(thief(scene).arg("take-descriptor").args(words))?;
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     told(&events, scene, &loot, "pidfd-getfd", holder.pid())?;
     // What it then reads by the descriptor is another deed, where that can be seen.
     let reads = events.by(loot.pid).only(|event| event.action() == "key-read");
@@ -178,7 +178,7 @@ fn gcore(scene: &Scene) -> Result<()> {
     };
     let core = scene.folder(name).join(format!("dump.{}", holder.pid()));
     ensure!(holds_key(&core)?, "no key in the core: {output:?}");
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     let event = events.only(|event| event.pid() != Some(holder.pid())).one("by the debugger")?.clone();
     is(&event, "event.action", "signer-memory-accessed")?;
     is(&event, "process.name", "gdb")?;
@@ -205,7 +205,7 @@ fn core_by_signal(scene: &Scene) -> Result<()> {
         let core = [folder.join("core"), folder.join(format!("core.{pid}"))].into_iter().find(|core| core.exists());
         ensure!(holds_key(&core.context("no core")?)?, "no key in the core");
     }
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     let event = events.by(sender).one("by the sender")?.clone();
     reached(&event, "core-signal", pid)?;
     is(&event, "process.executable", &scene.thief().display().to_string())?;
@@ -255,7 +255,7 @@ fn idle_signer(scene: &Scene) -> Result<()> {
         std::thread::yield_now();
     };
     let reader = run(thief(scene).args(["proc-mem", &pid.to_string(), &address.to_string(), "64"]))?;
-    scene.settled(name, &scene.key(name))?;
+    scene.settled(&scene.key(name))?;
     let events = scene.watch.events_where(|event| event.pid() == Some(reader));
     let event = events.one("by the thief")?.clone();
     reached(&event, "proc-mem", pid)?;
@@ -286,7 +286,7 @@ fn refused(scene: &Scene) -> Result<()> {
 
 /// Nothing but what the holder did itself.
 fn silent(scene: &Scene, name: &str, holder: &Holder) -> Result<()> {
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     let others = events.only(|event| event.pid() != Some(holder.pid()));
     ensure!(others.is_empty(), "somebody was blamed:\n{others}");
     let memory = scene.watch.events_where(|event| {

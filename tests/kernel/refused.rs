@@ -66,10 +66,8 @@ fn shut(path: &Path) -> Result<()> {
 
 /// Everything said about what a process did, once every refusal before this call has been told: attempts are told in the
 /// order in which they were made.
-fn settled(scene: &Scene, name: &str, pid: u32) -> Result<Events> {
-    let sentinel = scene.folder(name).join("sentinel");
-    shut(&sentinel)?;
-    let last = knock(&[sentinel.as_os_str()])?;
+fn settled(scene: &Scene, pid: u32) -> Result<Events> {
+    let last = knock(&[scene.shut().as_os_str()])?;
     scene
         .watch
         .wait_for("the sentinel", PATIENCE, |event| event.pid() == Some(last) && event.action() == "key-open-denied")?;
@@ -82,7 +80,7 @@ fn denied(scene: &Scene, name: &'static str, key: &Path, pid: u32, errno: &str) 
         scene.limited(name, "refused-open");
         return Ok(None);
     }
-    let event = settled(scene, name, pid)?.one("who was refused")?.clone();
+    let event = settled(scene, pid)?.one("who was refused")?.clone();
     is(&event, "event.action", "key-open-denied")?;
     is(&event, "event.outcome", "failure")?;
     is(&event, "dkimwatch.errno", errno)?;
@@ -239,9 +237,7 @@ fn mount_namespace(scene: &Scene) -> Result<()> {
     let script = format!("mount --bind \"$1\" \"$2\"; exec \"$0\" --uid {NOBODY} \"$2\"");
     let pid = unshared(&script, &key, &target)?;
     // The tracepoint backend knows the path alone.
-    if scene.backend() == "tracepoint"
-        && !scene.unseen("refused-open")
-        && fleeting(scene, name, &settled(scene, name, pid)?)?
+    if scene.backend() == "tracepoint" && !scene.unseen("refused-open") && fleeting(scene, name, &settled(scene, pid)?)?
     {
         return Ok(());
     }
@@ -260,7 +256,7 @@ fn mount_namespace_folder(scene: &Scene) -> Result<()> {
         scene.limited(name, "refused-open");
         return Ok(());
     }
-    let said = settled(scene, name, pid)?;
+    let said = settled(scene, pid)?;
     if fleeting(scene, name, &said)? {
         return Ok(());
     }
@@ -347,9 +343,7 @@ fn read_only(scene: &Scene) -> Result<()> {
     fs::write(&target, "")?;
     let script = "mount --bind \"$1\" \"$2\"; mount -o remount,bind,ro \"$2\"; exec \"$0\" --write \"$2\"";
     let pid = unshared(script, &key, &target)?;
-    if scene.backend() == "tracepoint"
-        && !scene.unseen("refused-open")
-        && fleeting(scene, name, &settled(scene, name, pid)?)?
+    if scene.backend() == "tracepoint" && !scene.unseen("refused-open") && fleeting(scene, name, &settled(scene, pid)?)?
     {
         return Ok(());
     }
@@ -378,7 +372,7 @@ fn through_a_ring(scene: &Scene, name: &'static str, how: &str) -> Result<()> {
     }
     if let Some(limit) = ["refused-io-uring", "refused-open"].into_iter().find(|id| scene.unseen(id)) {
         if limit == "refused-io-uring" {
-            let said = settled(scene, name, pid)?;
+            let said = settled(scene, pid)?;
             ensure!(said.is_empty(), "a named limit, and yet:\n{said}");
         }
         scene.limited(name, limit);
@@ -405,7 +399,7 @@ fn signer(scene: &Scene) -> Result<()> {
         scene.limited(name, "refused-open");
         return Ok(());
     }
-    let said = settled(scene, name, pid)?;
+    let said = settled(scene, pid)?;
     let event = said.one("the signer")?;
     is(event, "event.action", "key-open-denied")?;
     is(event, "dkimwatch.verdict", "expected")?;
@@ -430,7 +424,7 @@ fn other_files(scene: &Scene) -> Result<()> {
         return Ok(());
     }
     for pid in pids {
-        let said = settled(scene, name, pid)?;
+        let said = settled(scene, pid)?;
         ensure!(said.is_empty(), "{said}");
     }
     Ok(())
@@ -450,7 +444,7 @@ fn listing(scene: &Scene) -> Result<()> {
         return Ok(());
     }
     for pid in [pid, other] {
-        let said = settled(scene, name, pid)?;
+        let said = settled(scene, pid)?;
         ensure!(said.is_empty(), "{said}");
     }
     Ok(())
@@ -472,7 +466,7 @@ fn path_only(scene: &Scene) -> Result<()> {
     if scene.unseen("refused-open") {
         return Ok(());
     }
-    let said = settled(scene, name, pid)?;
+    let said = settled(scene, pid)?;
     ensure!(said.is_empty(), "{said}");
     Ok(())
 }
@@ -480,8 +474,7 @@ fn path_only(scene: &Scene) -> Result<()> {
 /// With a watch of its own: the attempts may be too many for their ring, and that is told.
 fn flood(scene: &Scene) -> Result<()> {
     let name = "a_theft_is_told_in_a_flood_of_refused_opens";
-    let (key, other) = (scene.key(name), scene.folder(name).join("sentinel"));
-    shut(&other)?;
+    let (key, other) = (scene.key(name), scene.shut());
     let flood = ["--times".as_ref(), "2000".as_ref(), other.as_os_str()];
     let mut flood = knocker().args(flood).uid(NOBODY).gid(NOBODY).spawn()?;
     let thief = run(Command::new("cat").arg(&key))?;

@@ -84,7 +84,7 @@ fn handle(scene: &Scene) -> Result<()> {
 fn compat(scene: &Scene) -> Result<()> {
     let name = "a_32_bit_system_call_is_an_access";
     let loot = stolen(thief(scene).arg("int80").arg(scene.key(name)))?;
-    let events = scene.settled(name, &scene.key(name))?;
+    let events = scene.settled(&scene.key(name))?;
     if events.is_empty() && scene.unseen("data-without-open") {
         scene.limited(name, "data-without-open");
         return Ok(());
@@ -149,7 +149,7 @@ fn map_files(scene: &Scene) -> Result<()> {
     let loot = stolen(thief(scene).args(["through-map-files", &holder.id().to_string()]).arg(&key));
     drop(holder.stdin.take());
     ensure!(holder.wait()?.success() && !line.is_empty(), "the holder failed");
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     events.by(holder.id()).one("the holder's open")?;
     alarms(&one_by(&events, &loot?)?)?;
     events.exactly(2, "the holder, the thief, and nobody else")?;
@@ -161,7 +161,7 @@ fn fanotify(scene: &Scene) -> Result<()> {
     let key = scene.key(name);
     let uid = SIGNER_UID.to_string();
     let loot: Loot = stolen(thief(scene).arg("fanotify").arg(&key).arg(scene.signer()).arg(&uid))?;
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     let expected = events.only(|event| event.verdict() == "expected");
     expected.exactly(1, "the signer's own open")?;
     let by_thief = events.by(loot.pid);

@@ -1,7 +1,7 @@
 //! The scene: one watch, and a key for each sentence.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     ffi::OsStr,
     fs,
     io::Write as _,
@@ -43,6 +43,8 @@ pub(crate) struct Scene {
     /// File systems with keys of their own. (Dropped before the folder that they are mounted in: fields drop in order.)
     pub grounds: Grounds,
     root: tempfile::TempDir,
+    /// Sentences with a folder that is watched as a whole.
+    folders: HashSet<String>,
     /// A process older than the watch, with its standard input: it reads the key named on it.
     pub elder: Mutex<Child>,
     signer: Mutex<Signer>,
@@ -72,22 +74,26 @@ struct Signer {
 }
 
 impl Scene {
-    /// Makes the keys and starts the watch.
-    pub(crate) fn set(names: &[&str]) -> Result<Self> {
+    /// Makes the keys and starts the watch: a key for each of `names`, and a folder that is watched as a whole for each of `folders`.
+    /// No more than is needed: the watch looks at all of it whenever one of them changes.
+    pub(crate) fn set(names: &[&str], folders: &[&str]) -> Result<Self> {
         let disk = std::env::var_os("DKIMWATCH_DISK").map_or_else(std::env::temp_dir, PathBuf::from);
         let root = tempfile::Builder::new().prefix("dkimwatch-kernel-").tempdir_in(disk)?;
         // Strangers must reach the keys.
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755))?;
         let mut paths = Vec::new();
         for name in names {
-            let folder = root.path().join(name);
-            fs::create_dir_all(folder.join("whole"))?;
-            for key in [folder.join("key.private"), folder.join("sentinel")] {
-                fs::write(&key, BYTES)?;
-                paths.push(key);
-            }
-            paths.push(folder.join("whole"));
+            paths.push(key_in(&root.path().join(name))?);
         }
+        for name in folders {
+            let whole = root.path().join(name).join(WHOLE);
+            fs::create_dir_all(&whole)?;
+            paths.push(whole);
+        }
+        for name in [SENTINEL, SHUT] {
+            paths.push(key_in(&root.path().join(name))?);
+        }
+        fs::set_permissions(root.path().join(SHUT).join(KEY), fs::Permissions::from_mode(0o600))?;
         paths.extend(tamper::lay(root.path())?);
         let grounds = Grounds::prepare(root.path())?;
         paths.extend(grounds.keys());
@@ -140,6 +146,7 @@ impl Scene {
             signing: Mutex::new(None),
             grounds,
             root,
+            folders: folders.iter().map(|name| (*name).to_owned()).collect(),
             endings: Mutex::default(),
         })
     }
@@ -151,12 +158,18 @@ impl Scene {
 
     /// A sentence's own key.
     pub(crate) fn key(&self, name: &str) -> PathBuf {
-        self.folder(name).join("key.private")
+        self.folder(name).join(KEY)
+    }
+
+    /// A key that nobody but root may open, for whom it does not matter who else is refused it.
+    pub(crate) fn shut(&self) -> PathBuf {
+        self.key(SHUT)
     }
 
     /// A folder of the sentence that is watched as a whole.
     pub(crate) fn whole(&self, name: &str) -> PathBuf {
-        self.folder(name).join("whole")
+        assert!(self.folders.contains(name), "{name} is in no group with folders");
+        self.folder(name).join(WHOLE)
     }
 
     /// The declared signer.
@@ -240,10 +253,10 @@ impl Scene {
         let _ = self.watch.wait_for_count("what was done in a container", count, SHORT_PATIENCE, told);
     }
 
-    /// Everything said about a path and below so far, once all that happened before this call has been said: the sentence's
-    /// sentinel is opened by a stranger and by the signer, and what comes through either one's ring after that is later.
-    pub(crate) fn settled(&self, name: &str, path: &Path) -> Result<Events> {
-        let sentinel = self.folder(name).join("sentinel");
+    /// Everything said about a path and below so far, once all that happened before this call has been said: a key that is
+    /// there for this is opened by a stranger and by the signer, and what comes through either one's ring after that is later.
+    pub(crate) fn settled(&self, path: &Path) -> Result<Events> {
+        let sentinel = self.key(SENTINEL);
         let passed_before = self.passed_by();
         let mut signer = self.signer.lock().map_err(|_| anyhow::anyhow!("the lock is poisoned"))?;
         // The rings are emptied one after the other, and what was taken from them is told before they are looked at again.
@@ -257,10 +270,10 @@ impl Scene {
             };
             let opened =
                 |event: &Event| event.pid() == Some(pid) && event.action() == "key-opened" && event.is_about(&sentinel);
-            let count = self.watch.events_where(opened).len() + 1;
+            let before = self.watch.printed();
             open(&mut signer)?;
             for _ in 0..TRIES {
-                if self.watch.wait_for_count("the sentinel", count, SHORT_PATIENCE, opened).is_ok() {
+                if self.watch.wait_for_next("the sentinel", before, SHORT_PATIENCE, opened).is_ok() {
                     break;
                 }
                 // It may have passed a program by, which says nothing of what was before it.
@@ -268,7 +281,7 @@ impl Scene {
                     open(&mut signer)?;
                 }
             }
-            self.watch.wait_for_count("the sentinel", count, PATIENCE, opened)?;
+            self.watch.wait_for_next("the sentinel", before, PATIENCE, opened)?;
         }
         Ok(self.watch.events_where(|event| event.is_access() && !is_staging(event) && event.is_about(path)))
     }
@@ -276,7 +289,7 @@ impl Scene {
     /// Exactly one access to the sentence's key.
     pub(crate) fn one(&self, name: &str) -> Result<Event> {
         let key = self.key(name);
-        self.settled(name, &key)?.one(&key.display().to_string()).cloned()
+        self.settled(&key)?.one(&key.display().to_string()).cloned()
     }
 
     /// Stops the watch; what it said must have been events, and the accesses here were findings.
@@ -289,11 +302,36 @@ impl Scene {
         }
         let watched = self.watch.stop()?;
         ensure!(watched.status.code() == Some(1), "strangers were there, yet it ended with {}", watched.status);
+        ensure!(!watched.log.contains(FAULT), "a program is refused by this kernel's verifier:\n{}", watched.log);
         let lost = watched.events.only(is_loss);
         ensure!(lost.is_empty(), "events were lost:\n{lost}");
         Ok(())
     }
 }
+
+/// A sentence's key in its folder.
+const KEY: &str = "key.private";
+
+/// The folder there that is watched as a whole.
+const WHOLE: &str = "whole";
+
+/// The folder of a key that is opened when a sentence wants to know that all has been told.
+const SENTINEL: &str = "sentinel";
+
+/// The folder of a key that nobody may open.
+const SHUT: &str = "shut";
+
+/// Makes a folder with a key.
+fn key_in(folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder)?;
+    let key = folder.join(KEY);
+    fs::write(&key, BYTES)?;
+    Ok(key)
+}
+
+/// What the watch says of a program of its own that does not satisfy the verifier: what would have been seen is a limit then, which no
+/// sentence could tell from the kernel's own.
+const FAULT: &str = "verifier refused a program";
 
 /// Calls passed a program by.
 pub(crate) fn passed_by(event: &Event) -> bool {

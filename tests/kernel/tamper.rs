@@ -93,7 +93,7 @@ fn excuse(scene: &Scene, limits: &[&'static str]) -> Option<&'static str> {
 /// a moment later than the rest, as the path is looked at first.
 fn told(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told) -> Result<Option<Event>> {
     const TRIES: usize = 20;
-    let settled = || scene.settled(name, &scene.folder(name));
+    let settled = || scene.settled(&scene.folder(name));
     let mut events = settled()?;
     for _ in 0..TRIES {
         if !events.by(doer.pid).is_empty() || excuse(scene, wanted.limits).is_some() {
@@ -138,7 +138,7 @@ fn told_among(scene: &Scene, name: &'static str, events: &Events, doer: &Loot, w
 
 /// The one event about nobody's attempt.
 fn told_in_vain(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told, errno: &str) -> Result<()> {
-    let events = scene.settled(name, &scene.folder(name))?;
+    let events = scene.settled(&scene.folder(name))?;
     if let (true, Some(limit)) = (events.by(doer.pid).is_empty(), excuse(scene, wanted.limits)) {
         scene.limited(name, limit);
         return Ok(());

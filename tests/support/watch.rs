@@ -119,11 +119,28 @@ impl Watch {
     /// # Errors
     /// None came within `patience` ([`Missing`]), or the program ended; the message tells `what` was waited for, and what was printed instead.
     pub fn wait_for(&self, what: &str, patience: Duration, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
-        self.wait_for_count(what, 1, patience, wanted)?
-            .iter()
-            .next()
-            .cloned()
-            .ok_or_else(|| anyhow!("nothing was waited for: {what}"))
+        self.wait_for_next(what, 0, patience, wanted)
+    }
+
+    /// How many events have been printed so far.
+    #[must_use]
+    pub fn printed(&self) -> usize {
+        self.output.lock().events.len()
+    }
+
+    /// Waits until an event for which `wanted` holds has been printed after the first `before`.
+    ///
+    /// # Errors
+    /// As [`Watch::wait_for`].
+    pub fn wait_for_next(
+        &self,
+        what: &str,
+        before: usize,
+        patience: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Event> {
+        let found = self.wait_after(what, before, 1, patience, wanted)?;
+        found.iter().next().cloned().ok_or_else(|| anyhow!("nothing was waited for: {what}"))
     }
 
     /// Waits until `count` events for which `wanted` holds have been printed.
@@ -137,10 +154,21 @@ impl Watch {
         patience: Duration,
         wanted: impl Fn(&Event) -> bool,
     ) -> Result<Events> {
+        self.wait_after(what, 0, count, patience, wanted)
+    }
+
+    fn wait_after(
+        &self,
+        what: &str,
+        before: usize,
+        count: usize,
+        patience: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Events> {
         let deadline = Instant::now() + patience;
         let mut printed = self.output.lock();
         let mut found = Vec::new();
-        let mut looked_at = 0;
+        let mut looked_at = before;
         loop {
             let fresh = printed.events.get(looked_at..).unwrap_or_default();
             found.extend(fresh.iter().filter(|event| wanted(event)).cloned());

@@ -86,7 +86,6 @@ extern "C" fn watched_of(list: u64, count: u64) -> u64 {
     const FILDES: u64 = 20;
     const IOCB_CMD_PREAD: u16 = 0;
     const IOCB_CMD_PREADV: u16 = 7;
-    let subject = Subject::current();
     let mut index = 0;
     while index < limits::SUBMITTED {
         if index >= count {
@@ -95,9 +94,9 @@ extern "C" fn watched_of(list: u64, count: u64) -> u64 {
         let request: u64 = user(list + 8 * index);
         let opcode: u16 = user(request + LIO_OPCODE);
         if opcode == IOCB_CMD_PREAD || opcode == IOCB_CMD_PREADV {
-            let file = call::file(subject.task, i64::from(user::<u32>(request + FILDES)));
-            if is_new(&subject, file) {
-                return file as u64;
+            let file = new_at(u64::from(user::<u32>(request + FILDES)));
+            if file != 0 {
+                return file;
             }
         }
         index += 1;
@@ -105,15 +104,19 @@ extern "C" fn watched_of(list: u64, count: u64) -> u64 {
     0
 }
 
-/// Whether a file is watched, and the process has not read it before: one that it has must not hide another.
-#[inline(always)]
-fn is_new(subject: &Subject, file: Ptr) -> bool {
+/// A global function, see `watch::name_hash_at`, as it is asked in loops: the open file of one of the current process's descriptors,
+/// if it is watched and the process has not read it before, and null otherwise: one that it has must not hide another.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn new_at(descriptor: u64) -> u64 {
+    let subject = Subject::current();
+    let file = call::file(subject.task, descriptor as i64);
     if file.is_null() {
-        return false;
+        return 0;
     }
     match watch::inode::<Probed>(pointer(file, offset!(file_f_inode))) {
-        Ok(found) => !seen::has_read(subject, found.file),
-        Err(_) => false,
+        Ok(found) if !seen::has_read(&subject, found.file) => file as u64,
+        _ => 0,
     }
 }
 
@@ -135,18 +138,21 @@ fn shared(ctx: &TracePointContext) -> Exit {
         return Exit::Unrelated;
     }
     let argument = syscall::register(offset!(regs_dx));
-    match command {
-        FICLONE => by_number(argument, Deed::Read),
+    let file = match command {
+        FICLONE => syscall::open_file(argument as u32),
         // `file_clone_range->src_fd`.
-        FICLONERANGE => by_number(user::<u64>(argument), Deed::Read),
-        _ => match by_number(syscall::register(offset!(regs_di)), Deed::Read) {
-            // The guess is what was given first.
-            Exit::Unrelated | Exit::FilterMiss | Exit::AlreadySeen => {
-                by(watched_among(argument) as Ptr, Deed::Read, Hook::SysExitRead)
-            }
-            exit => exit,
-        },
-    }
+        FICLONERANGE => syscall::open_file(user::<u64>(argument) as u32),
+        _ => either(syscall::register(offset!(regs_di)), argument),
+    };
+    by(file, Deed::Read, Hook::SysExitRead)
+}
+
+/// What is compared, or one of those that it is compared with: the guess is what was given first.
+#[inline(always)]
+fn either(descriptor: u64, range: u64) -> Ptr {
+    let file = new_at(u64::from(descriptor as u32));
+    let file = if file == 0 { watched_among(range) } else { file };
+    file as Ptr
 }
 
 /// A global function, see `watch::name_hash_at`: the first watched file that one is compared with by a `struct
@@ -160,16 +166,15 @@ extern "C" fn watched_among(range: u64) -> u64 {
     const INFO: u64 = 32;
     /// As many as a page has room for: the kernel takes no more (`ioctl_file_dedupe_range()`).
     const MOST: u64 = 127;
-    let subject = Subject::current();
     let count = u64::from(user::<u16>(range + COUNT));
     let mut index = 0;
     while index < MOST {
         if index >= count {
             break;
         }
-        let file = call::file(subject.task, user::<u64>(range + HEAD + INFO * index) as i64);
-        if is_new(&subject, file) {
-            return file as u64;
+        let file = new_at(user::<u64>(range + HEAD + INFO * index));
+        if file != 0 {
+            return file;
         }
         index += 1;
     }

@@ -159,7 +159,7 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf, links:
             }
             Err(KernelError::NoFunction { .. }) if part.where_present => {}
             Err(error) => {
-                tracing::debug!(program = part.name, %error, "left out");
+                report_left_out(part, &error);
                 for lost in part.lost.iter().chain(part.lost_too) {
                     if !unseen.iter().any(|known| known.id == lost.0) {
                         unseen.push(Unseen::from(*lost));
@@ -169,6 +169,18 @@ pub(super) fn attach_others(backend: Backend, ebpf: &mut Ebpf, btf: &Btf, links:
         }
     }
     Attached { hooks, unseen, waiting }
+}
+
+/// Our own fault is said aloud: as a limit alone it would be taken for the kernel's.
+fn report_left_out(part: &Part, error: &KernelError) {
+    tracing::debug!(program = part.name, %error, "left out");
+    if matches!(error, KernelError::Verifier { .. }) && !part.where_arguments_fit {
+        tracing::warn!(
+            program = part.name,
+            "this kernel's verifier refused a program of dkimwatch, and what it is for goes unseen; please report it with \
+             what DKIMWATCH_LOG=dkimwatch=debug says"
+        );
+    }
 }
 
 /// Loads and attaches what was not needed.
@@ -330,27 +342,34 @@ pub(super) fn program_names(backend: Backend) -> impl Iterator<Item = &'static s
 
 /// A refusal in words: the kernel's own, and what an empty one means.
 pub(super) fn refused(program: &'static str, error: ProgramError) -> KernelError {
-    let reason = match &error {
+    let reason = match error {
         ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) => {
-            return KernelError::NoFunction { program, function: type_name.clone() };
+            return KernelError::NoFunction { program, function: type_name };
         }
         ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let log = log.trim();
+            let log = last_lines(&verifier_log.to_string());
             if log.is_empty() {
                 format!("the kernel refused to load it: {io_error}")
+            } else if log.contains("processed 0 insns") {
+                // The verifier has not begun: it is the place that it is to be attached to.
+                format!("the kernel refused to load it ({io_error}): {log}")
             } else {
-                // The verifier's last lines say why; the rest is its trace.
-                let mut tail: Vec<&str> = log.lines().rev().take(60).collect();
-                tail.reverse();
-                format!("the verifier refused it ({io_error}): {}", tail.join("\n"))
+                return KernelError::Verifier { program, source: io_error, log };
             }
         }
         ProgramError::SyscallError(error) => format!("{}: {}", error.call, error.io_error),
-        other => match std::error::Error::source(other) {
+        other => match std::error::Error::source(&other) {
             Some(source) => format!("{other}: {source}"),
             None => other.to_string(),
         },
     };
     KernelError::Program { program, reason }
+}
+
+/// The end of a verifier's log, which says why; the rest is its trace.
+fn last_lines(log: &str) -> String {
+    const LINES: usize = 60;
+    let mut lines: Vec<&str> = log.trim().lines().rev().take(LINES).collect();
+    lines.reverse();
+    lines.join("\n")
 }

@@ -64,6 +64,16 @@ pub enum KernelError {
         /// The kernel's reason, and what it means.
         reason: String,
     },
+    /// A program does not satisfy the verifier, which is a fault of ours: each is tested on the kernels of mail hosts.
+    #[error("{program}: the verifier refused it ({source}): {log}")]
+    Verifier {
+        /// The program.
+        program: &'static str,
+        /// The kernel's error.
+        source: io::Error,
+        /// The last lines of the verifier's log, which say why.
+        log: String,
+    },
     /// What a program is to be attached to is not there.
     #[error("{program}: this kernel has no {function}")]
     NoFunction {

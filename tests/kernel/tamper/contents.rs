@@ -112,7 +112,7 @@ fn punched_by(scene: &Scene, name: &'static str, how: &str) -> Result<()> {
         }
         doer => doer?,
     };
-    let events = scene.settled(name, &scene.folder(name))?;
+    let events = scene.settled(&scene.folder(name))?;
     ensure!(fs::read(scene.key(name))?.starts_with(&[0; 8]), "there is no hole");
     told_among(scene, name, &events, &doer, WRITTEN).map(drop)
 }
@@ -128,7 +128,7 @@ fn ring_punched(scene: &Scene) -> Result<()> {
 fn overwritten(scene: &Scene) -> Result<()> {
     let name = "a_writer_that_also_truncates_is_told_once";
     let doer = act(scene, &[&"overwrite", &scene.key(name)])?;
-    let events = scene.settled(name, &scene.folder(name))?;
+    let events = scene.settled(&scene.folder(name))?;
     ensure!(fs::metadata(scene.key(name))?.len() == 19, "it was not written");
     let event = events.by(doer.pid).one("the writer")?.clone();
     is(&event, "event.action", "key-modified")
@@ -139,7 +139,7 @@ fn by_cp(scene: &Scene) -> Result<()> {
     let (key, new) = (scene.key(name), scene.folder(name).join("new"));
     fs::write(&new, "another key")?;
     let pid = run(Command::new("cp").args([&new, &key]))?;
-    let events = scene.settled(name, &scene.folder(name))?;
+    let events = scene.settled(&scene.folder(name))?;
     ensure!(fs::read_to_string(&key)? == "another key", "it was not overwritten");
     is(events.by(pid).one("by cp")?, "event.action", "key-modified")
 }
@@ -258,7 +258,7 @@ fn no_acl(scene: &Scene) -> Result<()> {
     let key = scene.key(name);
     run(Command::new(scene.backup()).args(["do", "acl"]).arg(&key).arg(NOBODY.to_string()))?;
     let doer = act(scene, &[&"no-acl", &key])?;
-    let events = scene.settled(name, &scene.folder(name))?.by(doer.pid);
+    let events = scene.settled(&scene.folder(name))?.by(doer.pid);
     let Some(event) = told_among(scene, name, &events, &doer, ACL)? else { return Ok(()) };
     is(&event, "dkimwatch.attribute", "system.posix_acl_access")
 }
@@ -274,7 +274,7 @@ fn flags(scene: &Scene, name: &'static str, how: &str, flag: &str) -> Result<()>
         }
         doer => doer?,
     };
-    let events = scene.settled(name, &scene.folder(name))?.by(doer.pid);
+    let events = scene.settled(&scene.folder(name))?.by(doer.pid);
     let Some(event) = told_among(scene, name, &events, &doer, FLAGS)? else { return Ok(()) };
     if event.field("dkimwatch.change.after.flags").is_some() {
         changed(&event, "flags", "0x0", flag)?;
@@ -333,7 +333,7 @@ fn overlay_mode(scene: &Scene) -> Result<()> {
     let key = scene.grounds.layer("merged").join("keys").join(name);
     fs::write(&key, BYTES)?;
     let doer = act(scene, &[&"chmod", &key, &"666"])?;
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     told_among(scene, name, &events, &doer, MODE).map(drop)
 }
 
@@ -350,7 +350,7 @@ fn overlay_reborn(scene: &Scene) -> Result<()> {
         fs::write(&key, BYTES)?;
         if fs::metadata(scene.grounds.layer("upper").join(&file))?.ino() == inode {
             let doer = act(scene, &[&"chmod", &key, &"666"])?;
-            let events = scene.settled(name, &key)?;
+            let events = scene.settled(&key)?;
             return told_among(scene, name, &events, &doer, MODE).map(drop);
         }
     }
@@ -363,7 +363,7 @@ fn other_file_systems(scene: &Scene) -> Result<()> {
     for kind in Grounds::KINDS {
         let key = scene.grounds.at(kind).join("keys/key.private");
         let doer = act(scene, &[&"chmod", &key, &"666"])?;
-        let events = scene.settled(name, &key)?.by(doer.pid);
+        let events = scene.settled(&key)?.by(doer.pid);
         fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         if let Some(event) = told_among(scene, name, &events, &doer, MODE)? {
             changed(&event, "mode", "0644", "0666")?;

@@ -71,7 +71,7 @@ fn told_of_link(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told) ->
     if !scene.unseen("tamper-names") {
         return told(scene, name, doer, wanted);
     }
-    for event in scene.settled(name, &scene.folder(name))?.by(doer.pid).iter() {
+    for event in scene.settled(&scene.folder(name))?.by(doer.pid).iter() {
         alarms(event)?;
     }
     scene.limited(name, "tamper-names");
@@ -79,11 +79,11 @@ fn told_of_link(scene: &Scene, name: &'static str, doer: &Loot, wanted: Told) ->
 }
 
 /// What somebody reads that was no key before is seen, once the watch has looked.
-pub(super) fn becomes_a_key(scene: &Scene, name: &str, key: &Path, file: &Path) -> Result<()> {
+pub(super) fn becomes_a_key(scene: &Scene, key: &Path, file: &Path) -> Result<()> {
     const TRIES: usize = 400;
     for _ in 0..TRIES {
         let pid = as_user(NOBODY, "cat", &[file.as_os_str()])?;
-        let of_it = scene.settled(name, key)?.by(pid);
+        let of_it = scene.settled(key)?.by(pid);
         if !of_it.is_empty() {
             let event = of_it.one("the reader's")?;
             alarms(event)?;
@@ -104,7 +104,7 @@ fn turned(scene: &Scene) -> Result<()> {
         about(&event, &link)?;
         is(&event, "file.type", "symlink")?;
     }
-    becomes_a_key(scene, TURNED, &link, &key_in(&folder.join("new")))
+    becomes_a_key(scene, &link, &key_in(&folder.join("new")))
 }
 
 fn removed(scene: &Scene) -> Result<()> {
@@ -116,7 +116,7 @@ fn removed(scene: &Scene) -> Result<()> {
         is(&event, "file.type", "symlink")?;
     }
     symlink(key_in(Path::new("new")), &link)?;
-    becomes_a_key(scene, REMOVED, &link, &key_in(&folder.join("new")))
+    becomes_a_key(scene, &link, &key_in(&folder.join("new")))
 }
 
 fn way_turned(scene: &Scene) -> Result<()> {
@@ -127,7 +127,7 @@ fn way_turned(scene: &Scene) -> Result<()> {
         about(&event, &key_in(&way))?;
         is(&event, "file.type", "symlink")?;
     }
-    becomes_a_key(scene, WAY_TURNED, &key_in(&way), &key_in(&folder.join("new")))
+    becomes_a_key(scene, &key_in(&way), &key_in(&folder.join("new")))
 }
 
 /// Who passes by a link does nothing to it, though its inode is written down for the time of its use.
@@ -141,7 +141,7 @@ fn only_used(scene: &Scene) -> Result<()> {
     let Some(event) = told(scene, USED, &doer, DELETED)? else { return Ok(()) };
     about(&event, &key)?;
     is(&event, "file.type", "file")?;
-    ensure!(scene.settled(USED, &scene.folder(USED))?.by(passer.pid).is_empty(), "who passed by did nothing");
+    ensure!(scene.settled(&scene.folder(USED))?.by(passer.pid).is_empty(), "who passed by did nothing");
     Ok(())
 }
 
@@ -150,7 +150,7 @@ fn made_in_its_place(scene: &Scene) -> Result<()> {
     fs::write(&other, BYTES)?;
     fs::remove_file(&key)?;
     symlink("other", &key)?;
-    becomes_a_key(scene, MADE, &key, &other)
+    becomes_a_key(scene, &key, &other)
 }
 
 fn renamed_over_a_file(scene: &Scene) -> Result<()> {
@@ -162,5 +162,5 @@ fn renamed_over_a_file(scene: &Scene) -> Result<()> {
         about(&event, &key)?;
         is(&event, "file.type", "file")?;
     }
-    becomes_a_key(scene, name, &key, &other)
+    becomes_a_key(scene, &key, &other)
 }

@@ -60,7 +60,7 @@ fn over(scene: &Scene, name: &'static str, words: Words<'_>, at: &Path, covered:
 /// Takes a mount away, then waits until everything has been told: the sentinel may lie beneath.
 fn told_so_far(scene: &Scene, name: &str, at: &Path) -> Result<dkimwatch_tests::support::Events> {
     run(Command::new("umount").arg("--lazy").arg(at))?;
-    scene.settled(name, &scene.folder(name))
+    scene.settled(&scene.folder(name))
 }
 
 /// A folder without keys, with a file of the key's name in it.
@@ -136,7 +136,7 @@ fn taken_away(scene: &Scene) -> Result<()> {
     run(Command::new("mount").arg("--bind").args([&another, &key]))?;
     let doer = act(scene, &[&"umount", &key])?;
     ensure!(fs::metadata(&key)?.len() == BYTES.len() as u64, "it is still there");
-    let events = scene.settled(name, &scene.folder(name))?.by(doer.pid);
+    let events = scene.settled(&scene.folder(name))?.by(doer.pid);
     told_among(scene, name, &events, &doer, UNMOUNTED).map(drop)
 }
 
@@ -147,7 +147,7 @@ fn taken_away_lazily(scene: &Scene) -> Result<()> {
     run(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&folder))?;
     let doer = act(scene, &[&"detach", &folder])?;
     ensure!(folder.join("key").exists(), "it is still there");
-    let events = scene.settled(name, &scene.folder(name))?.by(doer.pid);
+    let events = scene.settled(&scene.folder(name))?.by(doer.pid);
     told_among(scene, name, &events, &doer, UNMOUNTED).map(drop)
 }
 
@@ -178,7 +178,7 @@ fn propagated(scene: &Scene) -> Result<()> {
     run(Command::new("umount").arg("--lazy").arg(&folder))?;
     let doer = doer?;
     ensure!(covered, "it did not reach this namespace");
-    let events = scene.settled(name, &folder)?.by(doer.pid);
+    let events = scene.settled(&folder)?.by(doer.pid);
     told_among(scene, name, &events, &doer, by_path(scene)).map(drop)
 }
 
@@ -192,7 +192,7 @@ fn elsewhere(scene: &Scene) -> Result<()> {
         act(scene, &[&"elsewhere", &"private", &"bind", &"/", &"/"])?,
     ];
     ensure!(fs::metadata(&key)?.len() == BYTES.len() as u64, "it reached this namespace");
-    let events = scene.settled(name, &scene.folder(name))?;
+    let events = scene.settled(&scene.folder(name))?;
     for doer in doers {
         ensure!(events.by(doer.pid).is_empty(), "it hides nothing here:\n{events}");
     }
@@ -205,7 +205,7 @@ fn beside(scene: &Scene) -> Result<()> {
     let aside = scene.folder(name).join("aside");
     fs::create_dir(&aside)?;
     let doers = [act(scene, &[&"mount", &"tmpfs", &aside])?, act(scene, &[&"umount", &aside])?];
-    let events = scene.settled(name, &scene.folder(name))?;
+    let events = scene.settled(&scene.folder(name))?;
     for doer in doers {
         ensure!(events.by(doer.pid).is_empty(), "no key was covered:\n{events}");
     }

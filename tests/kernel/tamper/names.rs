@@ -285,7 +285,7 @@ fn overlay_unlinked(scene: &Scene) -> Result<()> {
     let key = in_overlay(scene, name)?;
     let doer = act(scene, &[&"unlink", &key])?;
     ensure!(!key.exists(), "it is still there");
-    let events = scene.settled(name, &key)?;
+    let events = scene.settled(&key)?;
     super::told_among(scene, name, &events, &doer, DELETED).map(drop)
 }
 
@@ -297,7 +297,7 @@ fn layer_unlinked(scene: &Scene) -> Result<()> {
     let below = scene.grounds.layer("lower").join(key);
     let doer = act(scene, &[&"unlink", &below])?;
     ensure!(!below.exists(), "it is still there");
-    let events = scene.settled(name, &scene.grounds.layer("merged").join(key))?;
+    let events = scene.settled(&scene.grounds.layer("merged").join(key))?;
     super::told_among(scene, name, &events, &doer, Told { limits: LIMITS, ..DELETED }).map(drop)
 }
 
@@ -307,7 +307,7 @@ fn overlay_renamed(scene: &Scene) -> Result<()> {
     let away = key.with_extension("away");
     let doer = act(scene, &[&"rename", &key, &away])?;
     ensure!(!key.exists() && away.exists(), "it was not renamed");
-    let events = scene.settled(name, &scene.grounds.layer("merged"))?.only(|event| event.pid() == Some(doer.pid));
+    let events = scene.settled(&scene.grounds.layer("merged"))?.only(|event| event.pid() == Some(doer.pid));
     super::told_among(scene, name, &events, &doer, RENAMED).map(drop)
 }
 
@@ -332,7 +332,7 @@ fn by_mv(scene: &Scene) -> Result<()> {
     let (key, new) = (scene.key(name), scene.folder(name).join("new"));
     fs::write(&new, "another key")?;
     let pid = run(Command::new("mv").args([&new, &key]))?;
-    let events = scene.settled(name, &scene.folder(name))?.by(pid);
+    let events = scene.settled(&scene.folder(name))?.by(pid);
     if let (true, Some(limit)) = (events.is_empty(), LIMITS.iter().find(|id| scene.unseen(id))) {
         scene.limited(name, limit);
         return Ok(());
@@ -346,7 +346,7 @@ fn by_sed(scene: &Scene) -> Result<()> {
     let name = "a_key_that_sed_edits_in_place";
     let key = scene.key(name);
     let pid = run(Command::new("sed").args(["-i", "s/not/NOT/"]).arg(&key))?;
-    let events = scene.settled(name, &scene.folder(name))?.by(pid);
+    let events = scene.settled(&scene.folder(name))?.by(pid);
     let count = |action: &str| events.only(|event| event.action() == action).len();
     ensure!(count("key-opened") == 1, "it reads:\n{events}");
     if let (1, Some(limit)) = (events.len(), LIMITS.iter().find(|id| scene.unseen(id))) {

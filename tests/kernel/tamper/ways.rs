@@ -112,26 +112,21 @@ fn rename(scene: &Scene, name: &'static str) -> Result<()> {
 fn renamed(scene: &Scene) -> Result<()> {
     rename(scene, RENAMED)?;
     // What is in it stays watched.
-    becomes_a_key(
-        scene,
-        RENAMED,
-        &key_in(&scene.folder(RENAMED).join("above")),
-        &key_in(&scene.folder(RENAMED).join("away")),
-    )
+    becomes_a_key(scene, &key_in(&scene.folder(RENAMED).join("above")), &key_in(&scene.folder(RENAMED).join("away")))
 }
 
 fn replaced(scene: &Scene) -> Result<()> {
     rename(scene, REPLACED)?;
     let above = scene.folder(REPLACED).join("above");
     fs::rename(scene.folder(REPLACED).join("other"), &above)?;
-    becomes_a_key(scene, REPLACED, &key_in(&above), &key_in(&above))
+    becomes_a_key(scene, &key_in(&above), &key_in(&above))
 }
 
 fn linked(scene: &Scene) -> Result<()> {
     rename(scene, LINKED)?;
     let (above, other) = (scene.folder(LINKED).join("above"), scene.folder(LINKED).join("other"));
     symlink("other", &above)?;
-    becomes_a_key(scene, LINKED, &key_in(&above), &key_in(&other))
+    becomes_a_key(scene, &key_in(&above), &key_in(&other))
 }
 
 fn exchanged(scene: &Scene) -> Result<()> {
@@ -142,20 +137,20 @@ fn exchanged(scene: &Scene) -> Result<()> {
     if let Some(event) = told_of_folder(scene, EXCHANGED, &doer, CHANGED_PLACES)? {
         other_path(&event, &other)?;
     }
-    becomes_a_key(scene, EXCHANGED, &key_in(&above), &key_in(&above))
+    becomes_a_key(scene, &key_in(&above), &key_in(&above))
 }
 
 /// All that is told about a path and below by a doer, once that is something: what is in doubt is looked at a moment later, whether or
 /// not a limit is named for what is not told at all.
-fn told_by_and_by(scene: &Scene, name: &str, path: &Path, doer: &Loot) -> Result<Events> {
+fn told_by_and_by(scene: &Scene, path: &Path, doer: &Loot) -> Result<Events> {
     let tries = if scene.unseen("tamper-names") { 12 } else { 40 };
     for _ in 1..tries {
-        let events = scene.settled(name, path)?.by(doer.pid);
+        let events = scene.settled(path)?.by(doer.pid);
         if !events.is_empty() {
             return Ok(events);
         }
     }
-    Ok(scene.settled(name, path)?.by(doer.pid))
+    Ok(scene.settled(path)?.by(doer.pid))
 }
 
 /// By another road than a system call whose end is seen.
@@ -169,7 +164,7 @@ fn by(scene: &Scene, name: &'static str, deed: &str, folder: &str) -> Result<()>
         doer => doer?,
     };
     ensure!(!folder.exists() && away.exists(), "it was not renamed");
-    told_by_and_by(scene, name, &scene.folder(name), &doer)?;
+    told_by_and_by(scene, &scene.folder(name), &doer)?;
     let Some(event) = told_of_folder(scene, name, &doer, WAS_RENAMED)? else { return Ok(()) };
     is(&event, "file.path", &folder.display().to_string())
 }
@@ -198,7 +193,7 @@ fn behind_another(scene: &Scene) -> Result<()> {
     fs::create_dir(&one)?;
     let doer = act(scene, &[&"int80-renames", &one, &other, &above, &away])?;
     ensure!(!above.exists() && away.join("other").exists(), "they were not renamed");
-    told_by_and_by(scene, BEHIND_ANOTHER, &folder, &doer)?;
+    told_by_and_by(scene, &folder, &doer)?;
     let Some(event) = told_of_folder(scene, BEHIND_ANOTHER, &doer, WAS_RENAMED)? else { return Ok(()) };
     is(&event, "file.path", &above.display().to_string())
 }
@@ -211,7 +206,7 @@ fn behind_a_look(scene: &Scene) -> Result<()> {
     // What is born in a folder of keys makes it look at once.
     fs::write(away.join("own/born"), BYTES)?;
     ensure!(!above.exists() && away.exists(), "it was not renamed");
-    told_by_and_by(scene, BEHIND_A_LOOK, &folder, &doer)?;
+    told_by_and_by(scene, &folder, &doer)?;
     let Some(event) = told(scene, BEHIND_A_LOOK, &doer, WAS_RENAMED)? else { return Ok(()) };
     about(&event, &key_in(&folder.join("led")))?;
     ensure!(event.text("file.path").is_some_and(|path| path.ends_with("/above")), "another\n{event}");
@@ -226,12 +221,12 @@ fn beside_another(scene: &Scene) -> Result<()> {
     let beside = act(scene, &[&"int80-rename", &above.join("own/harmless"), &above.join("own/as-harmless")])?;
     let doer = act(scene, &[&"rename", &above, &away])?;
     ensure!(away.join("own/as-harmless").exists(), "they were not renamed");
-    told_by_and_by(scene, BESIDE_ANOTHER, &folder, &doer)?;
+    told_by_and_by(scene, &folder, &doer)?;
     let told = told_of_folder(scene, BESIDE_ANOTHER, &doer, WAS_RENAMED)?;
     // Beyond the last look at what is in doubt.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(1_200) {
-        let events = scene.settled(BESIDE_ANOTHER, &folder)?.by(beside.pid);
+        let events = scene.settled(&folder)?.by(beside.pid);
         ensure!(events.is_empty(), "that was another one's deed:\n{events}");
     }
     let Some(event) = told else { return Ok(()) };
@@ -260,7 +255,7 @@ fn on_file_systems(scene: &Scene) -> Result<()> {
     fs::write(&beside, "another key")?;
     let doer = act(scene, &[&"exchange", &key, &beside])?;
     ensure!(fs::read_to_string(&beside)? == BYTES, "they did not change places");
-    let events = told_by_and_by(scene, FILE_SYSTEMS, &key, &doer)?;
+    let events = told_by_and_by(scene, &key, &doer)?;
     let told = told_among(scene, FILE_SYSTEMS, &events, &doer, CHANGED_PLACES)?;
     act(scene, &[&"exchange", &key, &beside])?;
     let Some(event) = told else { return Ok(()) };
@@ -281,7 +276,7 @@ fn changes_places(scene: &Scene, deed: &str, paths: [&Path; 2], deep: &Path) -> 
     let before = deep.symlink_metadata()?.ino();
     let doer = act(scene, &[&deed, &one, &another])?;
     ensure!(other.symlink_metadata()?.ino() == before, "{deed} {}: they did not change places", one.display());
-    let events = told_by_and_by(scene, FILE_SYSTEMS, &deep.join("own"), &doer)?;
+    let events = told_by_and_by(scene, &deep.join("own"), &doer)?;
     let told = told_among(scene, FILE_SYSTEMS, &events, &doer, wanted);
     if let Some(event) = told.with_context(|| format!("{deed} {}", one.display()))? {
         // The other one leads to a key, too, once it has been looked at.
@@ -295,7 +290,7 @@ fn changes_places(scene: &Scene, deed: &str, paths: [&Path; 2], deep: &Path) -> 
     fs::rename(other, deep)?;
     // The watch has looked.
     let key = deep.join("own/key.private");
-    becomes_a_key(scene, FILE_SYSTEMS, &key, &key)
+    becomes_a_key(scene, &key, &key)
 }
 
 /// A file of a public name, which was in a folder of keys once, is no cover.
@@ -338,7 +333,7 @@ fn in_roots(scene: &Scene) -> Result<()> {
         fs::remove_file(root.join("a-file"))?;
         fs::remove_dir(root.join("a-folder"))?;
         for key in ["keys", "deep"] {
-            let events = scene.settled(IN_ROOTS, &root.join(key))?;
+            let events = scene.settled(&root.join(key))?;
             let told = events.only(|event| doers.iter().any(|doer| event.pid() == Some(doer.pid)));
             ensure!(told.is_empty(), "nothing was done to a key:\n{told}");
         }
@@ -368,7 +363,7 @@ fn beside(scene: &Scene) -> Result<()> {
     ensure!(fs::read_dir(&folder)?.any(|entry| entry.is_ok_and(|entry| entry.file_name() == found)), "it is gone");
     // What is in doubt is looked at a moment later.
     for _ in 0..3 {
-        let events = scene.settled(BESIDE, &folder.join("above"))?;
+        let events = scene.settled(&folder.join("above"))?;
         ensure!(events.is_empty(), "nothing was done to a key:\n{events}");
     }
     Ok(())

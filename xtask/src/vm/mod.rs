@@ -123,8 +123,9 @@ pub(crate) struct Finished {
 }
 
 /// All that can be emulated, but what is slow to be: string instructions that a kernel would clear pages with a byte at a
-/// time, a fifth level of page tables, and vectors.
-const CPU: &str = "max,erms=off,fsrm=off,la57=off,avx=off,avx2=off";
+/// time, a fifth level of page tables, vectors, and the kernel's locks on its own access to a process's memory (SMAP), which each
+/// copy would open and shut, and keys of protection, which each execve(2) would set and the emulator forget all addresses for.
+const CPU: &str = "max,erms=off,fsrm=off,la57=off,avx=off,avx2=off,smap=off,pku=off";
 
 /// The status of a command that was ended by SIGTERM, which is what busybox's `timeout` leaves.
 pub(crate) const TOO_LONG: u8 = 128 + 15;

@@ -39,7 +39,8 @@ const TRAMPOLINES: &[Part] = &[
 ];
 
 const TRACEPOINTS: &[Part] = &[
-    Part::new(programs::IO_URING_COMPLETE, Hook::IoUringComplete, Attach::BtfTracepoint("io_uring_complete"), IO_URING),
+    Part::new(programs::IO_URING_COMPLETE, Hook::IoUringComplete, Attach::BtfTracepoint("io_uring_complete"), IO_URING)
+        .where_arguments_fit(),
     Part::new(programs::FILEMAP_GET_PAGES, Hook::FilemapGetPages, Attach::BtfTracepoint("mm_filemap_get_pages"), DATA),
     Part::new(programs::FILEMAP_MAP_PAGES, Hook::FilemapMapPages, Attach::BtfTracepoint("mm_filemap_map_pages"), DATA),
     Part::new(programs::FILEMAP_FAULT, Hook::FilemapFault, Attach::BtfTracepoint("mm_filemap_fault"), DATA),

@@ -48,6 +48,8 @@ pub(super) struct Part {
     pub(super) where_present: bool,
     /// Its function is known to be split by a compiler.
     pub(super) where_whole: bool,
+    /// It is written for a function of more arguments than some kernels give it, where the verifier refuses it: so that is known.
+    pub(super) where_arguments_fit: bool,
     /// Beside this program it is needed only for what that one does not see, and waits until there is such a thing.
     pub(super) waits_beside: Option<&'static str>,
 }
@@ -64,6 +66,7 @@ impl Part {
             instead_of: None,
             where_present: false,
             where_whole: false,
+            where_arguments_fit: false,
             waits_beside: None,
         }
     }
@@ -91,6 +94,11 @@ impl Part {
     /// A part whose absence costs more.
     const fn and(self, lost_too: &'static [Limit]) -> Self {
         Self { lost_too, ..self }
+    }
+
+    /// Left out where its function has fewer arguments.
+    const fn where_arguments_fit(self) -> Self {
+        Self { where_arguments_fit: true, ..self }
     }
 
     /// Not needed beside another program but for what that does not see.
