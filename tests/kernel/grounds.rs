@@ -104,6 +104,11 @@ impl Grounds {
             grounds.mounted.push(at);
             grounds.key(folder)?;
         }
+        let (key, file) = tamper::bound(root);
+        fs::write(&key, Self::BELOW)?;
+        fs::write(&file, BYTES)?;
+        run(Command::new("mount").arg("--bind").args([&file, &key]))?;
+        grounds.mounted.push(key);
         // A key on this very disk, on which an overlay is laid once the watch runs.
         grounds.key(&grounds.root.join("plain/keys"))?;
         Ok(grounds)

@@ -36,7 +36,7 @@ pub(crate) fn lay(root: &Path) -> Result<Vec<PathBuf>> {
     Ok([links::lay(root)?, ways::lay(root)?].concat())
 }
 
-pub(crate) use uncovered::mounts;
+pub(crate) use uncovered::{bound, mounts};
 
 /// What a deed is told as, and the limits of which one explains that it is not.
 #[derive(Clone, Copy)]

@@ -1,5 +1,5 @@
-//! The folders that mounts lie on. Who takes such a mount away, or renames its place in another mount namespace, uncovers what lies
-//! there, and that is then what a key's path leads to.
+//! The folders, and the files, that mounts lie on. Who takes such a mount away, or renames its place in another mount namespace, uncovers
+//! what lies there, and that is then what a key's path leads to.
 
 use std::{
     collections::HashMap,
@@ -7,20 +7,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dkimwatch_common::identity::FileId;
+use dkimwatch_common::identity::{FileId, Identified};
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx},
+    fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx},
     mount::{OpenTreeFlags, open_tree},
 };
 
+use super::look::Look;
 use crate::kernel::{Handle, KernelError, Session};
 
 /// What was found below mounts. It is not looked for each time: that makes a mount, for a moment.
 #[derive(Debug, Default)]
 pub(super) struct Covered {
-    known: HashMap<Covering, Option<FileId>>,
+    known: HashMap<Covering, Option<Identified>>,
     /// That of the look before.
-    before: HashMap<Covering, Option<FileId>>,
+    before: HashMap<Covering, Option<Identified>>,
 }
 
 /// A mount at a path.
@@ -41,27 +42,28 @@ impl Covered {
 
     /// The path that something is mounted at which covers a folder.
     pub(super) fn place(&self, folder: FileId) -> Option<&Path> {
-        self.known.iter().find(|(_, below)| **below == Some(folder)).map(|(covering, _)| covering.path.as_path())
+        let is_below = |below: &Option<Identified>| below.is_some_and(|below| below.file == folder);
+        self.known.iter().find(|(_, below)| is_below(below)).map(|(covering, _)| covering.path.as_path())
     }
 
-    /// The folder below the mount whose root a handle is, which `path`, without links, leads to; `None` where it is no mount's root.
+    /// What lies below the mount whose root was found, where `path`, without links, leads; `None` where it is no mount's root.
     /// Of several mounts upon each other it is what the first lies on.
     ///
     /// # Errors
     /// When the kernel cannot be asked.
     pub(super) fn below(
         &mut self,
-        handle: &Handle,
+        found: &Look,
         path: impl FnOnce() -> Option<PathBuf>,
         session: &mut Session,
-    ) -> Result<Option<FileId>, KernelError> {
-        let Some(place) = Covering::of(handle, path) else { return Ok(None) };
+    ) -> Result<Option<Identified>, KernelError> {
+        let Some(place) = Covering::of(found, path) else { return Ok(None) };
         if let Some(found) = self.known.get(&place).or_else(|| self.before.get(&place)).copied() {
             self.known.insert(place, found);
             return Ok(found);
         }
         let found = match uncovered(&place.path) {
-            Ok(handle) => session.identify(&[handle])?.into_iter().flatten().next().map(|identified| identified.file),
+            Ok(handle) => session.identify(&[handle])?.into_iter().flatten().next(),
             Err(error) => {
                 tracing::debug!(path = %place.path.display(), %error, "what lies below a mount could not be found out");
                 None
@@ -73,17 +75,16 @@ impl Covered {
 }
 
 impl Covering {
-    /// The mount whose root a handle is. The host's own root lies on nothing.
-    fn of(handle: &Handle, path: impl FnOnce() -> Option<PathBuf>) -> Option<Self> {
-        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
-        let root = statx(handle, "", flags | AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-        if !root.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+    /// The mount whose root was found. The host's own root lies on nothing.
+    fn of(found: &Look, path: impl FnOnce() -> Option<PathBuf>) -> Option<Self> {
+        if !found.is_mount_root() {
             return None;
         }
         let path = path()?;
+        let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
         let folder = statx(CWD, path.parent()?, flags, StatxFlags::MTIME).ok()?;
         let changed = (folder.stx_mtime.tv_sec, folder.stx_mtime.tv_nsec);
-        Some(Self { path, mount: root.stx_mnt_id, changed })
+        Some(Self { path, mount: found.mount, changed })
     }
 }
 

@@ -8,14 +8,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fstat, fstatfs, openat, openat2, statx};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 
 use dkimwatch_common::{
     identity::FileId,
     watch::{FileWatch, Tag, file_watch},
 };
 
-use super::{mountinfo::unescaped, refresh::BATCH};
+use super::{
+    look::{Look, file_system},
+    mountinfo::unescaped,
+    refresh::BATCH,
+};
 use crate::{
     kernel::{Handle, KernelError, Session},
     refused::{Place, Places},
@@ -44,22 +48,19 @@ pub(super) struct Overlays {
 impl Overlays {
     /// The files in the layers below that have, or had, a file's place: that which has its data, and older ones further down.
     /// None where it lies on no overlay, or the layers are not to be found from here.
-    pub(super) fn below(&mut self, file: &Handle) -> Vec<Layered> {
+    pub(super) fn below(&mut self, file: &Handle, found: Option<&Look>, system: Option<u64>) -> Vec<Layered> {
         /// `OVERLAYFS_SUPER_MAGIC` (`include/uapi/linux/magic.h`).
         const OVERLAY: u64 = 0x794c_7630;
-        if !fstatfs(file).is_ok_and(|system| u64::try_from(system.f_type) == Ok(OVERLAY)) {
-            return Vec::new();
-        }
-        self.found(file).unwrap_or_default()
+        let found = found.filter(|_| system == Some(OVERLAY));
+        found.and_then(|found| self.found(file, found.mount)).unwrap_or_default()
     }
 
     /// Whether a file on an overlay is as one of its lower layers has it: in a container, as the image does.
     pub(super) fn shows_lower(&mut self, file: &Handle) -> bool {
-        self.below(file).first().is_some_and(|first| !first.is_upper)
+        self.below(file, Look::at(file).ok().as_ref(), file_system(file)).first().is_some_and(|first| !first.is_upper)
     }
 
-    fn found(&mut self, file: &Handle) -> Option<Vec<Layered>> {
-        let mount = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id;
+    fn found(&mut self, file: &Handle, mount: u64) -> Option<Vec<Layered>> {
         let mounts = self.mounts.get_or_insert_with(|| {
             let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
             table.split(|byte| *byte == b'\n').filter_map(Overlay::line).collect()

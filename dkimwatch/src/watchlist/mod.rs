@@ -14,6 +14,7 @@ mod infs;
 mod inherited;
 mod layers;
 mod links;
+mod look;
 mod mountinfo;
 mod own;
 mod pagecache;
@@ -139,9 +140,9 @@ impl Purpose {
 }
 
 impl Purpose {
-    /// Whether it is for a folder.
-    const fn is_folder(&self) -> bool {
-        matches!(self, Self::Folder(_) | Self::Nest(..) | Self::Way(_))
+    /// Whether something else may lie at its path below a mount. What is in a watched folder goes with that.
+    const fn may_be_covered(&self) -> bool {
+        matches!(self, Self::Folder(_) | Self::Nest(..) | Self::Way(_) | Self::Key(_))
     }
 }
 

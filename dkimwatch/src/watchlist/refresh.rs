@@ -8,19 +8,22 @@ use std::{
 };
 
 use dkimwatch_common::{
-    identity::Identified,
+    identity::{FileId, Identified},
     watch::{DirWatch, FileWatch, Tag, dir_watch, file_watch, is_own},
 };
 
 use super::{
-    Purpose, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Target, WatchList, folders, layers, own, pagecache, readers,
-    realpaths::RealPaths, ways,
+    Purpose, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Target, WatchList, folders, layers,
+    look::{Look, file_system},
+    own, pagecache, readers,
+    realpaths::RealPaths,
+    ways,
 };
 use crate::{
     clock::boot_ns,
     judge::Watched,
     kernel::{Handle, KernelError, Session},
-    refused::{Place, Places},
+    refused::Places,
 };
 
 /// Descriptors asked about in one go: below the usual limit of 1,024 with room for the rest of the program.
@@ -70,24 +73,25 @@ impl WatchList {
                     _ => self.contained.open(target.purpose.tag(), &target.path),
                 };
                 if let Ok(handle) = handle {
-                    let stat = rustix::fs::fstat(&handle);
-                    let found = stat.as_ref().ok().map(Place::from);
-                    if let Ok(stat) = &stat {
-                        place(&mut places, target, stat);
+                    let found = Look::at(&handle).ok();
+                    if let Some(found) = &found {
+                        place(&mut places, target, found);
                     }
+                    let tag = target.purpose.tag();
+                    let is_way = matches!(target.purpose, Purpose::Way(_));
+                    let system = if is_way || is_own(tag) { None } else { file_system(&handle) };
                     // What is the watcher's own may be read by whoever can.
-                    is_around_page_cache |= !matches!(target.purpose, Purpose::Way(_))
-                        && stat.is_ok_and(|stat| stat.st_mode & S_IFMT != S_IFLNK)
-                        && !is_own(target.purpose.tag())
-                        && !pagecache::is_read_through(&handle);
+                    is_around_page_cache |= !is_way
+                        && found.is_some_and(|found| !found.is(S_IFLNK))
+                        && !is_own(tag)
+                        && !pagecache::is_read_through(found.as_ref(), system);
                     let layers = match target.purpose {
-                        Purpose::Key(tag) | Purpose::Member(tag) if !is_own(tag) => overlays.below(&handle),
+                        Purpose::Key(_) | Purpose::Member(_) => overlays.below(&handle, found.as_ref(), system),
                         _ => Vec::new(),
                     };
-                    let tag = target.purpose.tag();
-                    if target.purpose.is_folder() && !self.contained.has(tag) {
-                        let below = self.covered.below(&handle, || real.of(&target.path), session)?;
-                        covered.extend(below.map(|folder| (folder, tag)));
+                    if let Some(found) = found.filter(|_| target.purpose.may_be_covered() && !self.contained.has(tag)) {
+                        let below = self.covered.below(&found, || real.of(&target.path), session)?;
+                        covered.extend(below.map(|below| (below, tag)));
                     }
                     handles.push(handle);
                     opened.push((target, layers, found));
@@ -104,11 +108,11 @@ impl WatchList {
                         failed.get_or_insert(error);
                         continue;
                     }
-                    if let Some(place) = found.filter(|_| !matches!(target.purpose, Purpose::Member(_))) {
+                    if let Some(found) = found.filter(|_| !matches!(target.purpose, Purpose::Member(_))) {
                         let is_itself =
                             self.contained.has(target.purpose.tag()) || matches!(target.purpose, Purpose::Link(_));
                         let path = if is_itself { Some(target.path.clone()) } else { real.of(&target.path) };
-                        self.whereabouts.add((target, path), (&identified, place), boot_ns());
+                        self.whereabouts.add((target, path), (&identified, found.place), boot_ns());
                     }
                     if let Purpose::Link(_) = target.purpose {
                         self.armed_links.add(&target.path, identified.file);
@@ -128,8 +132,8 @@ impl WatchList {
         self.layered = below.iter().map(|(_, user, _)| *user).collect();
         layers::arm(session, &mut places, &armed, &below)?;
         self.whereabouts.end(boot_ns());
-        for (folder, tag) in covered {
-            if let Err(error) = session.watch_set.leads(folder, tag) {
+        for (below, tag) in covered {
+            if let Err(error) = arm_below(session, &below, tag, &armed) {
                 failed.get_or_insert(error);
             }
         }
@@ -251,9 +255,21 @@ fn arm(session: &mut Session, target: &Target, identified: &Identified) -> Resul
     }
 }
 
+/// Arms what lies below a mount: a folder as one that leads to a key, and a file as the key that it would be.
+fn arm_below(session: &mut Session, below: &Identified, tag: Tag, armed: &BTreeSet<FileId>) -> Result<(), KernelError> {
+    match below.mode & S_IFMT {
+        S_IFDIR => session.watch_set.leads(below.file, tag),
+        S_IFREG if !armed.contains(&below.file) => {
+            let watch = FileWatch { tag, kind: file_watch::ARMED, generation: below.generation, pad: 0 };
+            session.watch_set.arm_file(below.file, watch)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Keeps what stat(2) says of a target.
-fn place(places: &mut Places, target: &Target, stat: &rustix::fs::Stat) {
-    let (place, is) = (Place::from(stat), |kind| stat.st_mode & S_IFMT == kind);
+fn place(places: &mut Places, target: &Target, found: &Look) {
+    let (place, is) = (found.place, |kind| found.is(kind));
     match &target.purpose {
         Purpose::Key(tag) if is(S_IFREG) => places.add_key(place, *tag),
         Purpose::Member(tag) if is(S_IFREG) => places.add_member(place, *tag),

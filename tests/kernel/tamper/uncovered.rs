@@ -18,20 +18,30 @@ use crate::{
 };
 
 pub(crate) const SENTENCES: &[Sentence] =
-    &[(TAKEN, taken), (MOVED, moved), (BY_DESCRIPTOR, by_descriptor), (RENAMED, renamed)];
+    &[(TAKEN, taken), (MOVED, moved), (BY_DESCRIPTOR, by_descriptor), (RENAMED, renamed), (UNBOUND, unbound)];
+
+/// Those with a file system.
+const MOUNTED: [&str; 4] = [TAKEN, MOVED, BY_DESCRIPTOR, RENAMED];
 
 const TAKEN: &str = "a_file_system_with_a_key_that_is_unmounted";
 const MOVED: &str = "a_file_system_with_a_key_that_is_moved_elsewhere";
 const BY_DESCRIPTOR: &str = "a_file_system_with_a_key_that_is_moved_elsewhere_by_its_descriptor";
 const RENAMED: &str = "a_folder_that_a_file_system_with_a_key_is_mounted_on_and_another_mount_namespace_renames";
 
+const UNBOUND: &str = "a_file_that_is_bound_over_a_keys_path_and_taken_away";
+
 const UNMOUNTED: Told = Told { action: "key-mounted-over", deed: "unmount", limits: &["mount-over"] };
 const WAS_RENAMED: Told = Told { action: "key-renamed", deed: "rename", limits: &["tamper-names"] };
 
 /// Where each sentence's file system is mounted, and its key there. Below, a file lies at the same place.
 pub(crate) fn mounts(root: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let at = |(name, _): &Sentence| root.join(name).join("at");
-    SENTENCES.iter().map(at).map(|at| (at.clone(), at.join("own/key.private"))).collect()
+    let at = |name: &&str| root.join(name).join("at");
+    MOUNTED.iter().map(at).map(|at| (at.clone(), at.join("own/key.private"))).collect()
+}
+
+/// The key's path where another file is bound over it, and that file.
+pub(crate) fn bound(root: &Path) -> (PathBuf, PathBuf) {
+    (root.join(UNBOUND).join("key.private"), root.join(UNBOUND).join("bound"))
 }
 
 fn key(scene: &Scene, name: &str) -> PathBuf {
@@ -99,4 +109,16 @@ fn renamed(scene: &Scene) -> Result<()> {
     ensure!(was_renamed, "it was not renamed");
     let Some(event) = told? else { return Ok(()) };
     is(&event, "file.path", &at.display().to_string())
+}
+
+/// A single file, as what brings secrets into a container does it.
+fn unbound(scene: &Scene) -> Result<()> {
+    let key = scene.key(UNBOUND);
+    let doer = act(scene, &[&"detach", &key])?;
+    ensure!(fs::read_to_string(&key)? == Grounds::BELOW, "it is not uncovered");
+    let Some(event) = told(scene, UNBOUND, &doer, UNMOUNTED)? else { return Ok(()) };
+    about(&event, &key)?;
+    ensure!(event.field("dkimwatch.folder_changed") != Some(&true.into()), "the file's\n{event}");
+    let field = if event.field("file.path").is_some() { "file.path" } else { "dkimwatch.other_path" };
+    is(&event, field, &key.display().to_string())
 }
