@@ -52,7 +52,7 @@ pub mod mark {
     pub const AUDIT: u32 = 1 << 3;
     /// `LD_LIBRARY_PATH` was.
     pub const LIBRARY_PATH: u32 = 1 << 4;
-    /// `PYTHONPATH` or `PYTHONHOME` was.
+    /// `PYTHONPATH`, `PYTHONHOME`, `PYTHONUSERBASE` or `PYTHONPYCACHEPREFIX` was.
     pub const PYTHON: u32 = 1 << 5;
     /// `PERL5LIB`, `PERLLIB` or `PERL5OPT` was.
     pub const PERL: u32 = 1 << 6;

@@ -160,6 +160,8 @@ pub mod programs {
     pub const LSM_MAP_CODE: &str = "lsm_map_code";
     /// `fentry/security_mmap_file`: a signer maps code.
     pub const FENTRY_MAP_CODE: &str = "fentry_map_code";
+    /// `fentry/security_file_mprotect`: a signer makes code of what it has mapped.
+    pub const FENTRY_PROTECT_CODE: &str = "fentry_protect_code";
     /// `tracepoint/syscalls/sys_enter_mmap`: a signer maps code.
     pub const SYS_ENTER_MAP_CODE: &str = "sys_enter_map_code";
     /// `tp_btf/io_uring_complete`.
@@ -180,6 +182,8 @@ pub mod programs {
     pub const FEXIT_PTRACE_ACCESS: &str = "fexit_ptrace_access";
     /// `fexit/security_ptrace_traceme`: a process gives its memory to its parent.
     pub const FEXIT_TRACEME: &str = "fexit_traceme";
+    /// `tp_btf/sched_process_exec`: a signer's program is executed by who is traced.
+    pub const EXEC_TRACED: &str = "sched_process_traced";
     /// `tp_btf/signal_generate`: a signal that dumps core.
     pub const SIGNAL_GENERATE: &str = "signal_generate";
     /// `tp_btf/signal_generate`: a signal to the watcher.
@@ -208,6 +212,8 @@ pub mod programs {
     pub const FENTRY_MAP_PAGES: &str = "fentry_map_pages";
     /// `fentry/filemap_fault`.
     pub const FENTRY_FAULT: &str = "fentry_fault";
+    /// `fentry/shmem_fault`.
+    pub const FENTRY_SHMEM_FAULT: &str = "fentry_shmem_fault";
     /// `fentry/vfs_unlink`.
     pub const FENTRY_UNLINK: &str = "fentry_unlink";
     /// `fexit/vfs_unlink`.
@@ -309,6 +315,7 @@ pub mod programs {
         DIRECT_READ,
         LSM_MAP_CODE,
         FENTRY_MAP_CODE,
+        FENTRY_PROTECT_CODE,
         SYS_ENTER_MAP_CODE,
         IO_URING_COMPLETE,
         CTIME_SET,
@@ -319,6 +326,7 @@ pub mod programs {
         SYS_EXIT_MOUNT,
         FEXIT_PTRACE_ACCESS,
         FEXIT_TRACEME,
+        EXEC_TRACED,
         SIGNAL_GENERATE,
         SIGNAL_TO_ITSELF,
         FENTRY_BPF,
@@ -333,6 +341,7 @@ pub mod programs {
         FENTRY_MMAP_FILE,
         FENTRY_MAP_PAGES,
         FENTRY_FAULT,
+        FENTRY_SHMEM_FAULT,
         FENTRY_UNLINK,
         FEXIT_UNLINK,
         FENTRY_RMDIR,

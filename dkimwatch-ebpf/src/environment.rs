@@ -12,12 +12,15 @@ type Head = [u64; 8];
 const HEAD: u64 = size_of::<Head>() as u64;
 
 /// The variables, and their marks.
-const VARIABLES: [(&[u8], u32); 11] = [
+const VARIABLES: [(&[u8], u32); 13] = [
     (b"LD_PRELOAD=", mark::PRELOAD),
     (b"LD_AUDIT=", mark::AUDIT),
     (b"LD_LIBRARY_PATH=", mark::LIBRARY_PATH),
     (b"PYTHONPATH=", mark::PYTHON),
     (b"PYTHONHOME=", mark::PYTHON),
+    (b"PYTHONUSERBASE=", mark::PYTHON),
+    // `PYTHONPYCACHEPREFIX`, as far as there is room for it.
+    (b"PYTHONPYCACHEPRE", mark::PYTHON),
     (b"PERL5LIB=", mark::PERL),
     (b"PERLLIB=", mark::PERL),
     (b"PERL5OPT=", mark::PERL),

@@ -7,17 +7,17 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use dkimwatch_common::{
     identity::FileId,
-    watch::{Holder, OWN_PROCESS, Tag, file_watch},
+    watch::{Holder, OWN_PROCESS, Tag, file_watch, signer},
 };
 
 use crate::{
     itself,
-    maps::HOLDERS,
+    maps::{HOLDERS, PROCESSES, SIGNERS},
     memory::{Ptr, offset, pointer, u32_at},
     process,
     subject::Subject,
     task,
-    watch::Found,
+    watch::{self, Found},
 };
 
 /// The current process has reached a key.
@@ -78,7 +78,30 @@ pub fn of(task: Ptr) -> Option<Holder> {
     if itself::is_task(task) {
         return Some(Holder { tag: OWN_PROCESS, ..unread(task, process::start(task)) });
     }
-    valid(task, u32_at(task, offset!(task_tgid)))
+    let tgid = u32_at(task, offset!(task_tgid));
+    match valid(task, tgid) {
+        None => unrecorded(task, tgid),
+        holder => holder,
+    }
+}
+
+/// A process that runs a signer's program, and is not in the table: it is in the midst of execve(2), which lets others at the new memory
+/// before it is told of; or it was forgotten. An interpreter alone says nothing, but in that moment.
+#[inline(always)]
+fn unrecorded(task: Ptr, tgid: u32) -> Option<Holder> {
+    let leader = pointer(task, offset!(task_group_leader));
+    let program = pointer(pointer(task, offset!(task_mm)), offset!(mm_exe_file));
+    if program.is_null() {
+        return None;
+    }
+    let file = watch::identity(pointer(program, offset!(file_f_inode)));
+    // SAFETY: a value is only copied out.
+    let kind = *unsafe { SIGNERS.get(file) }?;
+    // SAFETY: as above.
+    if kind == signer::INTERPRETER && unsafe { PROCESSES.get(tgid) }.is_some_and(|image| image.file == file) {
+        return None;
+    }
+    Some(unread(leader, process::start(leader)))
 }
 
 #[inline(always)]

@@ -184,16 +184,22 @@ fn by(subject: Subject, file: FileId, how: u32) -> SeenBy {
     SeenBy { file, start: subject.start, exec: task::exec_id(subject.task), tgid: subject.tgid, how }
 }
 
-/// Another process's memory was reached, in this manner ([`seen`]): whether that is the first time, see [`is_news`].
+/// Another process's memory was reached, in this manner ([`seen`]).
 #[inline(always)]
-pub fn memory(subject: &Subject, target: &Holder, tgid: u32, how: u32) -> bool {
+pub fn pair(subject: &Subject, target: &Holder, tgid: u32, how: u32) -> SeenBy {
     let whose = FileId { ino: target.start, dev: tgid, birth: target.exec as u32 };
-    is_news(&by(*subject, whose, how))
+    by(*subject, whose, how)
+}
+
+/// What was no news after all.
+#[inline(always)]
+pub fn forget(who: &SeenBy) {
+    let _ = SEEN.remove(who);
 }
 
 /// Whether this is the first time, which it then was: of two threads at once, one is told so.
 #[inline(always)]
-fn is_news(who: &SeenBy) -> bool {
+pub fn is_news(who: &SeenBy) -> bool {
     const EEXIST: i32 = -17;
     // Looked up first: an insertion into a table of the least recently used takes a place before it looks.
     // SAFETY: a value is not even read.

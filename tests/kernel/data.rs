@@ -54,6 +54,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_ring_reads_from_memory_alone_for_its_process", |s| {
         on_ground(s, "a_ring_reads_from_memory_alone_for_its_process", "tmpfs", "ring")
     }),
+    (WRITTEN_BEHIND, written_behind),
     ("a_descriptor_kept_over_an_exec_is_read_by_another", executed),
     ("a_shell_opens_and_cat_reads", redirected),
     ("a_descriptor_passed_over_a_socket_is_read_by_another", |s| {
@@ -142,6 +143,20 @@ fn on_ground(scene: &Scene, name: &'static str, ground: &str, way: &str) -> Resu
     let ours = |event: &Event| loot.iter().any(|one| event.pid() == Some(one.pid));
     let events = scene.settled(&key)?.only(ours);
     judged(scene, name, &events, &loot)
+}
+
+const WRITTEN_BEHIND: &str = "a_page_of_memory_alone_that_is_written_before_it_is_read_is_its_readers";
+
+fn written_behind(scene: &Scene) -> Result<()> {
+    match on_ground(scene, WRITTEN_BEHIND, "tmpfs", "write-fault") {
+        // No tracepoint tells of a fault on tmpfs.
+        Err(error) if scene.backend() == "tracepoint" && format!("{error:#}").contains("the reader") => {
+            ensure!(scene.unseen("data-around-cache"), "{error:#}");
+            scene.limited(WRITTEN_BEHIND, "data-around-cache");
+            Ok(())
+        }
+        told => told,
+    }
 }
 
 /// An opener, and a reader that has its descriptor, its mapping or its ring.

@@ -26,6 +26,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_signer_started_with_somebodys_audit_library", audited),
     ("a_signer_led_to_somebodys_copy_of_a_library", library_path),
     ("a_signer_that_loads_somebodys_library_as_it_runs", loaded),
+    (AS_DATA, as_data),
     ("a_signer_that_loads_a_library_without_a_name", nameless_library),
     ("a_signer_that_sees_another_library_at_the_systems_path", covered_library),
     ("a_signer_that_another_process_traces", traced),
@@ -141,6 +142,22 @@ fn loaded(scene: &Scene) -> Result<()> {
     let mut command = by_its_user(scene.victim());
     command.arg("load").arg(scene.hijacker()).env("HIJACKER_KEY", scene.key(name));
     with_library(scene, name, &mut command, "hijacker.so (in no folder of libraries)")
+}
+
+const AS_DATA: &str = "a_signer_that_makes_code_of_a_library_that_it_mapped_as_data";
+
+fn as_data(scene: &Scene) -> Result<()> {
+    let mut command = by_its_user(scene.victim());
+    command.arg("load-as-data").arg(scene.hijacker()).arg("openat").arg(scene.key(AS_DATA));
+    if scene.backend() == "tracepoint" {
+        let loot = stolen(&mut command)?;
+        let event = scene.one(AS_DATA)?;
+        names(&event, &loot)?;
+        ensure!(event.text("rule.id") == Some("signer/victim") && scene.unseen("code-as-data"), "{event}");
+        scene.limited(AS_DATA, "code-as-data");
+        return Ok(());
+    }
+    with_library(scene, AS_DATA, &mut command, "hijacker.so (in no folder of libraries)")
 }
 
 /// A file in memory with these bytes, open for reading alone: one that somebody can write to cannot be executed.

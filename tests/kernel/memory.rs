@@ -31,6 +31,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
     ("a_signal_that_dumps_core_is_blamed_on_its_sender", core_by_signal),
     ("a_forked_child_holds_what_its_parent_read", forked_holder),
     ("a_signer_that_has_not_read_its_key_yet_is_watched", idle_signer),
+    ("a_tracer_that_was_there_before_the_signer_is_blamed", traced_before),
     ("another_users_memory_that_is_refused_is_an_attempt", refused),
 ];
 
@@ -263,6 +264,21 @@ fn idle_signer(scene: &Scene) -> Result<()> {
     signer.kill()?;
     signer.wait()?;
     Ok(())
+}
+
+/// Who traces a process before it is a signer, and has let go of it when it opens its key.
+fn traced_before(scene: &Scene) -> Result<()> {
+    let name = "a_tracer_that_was_there_before_the_signer_is_blamed";
+    let mut tracer = Command::new(scene.thief());
+    tracer.uid(crate::scene::SIGNER_UID).gid(crate::scene::SIGNER_UID);
+    let loot = stolen(tracer.arg("trace-before").arg(scene.victim()).arg("openat").arg(scene.key(name)))?;
+    let events = scene.settled(&scene.key(name))?;
+    is(events.by(loot.pid).one("by the signer")?, "event.action", "key-opened")?;
+    let events = scene.watch.events_where(|event| event.pid() == Some(loot.parent));
+    let event = events.one("by its tracer")?;
+    reached(event, "ptrace", loot.pid)?;
+    is(event, "process.executable", &scene.thief().display().to_string())?;
+    alarms(event)
 }
 
 fn refused(scene: &Scene) -> Result<()> {

@@ -315,8 +315,9 @@ const KEY: &str = "key.private";
 /// The folder there that is watched as a whole.
 const WHOLE: &str = "whole";
 
-/// The folder of a key that is opened when a sentence wants to know that all has been told.
-const SENTINEL: &str = "sentinel";
+/// The folder of a key that is opened when a sentence wants to know that all has been told. The first by name: of a signer that has not
+/// opened any yet, the first key is told.
+const SENTINEL: &str = "0-sentinel";
 
 /// The folder of a key that nobody may open.
 const SHUT: &str = "shut";

@@ -35,7 +35,7 @@ fn lsm_map_code(ctx: LsmContext) -> i32 {
         // A number: until 6.19 the verifier takes the file of an LSM program for one that is always there, and leaves out what
         // asks whether it is null.
         let file = number(ctx.arg(0)) as Ptr;
-        tally::count(&ctx, Hook::MapCode, mapped(file, ctx.arg(2), Via::Lsm));
+        tally::count(&ctx, Hook::MapCode, mapped(file, ctx.arg(2), emit::via(Via::Lsm)));
     }
     verdict
 }
@@ -43,7 +43,19 @@ fn lsm_map_code(ctx: LsmContext) -> i32 {
 /// `int security_mmap_file(struct file *file, unsigned long prot, unsigned long flags)`.
 #[fentry(function = "security_mmap_file")]
 fn fentry_map_code(ctx: FEntryContext) -> i32 {
-    tally::count(&ctx, Hook::MapCode, mapped(ctx.arg(0), ctx.arg(1), Via::Fentry));
+    tally::count(&ctx, Hook::MapCode, mapped(ctx.arg(0), ctx.arg(1), emit::via(Via::Fentry)));
+    0
+}
+
+/// `int security_file_mprotect(struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)`: what was mapped as data becomes
+/// code.
+#[fentry(function = "security_file_mprotect")]
+fn fentry_protect_code(ctx: FEntryContext) -> i32 {
+    let prot: u64 = ctx.arg(2);
+    if prot & PROT_EXEC != 0 {
+        let file = pointer(ctx.arg(0), offset!(vma_file));
+        tally::count(&ctx, Hook::MapCode, mapped(file, prot, emit::shared_via()));
+    }
     0
 }
 
@@ -73,7 +85,7 @@ fn try_sys_enter_map_code(ctx: &TracePointContext) -> Exit {
     if flags & MAP_ANONYMOUS != 0 {
         return Exit::Unrelated;
     }
-    mapped(descriptor(fd as u32), prot, Via::Tracepoint)
+    mapped(descriptor(fd as u32), prot, emit::via(Via::Tracepoint))
 }
 
 /// The current process's open file of a number, null where there is none.
@@ -101,7 +113,7 @@ fn runs_signer() -> bool {
 }
 
 #[inline(always)]
-fn mapped(file: Ptr, prot: u64, via: Via) -> Exit {
+fn mapped(file: Ptr, prot: u64, via: u32) -> Exit {
     if file.is_null() || prot & PROT_EXEC == 0 {
         return Exit::Unrelated;
     }
@@ -137,7 +149,7 @@ fn mapped(file: Ptr, prot: u64, via: Via) -> Exit {
         kind: Kind::Library,
         deed: Deed::None,
         hook: Hook::MapCode,
-        via: emit::via(via),
+        via,
         name: Name::File(file),
         outcome: None,
     };

@@ -79,6 +79,14 @@ fn fentry_fault(ctx: FEntryContext) -> i32 {
     0
 }
 
+/// `vm_fault_t shmem_fault(struct vm_fault *vmf)`: the same on tmpfs. (Where a fault reads, pages are mapped around it by the function
+/// of all.)
+#[fentry(function = "shmem_fault")]
+fn fentry_shmem_fault(ctx: FEntryContext) -> i32 {
+    tally::count(&ctx, Hook::PageFault, faulted(ctx.arg(0), Hook::PageFault));
+    0
+}
+
 #[inline(always)]
 fn faulted(vmf: Ptr, hook: Hook) -> Exit {
     const FAULT_FLAG_WRITE: u32 = 1;

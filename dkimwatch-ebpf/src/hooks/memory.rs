@@ -62,6 +62,18 @@ fn fexit_traceme(ctx: FExitContext) -> i32 {
     0
 }
 
+/// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: who traces a process already when it executes a
+/// signer's program has the memory of that, and asks nobody any more. After the process table's own programs there.
+#[btf_tracepoint(function = "sched_process_exec")]
+fn sched_process_traced(ctx: BtfTracePointContext) -> i32 {
+    let task: Ptr = ctx.arg(0);
+    if u32_at(task, offset!(task_ptrace)) != 0 {
+        let tracer = pointer(task, offset!(task_parent));
+        tally::count(&ctx, Hook::Process, handed_over(tracer, Hook::Process));
+    }
+    0
+}
+
 /// The current process's memory is its tracer's.
 #[inline(always)]
 fn handed_over(tracer: Ptr, hook: Hook) -> Exit {
@@ -213,10 +225,16 @@ fn told(subject: &Subject, target: Ptr, holder: &Holder, deed: Deed, hook: Hook,
     }
     summary::reached(tgid);
     let way = if deed as u32 == Deed::TakeDescriptor as u32 { how::DESCRIPTOR } else { how::MEMORY };
-    if !seen::memory(subject, holder, tgid, way) {
+    let pair = seen::pair(subject, holder, tgid, way);
+    if !seen::is_news(&pair) {
         return Exit::AlreadySeen;
     }
-    submitted(subject, target, holder, deed, hook, 0, false)
+    let exit = submitted(subject, target, holder, deed, hook, 0, false);
+    if exit as u32 == Exit::RingFull as u32 {
+        // Not told after all: the next time is news again.
+        seen::forget(&pair);
+    }
+    exit
 }
 
 #[inline(always)]

@@ -52,12 +52,14 @@ fn environment(pid: u32) -> Option<Vec<u8>> {
 
 /// As the kernel side marks them.
 fn variables(environment: &[u8]) -> u32 {
-    const NAMES: [(&[u8], u32); 8] = [
+    const NAMES: [(&[u8], u32); 10] = [
         (b"LD_PRELOAD", mark::PRELOAD),
         (b"LD_AUDIT", mark::AUDIT),
         (b"LD_LIBRARY_PATH", mark::LIBRARY_PATH),
         (b"PYTHONPATH", mark::PYTHON),
         (b"PYTHONHOME", mark::PYTHON),
+        (b"PYTHONUSERBASE", mark::PYTHON),
+        (b"PYTHONPYCACHEPREFIX", mark::PYTHON),
         (b"PERL5LIB", mark::PERL),
         (b"PERLLIB", mark::PERL),
         (b"PERL5OPT", mark::PERL),

@@ -196,7 +196,7 @@ fn names(variables: u32) -> String {
         (mark::PRELOAD, "LD_PRELOAD"),
         (mark::AUDIT, "LD_AUDIT"),
         (mark::LIBRARY_PATH, "LD_LIBRARY_PATH"),
-        (mark::PYTHON, "PYTHONPATH or PYTHONHOME"),
+        (mark::PYTHON, "PYTHONPATH, PYTHONHOME, PYTHONUSERBASE or PYTHONPYCACHEPREFIX"),
         (mark::PERL, "PERL5LIB, PERLLIB or PERL5OPT"),
         (mark::LUA, "LUA_PATH, LUA_CPATH or LUA_INIT"),
     ];

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     attribute::{AttributedAccess, Container},
     containers::{Enrichment, Image},
+    decode::ImageSource,
 };
 
 /// What is asked of a signer's container, and where its program was found.
@@ -113,7 +114,7 @@ pub(super) fn fit(reader: &Reader, contained: &Contained, attributed: &Attribute
         (Detail::Traced, !process.traced),
         (Detail::Writable, image.mode & 0o022 == 0),
         (Detail::Nameless, image.nlink > 0),
-        (Detail::Claim, !attributed.executable.claim_differs),
+        (Detail::Claim, !attributed.executable.claim_differs && image.source != ImageSource::AtAccess),
         (Detail::User, is_pending || user(reader, attributed)),
         (Detail::Entered, attributed.has_entered() != Some(true)),
         (Detail::Container, place),

@@ -40,7 +40,7 @@ pub(super) enum Detail {
     Writable,
     /// The executable had no name any more when it was executed.
     Nameless,
-    /// `/proc/PID/exe` shows another file than the one executed.
+    /// `/proc/PID/exe` shows another file than the one executed, or is all that says what was.
     Claim,
     /// The executable was run by a name in another folder: a hard link or a bind mount.
     Elsewhere,
@@ -127,7 +127,7 @@ pub(super) fn fit(reader: &Reader, attributed: &AttributedAccess, policy: &Polic
         (Detail::Writable, image.mode & 0o022 == 0),
         // A former image may be gone from its path: a running daemon keeps it over an upgrade.
         (Detail::Nameless, image.nlink > 0 || image.id != newest.id),
-        (Detail::Claim, !attributed.executable.claim_differs),
+        (Detail::Claim, !attributed.executable.claim_differs && image.source != ImageSource::AtAccess),
         (Detail::Elsewhere, in_its_folder(reader, attributed, policy)),
         (Detail::User, user),
         (Detail::Unit, unit),

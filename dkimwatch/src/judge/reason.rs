@@ -366,7 +366,10 @@ fn detail_text(detail: Detail, reader: &Reader, attributed: &AttributedAccess, p
         Detail::Traced => format!("pid {} traces it and can do as it likes with it", process.tracer),
         Detail::Writable => "others than its owner may write to that file".to_owned(),
         Detail::Nameless => "that file had been deleted when it was executed".to_owned(),
-        Detail::Claim => format!("/proc/{}/exe shows another file", process.pid),
+        Detail::Claim if attributed.executable.claim_differs => format!("/proc/{}/exe shows another file", process.pid),
+        Detail::Claim => {
+            format!("that is known from /proc/{}/exe alone: the kernel's table of processes was full", process.pid)
+        }
         Detail::Elsewhere => {
             let path = process.claimed.known().map(|exe| escape::word(&exe.path.bytes)).unwrap_or_default();
             format!("by the name {path}, where nothing starts it: a hard link or a bind mount")

@@ -28,6 +28,7 @@ pub(crate) fn by(how: &OsStr, file: BorrowedFd<'_>, path: &OsStr) -> Result<Vec<
         "aio" => by_aio(file),
         "map" => Ok(Mapping::new(file, libc::PROT_READ, libc::MAP_PRIVATE)?.bytes()),
         "populate" => by_populating(file),
+        "write-fault" => by_write_fault(file),
         "vmsplice" => by_vmsplice(file),
         "sendfile" => by_sendfile(file),
         "splice" => by_splice(file, false),
@@ -52,6 +53,15 @@ pub(crate) fn by(how: &OsStr, file: BorrowedFd<'_>, path: &OsStr) -> Result<Vec<
         }
         other => bail!("no such way to read: {other}"),
     }
+}
+
+/// Of a mapping that may not be read until it has been written to, behind the file's end: the page is copied as it faults, and nothing is
+/// asked of what is around it.
+fn by_write_fault(file: BorrowedFd<'_>) -> Result<Vec<u8>> {
+    let mapping = Mapping::new(file, libc::PROT_NONE, libc::MAP_PRIVATE)?;
+    mapping.protect(libc::PROT_READ | libc::PROT_WRITE)?;
+    mapping.write_behind_the_end();
+    Ok(mapping.bytes())
 }
 
 fn filled(read: impl FnOnce(&mut [u8]) -> Result<usize>) -> Result<Vec<u8>> {
@@ -245,10 +255,21 @@ impl Mapping {
 
     /// From now on it may be read.
     pub(crate) fn uncover(&self) -> Result<()> {
+        self.protect(libc::PROT_READ)
+    }
+
+    /// From now on this may be done with it.
+    pub(crate) fn protect(&self, prot: i32) -> Result<()> {
         // SAFETY: the mapping, and its length.
-        let answer = unsafe { libc::mprotect(self.at.cast(), self.length, libc::PROT_READ) };
+        let answer = unsafe { libc::mprotect(self.at.cast(), self.length, prot) };
         ensure!(answer == 0, "mprotect: {}", std::io::Error::last_os_error());
         Ok(())
+    }
+
+    /// Writes the byte after the file's last one, in the same page.
+    fn write_behind_the_end(&self) {
+        // SAFETY: the file is shorter than the page that its mapping fills, and the mapping may be written.
+        unsafe { self.at.add(self.length).write_volatile(1) };
     }
 
     /// mincore(2).

@@ -1,12 +1,19 @@
 //! What a hijacked signer does.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, os::fd::AsFd as _};
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use crate::{Road, argument, raw};
+use crate::{Road, argument, raw, reads};
 
-pub(crate) const ROADS: &[Road] = &[("none", |_| Ok(())), ("load", load), ("trace", trace), ("compile", compile)];
+pub(crate) const ROADS: &[Road] = &[
+    ("none", |_| Ok(())),
+    ("load", load),
+    ("load-as-data", load_as_data),
+    ("trace", |arguments| trace(arguments, libc::PTRACE_CONT)),
+    ("trace-before", |arguments| trace(arguments, libc::PTRACE_DETACH)),
+    ("compile", compile),
+];
 
 /// Loads a library, which takes it from there: `load LIBRARY`.
 fn load(arguments: &[OsString]) -> Result<()> {
@@ -15,6 +22,15 @@ fn load(arguments: &[OsString]) -> Result<()> {
     let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW) };
     ensure!(!library.is_null(), "dlopen");
     bail!("the library did nothing")
+}
+
+/// Maps a library to be read, makes code of it, and goes on: `load-as-data LIBRARY ROAD ARGUMENT…`.
+fn load_as_data(arguments: &[OsString]) -> Result<()> {
+    let library = std::fs::File::open(argument(arguments, 0)?)?;
+    let mapping = reads::Mapping::new(library.as_fd(), libc::PROT_READ, libc::MAP_PRIVATE)?;
+    drop(library);
+    mapping.protect(libc::PROT_READ | libc::PROT_EXEC)?;
+    crate::take(arguments.iter().skip(1).cloned())
 }
 
 /// Makes room for code that it writes itself, as a compiler at run time does, and goes on: `compile ROAD ARGUMENT…`.
@@ -28,8 +44,9 @@ fn compile(arguments: &[OsString]) -> Result<()> {
     crate::take(arguments.iter().cloned())
 }
 
-/// Runs a program to its end, as its tracer (ptrace(2)): `trace PROGRAM ARGUMENT…`.
-fn trace(arguments: &[OsString]) -> Result<()> {
+/// Runs a program to its end, as its tracer (ptrace(2)): `trace PROGRAM ARGUMENT…`; or lets it go once it has executed that:
+/// `trace-before PROGRAM ARGUMENT…`.
+fn trace(arguments: &[OsString], request: libc::c_uint) -> Result<()> {
     let words: Vec<_> = arguments.iter().map(OsString::as_os_str).collect();
     let traced = raw::fork(|| {
         // SAFETY: a call without pointers.
@@ -47,6 +64,6 @@ fn trace(arguments: &[OsString]) -> Result<()> {
         // The stop after its exec is for the tracer alone.
         let signal = if libc::WSTOPSIG(status) == libc::SIGTRAP { 0 } else { libc::WSTOPSIG(status) };
         // SAFETY: a call without pointers.
-        ensure!(unsafe { libc::ptrace(libc::PTRACE_CONT, traced, 0, signal) } == 0, "PTRACE_CONT");
+        ensure!(unsafe { libc::ptrace(request, traced, 0, signal) } == 0, "ptrace {request}");
     }
 }

@@ -36,6 +36,7 @@ const TRAMPOLINES: &[Part] = &[
     Part::new(programs::FENTRY_MMAP_FILE, Hook::MmapFile, Attach::Fentry("security_mmap_file"), THROUGH_DESCRIPTOR),
     Part::new(programs::FENTRY_MAP_PAGES, Hook::MapPages, Attach::Fentry("filemap_map_pages"), THROUGH_MAPPING),
     Part::new(programs::FENTRY_FAULT, Hook::PageFault, Attach::Fentry("filemap_fault"), THROUGH_MAPPING),
+    Part::new(programs::FENTRY_SHMEM_FAULT, Hook::PageFault, Attach::Fentry("shmem_fault"), THROUGH_MAPPING),
 ];
 
 const TRACEPOINTS: &[Part] = &[

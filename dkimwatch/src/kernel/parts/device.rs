@@ -36,7 +36,7 @@ const PASSTHROUGH: Limit = (
 );
 const FLEETING: Limit = (
     "fleeting-device",
-    "a block device that is made of one with a key (device mapper, loop), opened, and gone within milliseconds, before it is looked at",
+    "a block device that is made of one with a key (device mapper, loop), opened, and gone within milliseconds, before it is looked at; or mounted from a second device over the same blocks, which nobody opens",
 );
 
 pub(super) const fn unseen(_backend: Backend) -> &'static [Limit] {

@@ -18,6 +18,16 @@ const SIGNAL: Limit = (
     "a signal that makes a process which holds a key dump its memory: the tracepoint signal_generate did not attach",
 );
 
+const EXECUTED: Part = Part::new(
+    programs::EXEC_TRACED,
+    Hook::Process,
+    Attach::BtfTracepoint("sched_process_exec"),
+    (
+        "memory-traced-before",
+        "who traces a process before it executes a signer's program: the tracepoint sched_process_exec did not attach",
+    ),
+);
+
 /// The system calls that reach another process's memory, or its descriptors.
 const CALLS: &[&str] =
     &["sys_exit_ptrace", "sys_exit_process_vm_readv", "sys_exit_process_vm_writev", "sys_exit_pidfd_getfd"];
@@ -43,6 +53,7 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
                         TRACEME,
                     ),
                     DUMPED,
+                    EXECUTED,
                 ]
             }
         }
@@ -56,6 +67,7 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
                         MEMORY,
                     ),
                     DUMPED,
+                    EXECUTED,
                 ]
             }
         }
@@ -65,7 +77,7 @@ pub(super) const fn parts(backend: Backend) -> &'static [Part] {
 /// The kernel's own debuggers read any memory, and ask nobody.
 const PROBES: Limit = (
     "kernel-probe",
-    "a signer's memory, or a key's data, read by code within the kernel: a uprobe or kprobe, a BPF program, a module; and what of it lies in swap or in a hibernation image",
+    "a signer's memory, or a key's data, read by code within the kernel: a uprobe or kprobe, a BPF program, a module; samples of its stack (perf_event_open); and what of it lies in swap or in a hibernation image",
 );
 
 pub(super) const fn unseen(backend: Backend) -> &'static [Limit] {

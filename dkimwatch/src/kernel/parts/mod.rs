@@ -134,11 +134,12 @@ pub(super) fn of(backend: Backend) -> impl Iterator<Item = &'static Part> {
 
 /// What a backend never sees, on whatever kernel.
 pub(super) fn always_unseen(backend: Backend) -> impl Iterator<Item = Limit> {
-    let subjects: [fn(Backend) -> &'static [Limit]; 10] = [
+    let subjects: [fn(Backend) -> &'static [Limit]; 11] = [
         open::unseen,
         placed::unseen,
         data::unseen,
         refused::unseen,
+        code::unseen,
         changed::unseen,
         mounted::unseen,
         memory::unseen,
