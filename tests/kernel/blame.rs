@@ -76,7 +76,7 @@ fn short_lived(scene: &Scene) -> Result<()> {
     // An emulated machine starts thirteen programs a second.
     const FEWEST: usize = 30;
     const MOST: usize = 1_000;
-    const LONG: Duration = Duration::from_secs(2);
+    const LONG: Duration = Duration::from_secs(1);
     let name = "many_readers_that_end_at_once_are_each_blamed";
     let key = scene.key(name);
     let mut pids = Vec::new();

@@ -83,7 +83,7 @@ fn tiny_program(scene: &Scene, name: &str) -> Result<PathBuf> {
 
 #[cfg(target_arch = "x86_64")]
 fn tiny(scene: &Scene) -> Result<()> {
-    const READERS: usize = 100;
+    const READERS: usize = 60;
     let name = "readers_that_live_for_microseconds_are_each_blamed";
     let key = scene.key(name);
     let program = tiny_program(scene, name)?;
@@ -107,7 +107,7 @@ fn tiny(scene: &Scene) -> Result<()> {
 }
 
 fn vforked(scene: &Scene) -> Result<()> {
-    const READERS: usize = 50;
+    const READERS: usize = 30;
     let name = "a_vforked_child_that_reads_before_it_executes_is_blamed";
     let loot = shown(thief(scene).arg("vfork").arg(scene.key(name)).arg(READERS.to_string()))?;
     let events = scene.settled(&scene.key(name))?;

@@ -24,7 +24,7 @@ pub(crate) const SENTENCES: &[Sentence] = &[
 
 fn flood(scene: &Scene) -> Result<()> {
     // An emulated machine tells of a hundred a second; for a flood in earnest, see the service's own tests.
-    const OPENS: usize = 400;
+    const OPENS: usize = 200;
     let name = "in_a_flood_of_opens_each_is_told_and_one_other_reader_is_found";
     let key = scene.key(name);
     for _ in 0..OPENS / 2 {

@@ -82,6 +82,11 @@ const fn once_a_kernel(group: Group) -> Group {
     Group { variable: Some("DKIMWATCH_ONCE"), ..group }
 }
 
+/// Of which another kernel says nothing new.
+const fn on_some_kernels(group: Group) -> Group {
+    Group { variable: Some("DKIMWATCH_COMMANDS"), ..group }
+}
+
 impl Group {
     /// The variable, where it says so now.
     fn left_out(&self) -> Option<&'static str> {
@@ -109,6 +114,7 @@ const GROUPS: &[Group] = &[
     with_folders(seen("Keys that are born", born::SENTENCES)),
     with_folders(seen("Attempts that are refused", refused::SENTENCES)),
     seen("A signer's memory", memory::SENTENCES),
+    once_a_kernel(seen("A signer's memory, by a debugger", memory::BY_DEBUGGER)),
     seen("Around the file system", devices::SENTENCES),
     by_service(silent("What leaves the watch alone", monitor::SILENT)),
     by_service(seen("Hands on the watch", monitor::SENTENCES)),
@@ -127,7 +133,7 @@ const GROUPS: &[Group] = &[
     by_service(holds("Expected traffic in sum", summed::SENTENCES)),
     holds("Floods", flood::SENTENCES),
     with_folders(holds("Floods of attempts", refused::FLOODS)),
-    once_a_kernel(holds("Commands", command::SENTENCES)),
+    on_some_kernels(holds("Commands", command::SENTENCES)),
     by_service(holds("Who may end the watch", summed::ENDINGS)),
 ];
 
@@ -136,7 +142,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let sentences =
         || GROUPS.iter().flat_map(|group| group.sentences.iter().map(|(name, body)| (*name, *body, group.left_out())));
-    let names: Vec<&str> = sentences().map(|(name, ..)| name).collect();
+    // What is tried elsewhere needs no key here: each look at what is watched asks about every one.
+    let names: Vec<&str> = sentences().filter(|(.., left_out)| left_out.is_none()).map(|(name, ..)| name).collect();
     let with_folders = GROUPS.iter().filter(|group| group.folders).flat_map(|group| group.sentences);
     let folders: Vec<&str> = with_folders.map(|(name, _)| *name).collect();
     let scene = match if arguments.list { None } else { Some(Scene::set(&names, &folders)) }.transpose() {

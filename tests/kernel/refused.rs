@@ -418,7 +418,7 @@ fn other_files(scene: &Scene) -> Result<()> {
     shut(&folder)?;
     let mut pids = Vec::new();
     for file in [beside, folder.join("file"), folder.join("absent")] {
-        pids.push(knock(&["--times".as_ref(), "10000".as_ref(), file.as_os_str()])?);
+        pids.push(knock(&["--times".as_ref(), "4000".as_ref(), file.as_os_str()])?);
     }
     if scene.unseen("refused-open") {
         return Ok(());

@@ -187,6 +187,9 @@ fn bpf_linker(say: &mut dyn FnMut(&str)) -> Result<()> {
     // In a folder of its own, so that an interrupted installation goes on where it was.
     let build = root.join("build");
     cargo.arg(&root).arg("--target-dir").arg(&build);
+    // Most of its work is LLVM's, which comes with the compiler: optimising the rest takes longer than it ever saves.
+    cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+    cargo.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16").env("CARGO_PROFILE_RELEASE_DEBUG", "none");
     command::run(&mut cargo).context("cannot install bpf-linker, which builds the kernel side")?;
     // A third of a gigabyte; should it stay, it only takes room.
     let _ = fs::remove_dir_all(build);

@@ -1,5 +1,7 @@
 //! The maps that say what is watched.
 
+use std::collections::HashSet;
+
 use aya::maps::{Array, HashMap, MapData, MapError};
 use dkimwatch_common::{
     filter,
@@ -22,6 +24,8 @@ pub struct WatchSet {
     pub(super) ways: HashMap<MapData, pod::File, u32>,
     pub(super) backing: HashMap<MapData, pod::File, u32>,
     pub(super) layers: HashMap<MapData, pod::File, pod::File>,
+    /// Slots of the filter that were filled: nothing but [`WatchSet::disarm_canary`] empties one.
+    pub(super) filled: HashSet<u32>,
     /// A signer's program was met for the first time.
     pub(super) routed_anew: bool,
 }
@@ -58,7 +62,9 @@ impl WatchSet {
     /// When the maps refuse.
     pub(super) fn disarm_canary(&mut self, file: FileId) -> Result<(), KernelError> {
         self.disarm_file(file)?;
-        self.filter.set(filter::slot(file.ino), 0, 0).map_err(KernelError::map(maps::FILTER))
+        let slot = filter::slot(file.ino);
+        self.filled.remove(&slot);
+        self.filter.set(slot, 0, 0).map_err(KernelError::map(maps::FILTER))
     }
 
     /// Watches a folder, as a whole or for awaited names (`watch::dir_watch`).
@@ -141,7 +147,12 @@ impl WatchSet {
     }
 
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {
-        self.filter.set(filter::slot(ino), 1, 0).map_err(KernelError::map(maps::FILTER))
+        let slot = filter::slot(ino);
+        if !self.filled.contains(&slot) {
+            self.filter.set(slot, 1, 0).map_err(KernelError::map(maps::FILTER))?;
+            self.filled.insert(slot);
+        }
+        Ok(())
     }
 }
 
@@ -173,7 +184,7 @@ mod tests {
 
     #[test]
     fn names_of_every_length_hash_apart() {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for length in 1..=255 {
             assert!(seen.insert(hash(&vec![b'a'; length])), "length {length}");
         }

@@ -1,9 +1,6 @@
 //! Which mount each path leads to, so that a mount elsewhere on the host costs a few look-ups and no more.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, ffi::OsString, path::Path};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
@@ -17,24 +14,24 @@ struct Place {
     inode: u64,
 }
 
-/// Where paths led to; nowhere is a place as well.
+/// Where paths led to, by their bytes; nowhere is a place as well.
 #[derive(Debug, Default)]
-pub(super) struct Places(HashMap<PathBuf, Option<Place>>);
+pub(super) struct Places(HashMap<OsString, Option<Place>>);
 
 impl Places {
     /// Looks at these paths, too. Those that were looked at keep their answer.
     pub(super) fn also<P: AsRef<Path>>(&mut self, paths: impl IntoIterator<Item = P>) {
         for path in paths {
             let path = path.as_ref();
-            if !self.0.contains_key(path) {
-                self.0.insert(path.to_owned(), place(path));
+            if !self.0.contains_key(path.as_os_str()) {
+                self.0.insert(path.into(), place(path));
             }
         }
     }
 
     /// Whether one of them leads elsewhere now.
     pub(super) fn changed(&self) -> bool {
-        self.0.iter().any(|(path, before)| place(path) != *before)
+        self.0.iter().any(|(path, before)| place(path.as_ref()) != *before)
     }
 }
 

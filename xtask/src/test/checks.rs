@@ -71,6 +71,24 @@ const CONTAINERS: &str = "containers";
 /// The test program of the report's page.
 const BROWSER: &str = "browser";
 
+/// What needs no rights, with the features of what does: the tests' own crate is then compiled once.
+const UNIT: &[&str] = &[
+    "test",
+    "--features",
+    "dkimwatch-tests/privileged",
+    "--no-fail-fast",
+    "--lib",
+    "--bins",
+    "--test",
+    "cli",
+    "--test",
+    "documents",
+    "--test",
+    "images",
+    "--test",
+    "stories",
+];
+
 /// How long one program may take here.
 const LIMIT_HERE: Duration = Duration::from_secs(1_500);
 
@@ -83,7 +101,8 @@ pub(super) fn all() -> Vec<Check> {
         check("tidy", How::Tidy),
         check("clippy", cargo(&["clippy", "--all-targets", "--all-features", "--", "-D", "warnings"], false)),
         check("clippy-kernel-side", How::ClippyKernelSide),
-        check("unit", cargo(&["test", "--no-fail-fast"], true)),
+        check("unit", cargo(UNIT, true)),
+        check("doc", cargo(&["test", "--features", "dkimwatch-tests/privileged", "--doc"], true)),
         check("build", How::Build),
         check("browser", How::Here { target: BROWSER, backend: "auto", needs: &[Need::Browser] }),
         Check {
@@ -361,6 +380,25 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn every_test_that_needs_no_rights_is_in_unit() {
+        let text = fs::read_to_string(workspace::root().join("tests/Cargo.toml")).expect("the tests' manifest");
+        let manifest: toml::Table = text.parse().expect("TOML");
+        let tests = manifest["test"].as_array().expect("[[test]]");
+        let all: Vec<_> = tests.iter().filter(|test| test.get("required-features").is_none()).collect();
+        assert!(all.len() >= 3, "{all:?}");
+        for test in all {
+            let name = test["name"].as_str().expect("a name");
+            assert!(UNIT.windows(2).any(|words| words == ["--test", name]), "{name} is in no check");
+        }
+        for entry in fs::read_dir(workspace::root().join("dkimwatch/tests")).expect("the product's tests").flatten() {
+            let path = entry.path();
+            let name = path.file_stem().and_then(|name| name.to_str()).expect("a name");
+            let is_test = path.extension().is_some_and(|extension| extension == "rs");
+            assert!(!is_test || UNIT.windows(2).any(|words| words == ["--test", name]), "{name} is in no check");
+        }
     }
 
     #[test]
