@@ -1,6 +1,6 @@
 //! One session with the kernel: the object loaded, the process table kept, then one backend live.
 
-use std::{collections::HashSet, os::fd::AsFd as _, path::Path};
+use std::{os::fd::AsFd as _, path::Path};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -130,7 +130,6 @@ impl Session {
             ways: take(&mut ebpf, maps::WAYS, HashMap::try_from)?,
             backing: take(&mut ebpf, maps::BACKING, HashMap::try_from)?,
             layers: take(&mut ebpf, maps::LAYERS, HashMap::try_from)?,
-            filled: HashSet::new(),
             routed_anew: false,
         };
         let kept = KEPT.iter().map(|name| Ok((*name, again(&ebpf, name)?))).collect::<Result<_, KernelError>>()?;

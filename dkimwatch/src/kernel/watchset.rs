@@ -1,7 +1,5 @@
 //! The maps that say what is watched.
 
-use std::collections::HashSet;
-
 use aya::maps::{Array, HashMap, MapData, MapError};
 use dkimwatch_common::{
     filter,
@@ -24,8 +22,6 @@ pub struct WatchSet {
     pub(super) ways: HashMap<MapData, pod::File, u32>,
     pub(super) backing: HashMap<MapData, pod::File, u32>,
     pub(super) layers: HashMap<MapData, pod::File, pod::File>,
-    /// Slots of the filter that were filled: nothing but [`WatchSet::disarm_canary`] empties one.
-    pub(super) filled: HashSet<u32>,
     /// A signer's program was met for the first time.
     pub(super) routed_anew: bool,
 }
@@ -62,9 +58,7 @@ impl WatchSet {
     /// When the maps refuse.
     pub(super) fn disarm_canary(&mut self, file: FileId) -> Result<(), KernelError> {
         self.disarm_file(file)?;
-        let slot = filter::slot(file.ino);
-        self.filled.remove(&slot);
-        self.filter.set(slot, 0, 0).map_err(KernelError::map(maps::FILTER))
+        self.filter.set(filter::slot(file.ino), 0, 0).map_err(KernelError::map(maps::FILTER))
     }
 
     /// Watches a folder, as a whole or for awaited names (`watch::dir_watch`).
@@ -146,13 +140,10 @@ impl WatchSet {
         self.arm_file(file, watch)
     }
 
+    /// At each look anew, whatever was filled before: who may write to the maps may have emptied it, and what is not found in its
+    /// slot is not seen.
     fn fill_slot(&mut self, ino: u64) -> Result<(), KernelError> {
-        let slot = filter::slot(ino);
-        if !self.filled.contains(&slot) {
-            self.filter.set(slot, 1, 0).map_err(KernelError::map(maps::FILTER))?;
-            self.filled.insert(slot);
-        }
-        Ok(())
+        self.filter.set(filter::slot(ino), 1, 0).map_err(KernelError::map(maps::FILTER))
     }
 }
 
@@ -184,7 +175,7 @@ mod tests {
 
     #[test]
     fn names_of_every_length_hash_apart() {
-        let mut seen = HashSet::new();
+        let mut seen = std::collections::HashSet::new();
         for length in 1..=255 {
             assert!(seen.insert(hash(&vec![b'a'; length])), "length {length}");
         }
